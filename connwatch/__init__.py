@@ -1,0 +1,5 @@
+"""Log and alert processor for network connections."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,170 @@
+"""What the folders promise one another.
+
+    Source -> Block -> Format.parse -> Parsed -> order, enrich, dedupe
+           -> Detector -> matches -> fold -> alerts -> Sink.write -> Receipt
+
+Data flows one way; `connwatch.pipeline` is the only place that puts these together. Every value
+here is a plain frozen record or a Polars frame with a documented schema, so that each part can be
+tested with nothing but literals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, TypeVar
+
+import polars as pl
+
+from connwatch.schema import UTC
+
+State = TypeVar("State")
+
+#: A line that could not be read. `raw` is the line with invalid UTF-8 as backslash-x escapes,
+#: cut at 64 KiB; `field` the source field that is wrong (null: the line as a whole).
+REJECT_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "log.file.path": pl.String(),
+    "line": pl.Int64(),
+    "log.offset": pl.Int64(),
+    "format": pl.String(),
+    "field": pl.String(),
+    "reason": pl.String(),
+    "raw": pl.String(),
+}
+
+#: One row per (rule, event): `rule` is the rule's key (`Rule.key`), `row` the position of the
+#: event in the batch that was matched.
+MATCH_SCHEMA: Final[dict[str, pl.DataType]] = {"rule": pl.String(), "row": pl.UInt32()}
+
+#: A match made durable: which event a rule hit, in which group, at which log time.
+#: (rule, event.id) is unique. `group` is `group_key` of the alert's group values.
+HIT_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "rule": pl.String(),
+    "group": pl.String(),
+    "event.id": pl.String(),
+    "@timestamp": UTC,
+    "connwatch.log_time": UTC,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Complete lines of one file.
+
+    path: as the user gave it. data: bytes of whole lines; only the last block of a file may end
+    without a newline. offset: of data[0] in the decompressed file, bytes. line: number of the
+    first line, from 1. last: nothing follows in this file.
+    """
+
+    path: str
+    data: bytes
+    offset: int
+    line: int
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a parser made of one block.
+
+    events: conformed, in file order. rejects: `REJECT_SCHEMA`. lines = record_lines + rejects +
+    comments holds for every block. records: events before duplicates are taken out.
+    """
+
+    events: pl.DataFrame
+    rejects: pl.DataFrame
+    lines: int
+    record_lines: int
+    comments: int
+    unknown_fields: frozenset[str] = frozenset()
+
+
+class Format(Protocol[State]):
+    """One log format: one file under `ingest/`, one line in its registry.
+
+    `sniff` tells from the first bytes (decompressed, at most 64 KiB) whether a file is of this
+    format: the dataset it holds, or None. `parse` is pure: what it must remember between blocks
+    of a file (a header) is in the state it returns. A parser never raises for bad input: a line
+    is a comment, part of a record, or a reject.
+    """
+
+    name: str
+    description: str
+
+    def sniff(self, head: bytes, path: str) -> str | None: ...
+
+    def begin(self, dataset: str) -> State: ...
+
+    def parse(self, block: Block, state: State) -> tuple[Parsed, State]: ...
+
+
+class Detector(Protocol[State]):
+    """A pure function of a frame: `(events, state) -> (matches, state)`; never reads a clock."""
+
+    def __call__(self, events: pl.DataFrame, state: State) -> tuple[pl.DataFrame, State]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one commit hands to a sink: all of it becomes visible together, or nothing.
+
+    events: schema's stored columns, no duplicates among them. hits: `HIT_SCHEMA`. alerts: nested
+    ECS documents, newest state of each. rejects: `REJECT_SCHEMA`. checkpoint: what the pipeline
+    wants back after a restart, JSON values only.
+    """
+
+    events: pl.DataFrame
+    hits: pl.DataFrame
+    alerts: tuple[Mapping[str, Any], ...]
+    rejects: pl.DataFrame
+    checkpoint: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A row that the sink will never take: kind is event or alert, id its id, reason the sink's."""
+
+    kind: str
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The fate of every row of a delivery.
+
+    fates: one per event, in order: "stored", "known" (there already), "retry" or "refused".
+    retry_alerts: ids of alerts to hand in again. refused: with reasons; nobody else interprets
+    a sink's statuses. A delivery is done when nothing is left to retry.
+    """
+
+    fates: pl.Series
+    retry_alerts: tuple[str, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+
+    @property
+    def stored(self) -> int:
+        return int((self.fates == "stored").sum())
+
+    @property
+    def known(self) -> int:
+        return int((self.fates == "known").sum())
+
+    @property
+    def done(self) -> bool:
+        return not self.retry_alerts and not bool((self.fates == "retry").any())
+
+
+class Sink(Protocol):
+    """Takes deliveries. Writing the same delivery twice is harmless (ids come from content)."""
+
+    name: str
+
+    def write(self, delivery: Delivery) -> Receipt: ...
+
+    def close(self) -> None: ...
+
+
+def group_key(fields: tuple[str, ...]) -> pl.Expr:
+    """The canonical text of a group's values: JSON object in the order of `fields`, nulls kept."""
+    return pl.struct(fields).struct.json_encode()

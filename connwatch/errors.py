@@ -1,0 +1,76 @@
+"""Every error that connwatch raises on purpose.
+
+    ConnwatchError            something a user can act on; message says where, what, and what to do
+    ├── UsageError            the command line asks for what cannot be (exit 2)
+    │   ├── ConfigError       a configuration file or option value is wrong
+    │   ├── RuleError         a rule, field map or filter cannot be used
+    │   └── QueryError        a KQL query or a time expression cannot be read
+    ├── InputError            a source cannot be opened or read any further (exit 3)
+    └── StoreError            the store cannot be opened, written or read (exit 3)
+        ├── StoreBusyError    another process is writing to it
+        ├── StoreFullError    no space is left on the device
+        └── StoreDamagedError what is on disk contradicts the catalogue
+
+Callers catch a branch. The command line turns a branch into an exit code (`exit_code`).
+"""
+
+from __future__ import annotations
+
+
+class ConnwatchError(Exception):
+    """Base of all errors of the product.
+
+    `where` names the file, line or option (None: nowhere in particular), `hint` says what to do
+    (None: nothing better to say than the message). `str()` gives all three, the hint on a line of
+    its own.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{text}\n  hint: {self.hint}" if self.hint else text
+
+
+class UsageError(ConnwatchError):
+    """The command line asks for what cannot be."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A configuration file or an option's value is wrong."""
+
+
+class RuleError(UsageError):
+    """A rule, a field map or a filter cannot be used."""
+
+
+class QueryError(UsageError):
+    """A KQL query or a time expression cannot be read."""
+
+
+class InputError(ConnwatchError):
+    """A source cannot be opened or read any further."""
+
+
+class StoreError(ConnwatchError):
+    """The store cannot be opened, written or read."""
+
+
+class StoreBusyError(StoreError):
+    """Another process is writing to the store."""
+
+
+class StoreFullError(StoreError):
+    """No space is left where the store is kept."""
+
+
+class StoreDamagedError(StoreError):
+    """What is on disk contradicts the catalogue."""

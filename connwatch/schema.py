@@ -1,0 +1,284 @@
+"""The one event schema: every column of an event, and the only door into it.
+
+`COLUMNS` is the literal. A column is either *stored* (a parser or an enrichment fills it and the
+stores keep it) or *derived* (`derive` computes it from stored columns whenever somebody asks for
+it: `expand`). Deriving costs nothing until it is asked for, and cannot contradict what it comes
+from.
+
+`conform(frame)` is the way in for parsers: it adds the stored columns that are missing as nulls,
+puts all into the order below and refuses a name or a type that is not here. Names are ECS 9 names;
+Zeek's own fields have the names of Elastic's Zeek integration; fields of our own stand under
+`connwatch.` or `zeek.connection.`. `docs/schema.md` is generated from this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import polars as pl
+
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
+
+ECS_VERSION: Final = "9.5.0"
+
+UTC = pl.Datetime("us", "UTC")
+STRINGS = pl.List(pl.String)
+
+#: Zeek's conn_state -> (what happened, ECS event.type values, event.action)
+STATES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
+    "S0": (
+        "attempt without any answer",
+        ("connection", "start"),
+        "connection_attempted",
+    ),
+    "S1": ("established, not ended yet", ("connection", "start"), "connection_established"),
+    "SF": (
+        "established and ended in the normal way",
+        ("connection", "start", "end"),
+        "connection_finished",
+    ),
+    "REJ": ("attempt rejected", ("connection", "start", "denied"), "connection_rejected"),
+    "S2": (
+        "established, originator closed, responder did not answer the close",
+        ("connection", "info"),
+        "connection_half_closed",
+    ),
+    "S3": (
+        "established, responder closed, originator did not answer the close",
+        ("connection", "info"),
+        "connection_half_closed",
+    ),
+    "RSTO": (
+        "established, aborted by the originator",
+        ("connection", "info"),
+        "connection_reset",
+    ),
+    "RSTR": ("aborted by the responder", ("connection", "info"), "connection_reset"),
+    "RSTOS0": (
+        "originator sent SYN then RST, no SYN-ACK seen",
+        ("connection", "info"),
+        "connection_attempted",
+    ),
+    "RSTRH": (
+        "responder sent SYN-ACK then RST, no SYN seen",
+        ("connection", "info"),
+        "connection_reset",
+    ),
+    "SH": (
+        "originator sent SYN then FIN, no SYN-ACK seen (half open)",
+        ("connection", "info"),
+        "connection_half_open",
+    ),
+    "SHR": (
+        "responder sent SYN-ACK then FIN, no SYN seen",
+        ("connection", "info"),
+        "connection_half_open",
+    ),
+    "OTH": ("midstream traffic, no SYN seen", ("connection", "info"), "connection_midstream"),
+}
+_ESTABLISHED = ("S1", "SF", "S2", "S3", "RSTO", "RSTR")
+_FAILED = ("S0", "REJ", "RSTOS0", "SH")
+
+_state = pl.col("zeek.connection.state")
+
+
+def _strings(*values: str) -> pl.Expr:
+    return pl.lit(pl.Series([list(values)], dtype=STRINGS)).first()
+
+
+def _event_type() -> pl.Expr:
+    by_types: dict[tuple[str, ...], list[str]] = {}
+    for state, (_, types, _action) in STATES.items():
+        by_types.setdefault(types, []).append(state)
+    expr: pl.Expr = _strings("connection", "info")
+    for types, states in by_types.items():
+        expr = pl.when(_state.is_in(states)).then(_strings(*types)).otherwise(expr)
+    return expr
+
+
+def _event_outcome() -> pl.Expr:
+    tcp = pl.col("network.transport") == "tcp"
+    return (
+        pl.when(_state.is_in(_ESTABLISHED))
+        .then(pl.lit("success"))
+        .when(_state.is_in(_FAILED) & tcp)
+        .then(pl.lit("failure"))
+        .otherwise(pl.lit("unknown"))
+    )
+
+
+def _by_state(index: int) -> pl.Expr:
+    names = list(STATES)
+    return _state.replace_strict(
+        names, [STATES[name][index] for name in names], default=None, return_dtype=pl.String
+    )
+
+
+def _sum(left: str, right: str) -> pl.Expr:
+    return (
+        pl.sum_horizontal(left, right, ignore_nulls=True)
+        .replace(0, None)
+        .fill_null(pl.when(pl.col(left).is_not_null() | pl.col(right).is_not_null()).then(0))
+    )
+
+
+def _list_items(name: str) -> pl.Expr:
+    return pl.col(name).str.split(",")
+
+
+def _protocol() -> pl.Expr:
+    # Zeek 7 writes an analyzer that gave up as "-name" behind the name it had confirmed.
+    services = _list_items("zeek.connection.service")
+    return services.list.eval(pl.element().filter(~pl.element().str.starts_with("-"))).list.first()
+
+
+def _module() -> pl.Expr:
+    return pl.col("event.dataset").str.split(".").list.first()
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    dtype: Polars type in a frame. es: Elasticsearch type of the mapping. unit: of numbers and
+    times, "" where there is none. null: what null means. meaning: one line. derive: expression
+    over stored columns; None for a stored column.
+    """
+
+    name: str
+    dtype: pl.DataType
+    es: str
+    unit: str
+    null: str
+    meaning: str
+    derive: pl.Expr | None = None
+
+
+_NEVER = "never null"
+_NOT_LOGGED = "not logged"
+_S = pl.String()
+_I = pl.Int64()
+
+# fmt: off
+COLUMNS: Final[tuple[Column, ...]] = (
+    # -- time, identity, position -------------------------------------------------------------
+    Column("@timestamp", UTC, "date", "µs UTC", _NEVER, "Start of the flow: the record's own time."),
+    Column("event.start", UTC, "date", "µs UTC", _NEVER, "Start of the flow.", pl.col("@timestamp")),
+    Column(
+        "event.end", UTC, "date", "µs UTC", _NEVER,
+        "End of the flow: start plus duration; the start where no duration was logged.",
+        pl.col("@timestamp") + pl.duration(microseconds=pl.col("event.duration").fill_null(0) // 1000),
+    ),
+    Column("event.duration", _I, "long", "ns", "not logged: Zeek saw a single packet", "Length of the flow."),
+    Column(
+        "connwatch.log_time", UTC, "date", "µs UTC", _NEVER,
+        "Log time: running maximum of event.end in the record's stream; drives windows and folding.",
+    ),
+    Column("event.id", _S, "keyword", "", _NEVER, "128-bit content hash of dataset, sensor and raw record, 32 hex digits."),
+    Column("event.dataset", _S, "keyword", "", _NEVER, "What the record is: zeek.connection, zeek.conn_long, zeek.open_conn."),
+    Column("event.module", _S, "keyword", "", _NEVER, "What wrote the record.", _module()),
+    Column("event.kind", _S, "keyword", "", _NEVER, "Always event for a record of a log.", pl.lit("event")),
+    Column("event.category", STRINGS, "keyword", "", _NEVER, "Always network.", _strings("network")),
+    Column("event.type", STRINGS, "keyword", "", _NEVER, "connection, and start, end, denied or info by state.", _event_type()),
+    Column("event.action", _S, "keyword", "", "state not logged", "What happened, by connection state.", _by_state(2)),
+    Column("event.outcome", _S, "keyword", "", _NEVER, "success if established, failure if TCP was not, else unknown.", _event_outcome()),
+    Column("event.sequence", _I, "long", "lines", _NEVER, "Record number: the record's line in its file, from 1."),
+    Column("log.file.path", _S, "keyword", "", _NEVER, "File the record was first read from, as given."),
+    Column("log.offset", _I, "long", "bytes", _NEVER, "Where its line starts in the (decompressed) file."),
+    Column("ecs.version", _S, "keyword", "", _NEVER, "ECS version of these names.", pl.lit(ECS_VERSION)),
+    # -- originator ---------------------------------------------------------------------------
+    Column("source.ip", _S, "ip", "", _NEVER, "Originator of the flow."),
+    Column("source.address", _S, "keyword", "", _NEVER, "The same as source.ip.", pl.col("source.ip")),
+    Column("source.port", _I, "long", "", "no ports (ICMP and other protocols)", "Originator's port."),
+    Column("source.bytes", _I, "long", "bytes", _NOT_LOGGED, "IP bytes sent by the originator, headers included."),
+    Column("source.packets", _I, "long", "packets", _NOT_LOGGED, "Packets sent by the originator."),
+    Column("source.mac", _S, "keyword", "", _NOT_LOGGED, "Originator's link address, AA-BB-CC-DD-EE-FF."),
+    # -- responder ----------------------------------------------------------------------------
+    Column("destination.ip", _S, "ip", "", _NEVER, "Responder of the flow."),
+    Column("destination.address", _S, "keyword", "", _NEVER, "The same as destination.ip.", pl.col("destination.ip")),
+    Column("destination.port", _I, "long", "", "no ports (ICMP and other protocols)", "Responder's port."),
+    Column("destination.bytes", _I, "long", "bytes", _NOT_LOGGED, "IP bytes sent by the responder, headers included."),
+    Column("destination.packets", _I, "long", "packets", _NOT_LOGGED, "Packets sent by the responder."),
+    Column("destination.mac", _S, "keyword", "", _NOT_LOGGED, "Responder's link address, AA-BB-CC-DD-EE-FF."),
+    # -- network ------------------------------------------------------------------------------
+    Column("network.transport", _S, "keyword", "", _NEVER, "tcp, udp, icmp, ipv6-icmp, or another protocol's name."),
+    Column("network.iana_number", _S, "keyword", "", "protocol without a known number", "IP protocol number."),
+    Column("network.type", _S, "keyword", "", _NEVER, "ipv4 or ipv6.",
+        pl.when(pl.col("source.ip").str.contains(":", literal=True)).then(pl.lit("ipv6")).otherwise(pl.lit("ipv4"))),
+    Column("network.protocol", _S, "keyword", "", "no application protocol recognised", "First application protocol that Zeek confirmed.", _protocol()),
+    Column("network.bytes", _I, "long", "bytes", "neither side logged", "IP bytes of both sides.", _sum("source.bytes", "destination.bytes")),
+    Column("network.packets", _I, "long", "packets", "neither side logged", "Packets of both sides.", _sum("source.packets", "destination.packets")),
+    Column("network.direction", _S, "keyword", "", _NEVER, "inbound, outbound, internal or external, by home networks or Zeek's local flags."),
+    Column("network.community_id", _S, "keyword", "", "protocol without a known number", "Community ID v1, seed 0."),
+    Column("network.vlan.id", _S, "keyword", "", _NOT_LOGGED, "Outer VLAN.", pl.col("zeek.connection.vlan").cast(pl.String)),
+    Column("network.inner.vlan.id", _S, "keyword", "", _NOT_LOGGED, "Inner VLAN (QinQ).", pl.col("zeek.connection.inner_vlan").cast(pl.String)),
+    Column("related.ip", STRINGS, "ip", "", _NEVER, "Both addresses.", pl.concat_list("source.ip", "destination.ip")),
+    # -- observer -----------------------------------------------------------------------------
+    Column("observer.name", _S, "keyword", "", "no sensor label given", "Sensor label given by the user."),
+    Column("observer.type", _S, "keyword", "", _NEVER, "Always sensor.", pl.lit("sensor")),
+    Column("observer.product", _S, "keyword", "", _NEVER, "Program that saw the flow.", _module()),
+    # -- Zeek's own ---------------------------------------------------------------------------
+    Column("zeek.session_id", _S, "keyword", "", _NOT_LOGGED, "Zeek's uid of the connection."),
+    Column("zeek.connection.state", _S, "keyword", "", _NOT_LOGGED, "conn_state, one of 13."),
+    Column("zeek.connection.state_message", _S, "keyword", "", "state not logged", "conn_state in words.", _by_state(0)),
+    Column("zeek.connection.history", _S, "keyword", "", _NOT_LOGGED, "Packet history letters."),
+    Column("zeek.connection.local_orig", pl.Boolean(), "boolean", "", "Zeek does not know its local networks", "Originator is local, says Zeek."),
+    Column("zeek.connection.local_resp", pl.Boolean(), "boolean", "", "Zeek does not know its local networks", "Responder is local, says Zeek."),
+    Column("zeek.connection.missed_bytes", _I, "long", "bytes", _NOT_LOGGED, "Bytes lost in gaps of the capture."),
+    Column("zeek.connection.orig_bytes", _I, "long", "bytes", _NOT_LOGGED, "Payload bytes of the originator."),
+    Column("zeek.connection.resp_bytes", _I, "long", "bytes", _NOT_LOGGED, "Payload bytes of the responder."),
+    Column("zeek.connection.service", _S, "keyword", "", "no application protocol recognised", "service as logged: comma-separated, -name for one given up."),
+    Column("zeek.connection.icmp.type", _I, "integer", "", "not ICMP", "ICMP type, which Zeek logs as originator port."),
+    Column("zeek.connection.icmp.code", _I, "integer", "", "not ICMP", "ICMP code, which Zeek logs as responder port."),
+    Column("zeek.connection.vlan", _I, "integer", "", _NOT_LOGGED, "Outer VLAN."),
+    Column("zeek.connection.inner_vlan", _I, "integer", "", _NOT_LOGGED, "Inner VLAN."),
+    Column("zeek.connection.tunnel_parents", STRINGS, "keyword", "", "not tunnelled", "uids of the tunnels around the connection."),
+    Column("zeek.connection.label", _S, "keyword", "", "not a labelled log", "Label of a labelled data set."),
+    Column("zeek.connection.detailed_label", _S, "keyword", "", "not a labelled log", "Detailed label of a labelled data set."),
+    Column("connwatch.extra", _S, "flattened", "", "nothing beyond the schema", "Fields the schema does not know: a JSON object from source name to value."),
+)
+# fmt: on
+
+BY_NAME: Final[dict[str, Column]] = {column.name: column for column in COLUMNS}
+STORED: Final[dict[str, pl.DataType]] = {c.name: c.dtype for c in COLUMNS if c.derive is None}
+DERIVED: Final[dict[str, pl.Expr]] = {c.name: c.derive for c in COLUMNS if c.derive is not None}
+
+
+def conform(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give a parser's frame the schema's stored columns, in the schema's order.
+
+    Missing columns become nulls. Raises ValueError for a column that the schema does not know or
+    that has another type: that is a bug in the parser, not bad input.
+    """
+    for name, dtype in frame.schema.items():
+        want = STORED.get(name)
+        if want is None:
+            raise ValueError(f"column {name!r} is not a stored column of the schema")
+        if dtype != want:
+            raise ValueError(f"column {name!r} has type {dtype}, the schema says {want}")
+    return frame.select(
+        pl.col(name) if name in frame.columns else pl.lit(None, dtype).alias(name)
+        for name, dtype in STORED.items()
+    )
+
+
+def empty() -> pl.DataFrame:
+    """A frame of no events with all stored columns."""
+    return pl.DataFrame(schema=STORED)
+
+
+def derived(names: Iterable[str]) -> list[pl.Expr]:
+    """The expressions, each aliased, of those of `names` that are derived columns."""
+    return [DERIVED[name].alias(name) for name in names if name in DERIVED]
+
+
+def expand(frame: Frame) -> Frame:
+    """All columns, stored and derived, in the schema's order."""
+    return frame.select(
+        DERIVED[column.name].alias(column.name)
+        if column.derive is not None
+        else pl.col(column.name)
+        for column in COLUMNS
+    )

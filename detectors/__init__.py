@@ -1,0 +1,1 @@
+"""Rules and analytics: from events to matches and alerts."""

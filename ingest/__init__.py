@@ -1,0 +1,1 @@
+"""Sources, formats, enrichment: from bytes to conformed events."""

@@ -1,0 +1,1 @@
+"""Bundled rules and field maps (YAML only)."""
