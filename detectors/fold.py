@@ -1,0 +1,207 @@
+"""Suppression: hits of one rule on one group belong to one alert until none came for a while.
+
+`fold` is a pure function of a batch of matches and of the alerts that are still open. A hit joins
+the open alert of its rule and group when its log time is at most the rule's `suppress` period
+after that alert's last hit; otherwise it opens a new alert. Because log time never goes back, an
+alert whose last hit is more than `suppress` behind is closed for good, and leaves the state.
+
+The result does not depend on how the records were cut into batches: a session is only ever
+extended at its end, and its evidence is the first and the last `KEPT` hits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+import polars_hash as plh
+
+from connwatch.contracts import HIT_SCHEMA, group_key
+from connwatch.schema import DERIVED, STORED
+
+#: hits kept at either end of an alert's evidence
+KEPT: Final = 5
+
+#: columns of an event that an alert shows as evidence
+EVIDENCE: Final = (
+    "event.id",
+    "@timestamp",
+    "source.ip",
+    "source.port",
+    "destination.ip",
+    "destination.port",
+    "network.transport",
+    "zeek.connection.service",
+    "zeek.connection.state",
+    "event.duration",
+    "source.bytes",
+    "destination.bytes",
+    "zeek.session_id",
+    "log.file.path",
+    "log.offset",
+    "event.sequence",
+)
+_EVIDENCE_TYPE: Final = pl.Struct({name: STORED[name] for name in EVIDENCE})
+
+#: One row per alert: `alert` its id (32 hex digits), `group` the JSON text of its group values,
+#: `first`/`last` log time of its first and last hit, `head`/`tail` its first and last events.
+ALERT_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "alert": pl.String(),
+    "rule": pl.String(),
+    "group": pl.String(),
+    "first": STORED["connwatch.log_time"],
+    "last": STORED["connwatch.log_time"],
+    "count": pl.Int64(),
+    "head": pl.List(_EVIDENCE_TYPE),
+    "tail": pl.List(_EVIDENCE_TYPE),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Folding:
+    """How one rule's hits are folded: by which fields, and for how long (microseconds)."""
+
+    group_by: tuple[str, ...]
+    suppress: int
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """hits: `HIT_SCHEMA`. alerts: newest state of each alert touched; state: all open."""
+
+    hits: pl.DataFrame
+    alerts: pl.DataFrame
+    state: pl.DataFrame
+
+
+def begin() -> pl.DataFrame:
+    """The state before the first batch: no open alert."""
+    return pl.DataFrame(schema=ALERT_SCHEMA)
+
+
+def fold(
+    events: pl.DataFrame,
+    matches: pl.DataFrame,
+    foldings: Mapping[str, Folding],
+    state: pl.DataFrame,
+) -> Folded:
+    """Fold one batch's matches (`MATCH_SCHEMA`, rows of `events`) into alerts.
+
+    events: stored columns, in log-time order, `connwatch.log_time` filled. foldings: by rule key.
+    """
+    if matches.is_empty():
+        return Folded(
+            pl.DataFrame(schema=HIT_SCHEMA),
+            pl.DataFrame(schema=ALERT_SCHEMA),
+            _open(state, events, foldings),
+        )
+    periods = pl.DataFrame(
+        {"rule": list(foldings), "suppress": [f.suppress for f in foldings.values()]},
+        schema={"rule": pl.String(), "suppress": pl.Int64()},
+    )
+    hits = _hits(events, matches, foldings).join(
+        periods, on="rule", how="left", maintain_order="left"
+    )
+    sessions = _sessions(hits, state)
+    alerts = _merge(sessions, state)
+    newest = (
+        pl.concat([state.join(alerts, on="alert", how="anti"), alerts])
+        .sort("last", maintain_order=True)
+        .unique(["rule", "group"], keep="last", maintain_order=True)
+    )
+    return Folded(hits.select(list(HIT_SCHEMA)), alerts, _open(newest, events, foldings))
+
+
+def _hits(
+    events: pl.DataFrame, matches: pl.DataFrame, foldings: Mapping[str, Folding]
+) -> pl.DataFrame:
+    """One row per match in event order: rule, group, times, event.id, evidence."""
+    rules_by_fields: dict[tuple[str, ...], list[str]] = {}
+    for rule in matches["rule"].unique().to_list():
+        rules_by_fields.setdefault(foldings[rule].group_by, []).append(rule)
+    parts = []
+    for fields, rules in rules_by_fields.items():
+        chosen = matches.filter(pl.col("rule").is_in(rules))
+        rows = events[chosen["row"]]
+        parts.append(
+            rows.select(
+                chosen["rule"],
+                chosen["row"],
+                rows.select(DERIVED.get(name, pl.col(name)).alias(name) for name in fields)
+                .select(group_key(fields))
+                .to_series()
+                .alias("group"),
+                "event.id",
+                "@timestamp",
+                "connwatch.log_time",
+                pl.struct(EVIDENCE).alias("evidence"),
+            )
+        )
+    return pl.concat(parts).sort("rule", "group", "row")
+
+
+def _sessions(hits: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
+    """Hits of the batch as sessions; `joins` says that the first one continues an open alert."""
+    key = ["rule", "group"]
+    before = state.select(*key, pl.col("last").alias("open_last"))
+    time = pl.col("connwatch.log_time")
+    previous = time.shift(1).over(key)
+    period = pl.duration(microseconds=pl.col("suppress"))
+    marked = hits.join(before, on=key, how="left", maintain_order="left").with_columns(
+        opens=(time - pl.coalesce(previous, "open_last") > period).fill_null(value=True),
+    )
+    return (
+        marked.with_columns(session=pl.col("opens").cast(pl.Int64).cum_sum().over(key))
+        .group_by(*key, "session", maintain_order=True)
+        .agg(
+            first=time.first(),
+            last=time.last(),
+            count=pl.len().cast(pl.Int64),
+            head=pl.col("evidence").head(KEPT),
+            tail=pl.col("evidence").tail(KEPT),
+            opening=pl.col("event.id").first(),
+            joins=~pl.col("opens").first(),
+        )
+    )
+
+
+def _merge(sessions: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
+    """Sessions as alerts: continued ones take over what the open alert had."""
+    opened = state.rename(
+        {name: f"open_{name}" for name in ("alert", "first", "last", "count", "head", "tail")}
+    )
+    joined = sessions.join(opened, on=["rule", "group"], how="left", maintain_order="left")
+    own_id = plh.concat_str("rule", "group", "opening", separator="\x00").nchash.xxh3_128(
+        return_binary=True, byte_order="big"
+    )
+    joins = pl.col("joins")
+    tail = pl.concat_list("open_tail", "tail").list.tail(KEPT)
+    head = pl.concat_list("open_head", "head").list.head(KEPT)
+    return joined.select(
+        pl.when(joins).then("open_alert").otherwise(own_id.bin.encode("hex")).alias("alert"),
+        "rule",
+        "group",
+        pl.when(joins).then("open_first").otherwise("first").alias("first"),
+        "last",
+        pl.when(joins)
+        .then(pl.col("count") + pl.col("open_count"))
+        .otherwise("count")
+        .alias("count"),
+        pl.when(joins).then(head).otherwise("head").alias("head"),
+        pl.when(joins).then(tail).otherwise("tail").alias("tail"),
+    )
+
+
+def _open(
+    alerts: pl.DataFrame, events: pl.DataFrame, foldings: Mapping[str, Folding]
+) -> pl.DataFrame:
+    """Those alerts that a later record can still extend."""
+    if events.is_empty() or alerts.is_empty():
+        return alerts
+    now = events["connwatch.log_time"].max()
+    suppress = pl.col("rule").replace_strict(
+        list(foldings), [f.suppress for f in foldings.values()], return_dtype=pl.Int64
+    )
+    return alerts.filter(pl.col("last") + pl.duration(microseconds=suppress) >= pl.lit(now))
