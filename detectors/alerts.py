@@ -1,0 +1,233 @@
+"""Alert documents: nested ECS, with the rule, the group and the evidence.
+
+A document is a function of the rule and of one row of `fold.ALERT_SCHEMA`; its shape is described
+in docs/alerts.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+import polars as pl
+
+from connwatch.schema import ECS_VERSION
+
+#: Sigma level -> event.severity and event.risk_score, as Kibana counts them
+SEVERITY: Final = {"informational": 1, "low": 21, "medium": 47, "high": 73, "critical": 99}
+
+#: ATT&CK tactics: tag -> (id, name)
+TACTICS: Final = {
+    "reconnaissance": ("TA0043", "Reconnaissance"),
+    "resource_development": ("TA0042", "Resource Development"),
+    "initial_access": ("TA0001", "Initial Access"),
+    "execution": ("TA0002", "Execution"),
+    "persistence": ("TA0003", "Persistence"),
+    "privilege_escalation": ("TA0004", "Privilege Escalation"),
+    "defense_evasion": ("TA0005", "Defense Evasion"),
+    "credential_access": ("TA0006", "Credential Access"),
+    "discovery": ("TA0007", "Discovery"),
+    "lateral_movement": ("TA0008", "Lateral Movement"),
+    "collection": ("TA0009", "Collection"),
+    "command_and_control": ("TA0011", "Command and Control"),
+    "exfiltration": ("TA0010", "Exfiltration"),
+    "impact": ("TA0040", "Impact"),
+}
+_TECHNIQUE: Final = re.compile(r"^attack\.(t\d{4})(\.\d{3})?$", re.IGNORECASE)
+_PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
+
+
+class Describing(Protocol):
+    """What a document says of a rule; `suppress` in microseconds."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def id(self) -> str | None: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def description(self) -> str | None: ...
+    @property
+    def level(self) -> str: ...
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+    @property
+    def author(self) -> str | None: ...
+    @property
+    def references(self) -> tuple[str, ...]: ...
+    @property
+    def falsepositives(self) -> tuple[str, ...]: ...
+    @property
+    def message(self) -> str | None: ...
+    @property
+    def suppress(self) -> int: ...
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC with microseconds, as every time in a document is written."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def documents(alerts: pl.DataFrame, rules: Mapping[str, Describing]) -> list[dict[str, Any]]:
+    """One document per row of `alerts` (`fold.ALERT_SCHEMA`); rules by key."""
+    return [_document(row, rules[row["rule"]]) for row in alerts.iter_rows(named=True)]
+
+
+def _document(row: Mapping[str, Any], rule: Describing) -> dict[str, Any]:
+    head, tail = row["head"], row["tail"]
+    listed = {event["event.id"] for event in head}
+    evidence = [*head, *(event for event in tail if event["event.id"] not in listed)]
+    group = json.loads(row["group"])
+    severity = SEVERITY.get(rule.level, SEVERITY["medium"])
+    first = iso(row["first"])
+    document: dict[str, Any] = {
+        "@timestamp": first,
+        "ecs": {"version": ECS_VERSION},
+        "event": {
+            "id": row["alert"],
+            "kind": "alert",
+            "category": ["network", "intrusion_detection"],
+            "type": ["info"],
+            "dataset": "connwatch.alerts",
+            "module": "connwatch",
+            "start": first,
+            "end": iso(row["last"]),
+            "severity": severity,
+            "risk_score": float(severity),
+        },
+        "message": _message(rule, head[0], group, row["count"]),
+        "rule": _rule(rule),
+        "connwatch": {
+            "level": rule.level,
+            "status": "open",
+            "count": row["count"],
+            "group": group,
+            "evidence": [_evidence(event) for event in evidence],
+            "key": {"rule": row["rule"], "group": row["group"], "suppress_us": rule.suppress},
+        },
+    }
+    document.update(_sides(head, tail, group))
+    threat = _threat(rule.tags)
+    if threat:
+        document["threat"] = threat
+    return document
+
+
+def _rule(rule: Describing) -> dict[str, Any]:
+    fields = {
+        "id": rule.id or rule.key,
+        "name": rule.title,
+        "description": rule.description,
+        "author": [rule.author] if rule.author else None,
+        "reference": rule.references[0] if rule.references else None,
+        "ruleset": "connwatch",
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _sides(
+    head: list[Mapping[str, Any]], tail: list[Mapping[str, Any]], group: Mapping[str, Any]
+) -> dict[str, Any]:
+    """source, destination and related: what the listed events (all, if few) have in common."""
+    found: dict[str, Any] = {}
+    shown = [*head, *tail]
+    for side in ("source", "destination"):
+        fields = {}
+        for name in ("ip", "port"):
+            values = {event[f"{side}.{name}"] for event in shown}
+            if len(values) == 1 and None not in values:
+                fields[name] = values.pop()
+        if f"{side}.ip" in group and group[f"{side}.ip"] is not None:
+            fields["ip"] = group[f"{side}.ip"]
+        if fields:
+            found[side] = fields
+    found["related"] = {
+        "ip": sorted({event[f"{side}.ip"] for event in shown for side in ("source", "destination")})
+    }
+    return found
+
+
+def _evidence(event: Mapping[str, Any]) -> dict[str, Any]:
+    """One event of the evidence: flat field names, nulls left out."""
+    return {
+        name: iso(value) if isinstance(value, datetime) else value
+        for name, value in event.items()
+        if value is not None
+    }
+
+
+def _message(
+    rule: Describing, event: Mapping[str, Any], group: Mapping[str, Any], count: int
+) -> str:
+    """The rule's message with the values of the first event filled in; a plain one otherwise."""
+    values = {**event, **group, "count": count}
+
+    def value(found: re.Match[str]) -> str:
+        known = values.get(found.group(1))
+        return "unknown" if known is None else str(known)
+
+    template = rule.message or f"{rule.title}: {{source.ip}} to {{destination.ip}}"
+    text = _PLACEHOLDER.sub(value, template)
+    return text if count == 1 else f"{text} ({count} times)"
+
+
+def _threat(tags: Iterable[str]) -> dict[str, Any]:
+    tactics, techniques, subtechniques = [], [], []
+    for tag in tags:
+        name = tag.lower().removeprefix("attack.").replace("-", "_")
+        if name in TACTICS:
+            tactics.append(TACTICS[name])
+        elif technique := _TECHNIQUE.match(tag):
+            number = technique.group(1).upper()
+            if number not in techniques:
+                techniques.append(number)
+            if technique.group(2):
+                subtechniques.append(number + technique.group(2))
+    threat: dict[str, Any] = {}
+    if tactics:
+        threat["tactic"] = {"id": [t[0] for t in tactics], "name": [t[1] for t in tactics]}
+    if techniques:
+        threat["technique"] = {"id": techniques}
+        if subtechniques:
+            threat["technique"]["subtechnique"] = {"id": subtechniques}
+    if threat:
+        threat["framework"] = "MITRE ATT&CK"
+    return threat
+
+
+def fingerprint(document: Mapping[str, Any]) -> str:
+    """What makes an alert the same alert, as text: never a path, an offset or a status.
+
+    Id, rule, group, times, count, level, message and the ids of the evidence.
+    """
+    own = document["connwatch"]
+    return json.dumps(
+        [
+            document["event"]["id"],
+            document["rule"]["id"],
+            own["group"],
+            document["event"]["start"],
+            document["event"]["end"],
+            own["count"],
+            own["level"],
+            document["message"],
+            [event["event.id"] for event in own["evidence"]],
+        ],
+        sort_keys=True,
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+
+
+def digest(documents: Iterable[Mapping[str, Any]]) -> str:
+    """One SHA-256 (hex) over a set of alerts, whatever their order."""
+    total = hashlib.sha256()
+    for line in sorted(fingerprint(document) for document in documents):
+        total.update(line.encode())
+        total.update(b"\n")
+    return total.hexdigest()
