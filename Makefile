@@ -3,22 +3,35 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-all lint bench clean
+# The suite against the installed wheel runs where no source can be imported from.
+WHEEL := build/wheel
+AWAY := build/away
+
+.PHONY: demo test test-all test-wheel lint bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python $(PIP) --editable '.[dev]'
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/python -m connwatch.cli --help
+	$(BIN)/connwatch --help
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -m "not slow"
 
-test-all: $(STAMP)
+test-all: test-wheel
 	$(BIN)/python -m pytest -q
+
+test-wheel: $(STAMP)
+	rm -rf $(WHEEL) $(AWAY)
+	$(BIN)/python -m build --quiet --wheel --outdir $(WHEEL)
+	$(PYTHON) -m venv $(AWAY)/venv
+	$(AWAY)/venv/bin/python $(PIP) $(WHEEL)/*.whl hypothesis pytest
+	cp -R README.md CHANGELOG.md docs $(wildcard sample_logs) tests pyproject.toml $(AWAY)/
+	cd $(AWAY) && CONNWATCH_DATA="$${CONNWATCH_DATA:-$(CURDIR)/../shared/data}" venv/bin/python -m pytest -q -m "not slow and not source" -o testpaths=tests
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""KQL: one tree, compiled to whatever keeps the events."""

@@ -1,0 +1,1 @@
+"""Sigma rules compiled into Polars expressions."""

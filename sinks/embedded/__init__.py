@@ -1,0 +1,1 @@
+"""The embedded store: Parquet segments and one SQLite catalogue."""
