@@ -1,0 +1,52 @@
+"""The command line: arguments in, exit code out. Nothing is decided here.
+
+Exit codes: 0 done; 1 alerts at or above --fail-on, or --check found a difference; 2 wrong use,
+configuration or rule; 3 an input or the store failed. A reader that closes the pipe, and Ctrl-C,
+end the command quietly (141 and 130, as a shell would report the signals).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from connwatch.cli.reference import schema, version
+from connwatch.errors import ConnwatchError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def commands() -> None:
+    """Read network connection logs, match rules against them, and keep what was found."""
+
+
+for command in (schema, version):
+    commands.add_command(command)
+
+
+def main() -> None:
+    """Entry point of the `connwatch` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        result = commands.main(arguments, prog_name="connwatch", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.exceptions.Abort:
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except ConnwatchError as error:
+        click.echo(f"connwatch: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # What is still in the buffer has no reader either: let the interpreter flush it to nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return result if isinstance(result, int) else 0
