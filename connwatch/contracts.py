@@ -53,7 +53,8 @@ class Block:
 
     path: as the user gave it. data: bytes of whole lines; only the last block of a file may end
     without a newline. offset: of data[0] in the decompressed file, bytes. line: number of the
-    first line, from 1. last: nothing follows in this file.
+    first line, from 1. last: nothing follows in this file. overlong: data is the beginning of one
+    line that is too long to be read; it is a reject whatever the format.
     """
 
     path: str
@@ -61,6 +62,7 @@ class Block:
     offset: int
     line: int
     last: bool
+    overlong: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ class Format(Protocol[State]):
     """One log format: one file under `ingest/`, one line in its registry.
 
     `sniff` tells from the first bytes (decompressed, at most 64 KiB) whether a file is of this
-    format: the dataset it holds, or None. `parse` is pure: what it must remember between blocks
+    format: the dataset it holds, or None. `opened` is when the log says that it was begun, as text
+    that sorts by time within one stream, or None. `parse` is pure: what it must remember between blocks
     of a file (a header) is in the state it returns. A parser never raises for bad input: a line
     is a comment, part of a record, or a reject.
     """
@@ -92,6 +95,8 @@ class Format(Protocol[State]):
     description: str
 
     def sniff(self, head: bytes, path: str) -> str | None: ...
+
+    def opened(self, head: bytes) -> str | None: ...
 
     def begin(self, dataset: str) -> State: ...
 

@@ -1,0 +1,232 @@
+"""Records of Zeek's connection logs become events; a record that cannot be true is rejected.
+
+Both readers (`zeek_tsv`, `zeek_json`) end here, so a record means the same in either form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+import polars_hash as plh
+
+from connwatch.schema import UTC, conform, empty
+
+from .addresses import canonical
+from .rejects import reject_rows
+from .zeek import FIELDS, REQUIRED
+
+_LATEST: Final = 7_258_118_400_000_000  # 2200-01-01 in µs: later is a broken clock or a wrong unit
+
+#: Transport names by IP protocol number, where Zeek says unknown_transport (and ip_proto) itself
+PROTOCOLS: Final[dict[int, str]] = {
+    1: "icmp", 2: "igmp", 4: "ipv4", 6: "tcp", 17: "udp", 33: "dccp", 41: "ipv6", 46: "rsvp",
+    47: "gre", 50: "esp", 51: "ah", 58: "ipv6-icmp", 88: "eigrp", 89: "ospf", 103: "pim",
+    108: "ipcomp", 112: "vrrp", 115: "l2tp", 132: "sctp", 136: "udplite",
+}  # fmt: skip
+_NUMBERS: Final = {name: number for number, name in PROTOCOLS.items()}
+_WITH_PORTS: Final = ("tcp", "udp", "sctp", "dccp", "udplite")
+_ICMP: Final = ("icmp", "ipv6-icmp")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where records come from; `sensor` is the user's label or empty."""
+
+    path: str
+    dataset: str
+    sensor: str
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Records of one block, row by row.
+
+    fields: a subset of `zeek.FIELDS`, typed as `zeek.TYPES` says. raw: the line. line, offset:
+    Int64. extra: JSON text of the fields that the schema does not know, or None.
+    """
+
+    fields: pl.DataFrame
+    raw: pl.Series
+    line: pl.Series
+    offset: pl.Series
+    extra: pl.Series | None = None
+
+    def filter(self, keep: pl.Series) -> Records:
+        return Records(
+            self.fields.filter(keep),
+            self.raw.filter(keep),
+            self.line.filter(keep),
+            self.offset.filter(keep),
+            None if self.extra is None else self.extra.filter(keep),
+        )
+
+
+def make(records: Records, origin: Origin) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The events and the rejects of `records`."""
+    addresses: dict[str, pl.Series] = {
+        name: canonical(records.fields[name])
+        for name in ("id.orig_h", "id.resp_h")
+        if name in records.fields.columns
+    }
+    faults = list(_faults(records.fields, addresses))
+    if not any(bool(wrong.any()) for wrong, _, _ in faults):
+        return _events(records, addresses, origin), reject_rows()
+    field: pl.Expr = pl.lit(None, pl.String)
+    reason: pl.Expr = pl.lit(None, pl.String)
+    marked = records.fields.with_columns(
+        wrong.alias(f"_{number}") for number, (wrong, _, _) in enumerate(faults)
+    )
+    for number, (_, name, text) in reversed(list(enumerate(faults))):
+        field = pl.when(f"_{number}").then(pl.lit(name)).otherwise(field)
+        reason = pl.when(f"_{number}").then(text).otherwise(reason)
+    found = marked.select(field=field, reason=reason)
+    bad = found["reason"].is_not_null()
+    wrong = records.filter(bad)
+    rejects = reject_rows(
+        path=origin.path,
+        line=wrong.line,
+        offset=wrong.offset,
+        format_name=origin.format,
+        field=found["field"].filter(bad),
+        reason=found["reason"].filter(bad),
+        raw=wrong.raw,
+    )
+    good = {name: column.filter(~bad) for name, column in addresses.items()}
+    return _events(records.filter(~bad), good, origin), rejects
+
+
+def _faults(
+    fields: pl.DataFrame, addresses: dict[str, pl.Series]
+) -> Iterator[tuple[pl.Series, str, pl.Expr]]:
+    """What may be wrong with a typed record: (rows, field, reason), the weightiest first."""
+    for name in REQUIRED:
+        if name not in fields.columns:
+            yield pl.repeat(True, fields.height, eager=True), name, pl.lit("is not in the record")
+        elif fields[name].null_count():
+            yield fields[name].is_null(), name, pl.lit("is not set")
+    if "ts" in fields.columns:
+        wrong = (fields["ts"] < 0) | (fields["ts"] >= _LATEST)
+        yield wrong, "ts", pl.lit("is not a time between 1970 and 2200")
+    for name, column in addresses.items():
+        if column.null_count() > fields[name].null_count():
+            wrong = column.is_null() & fields[name].is_not_null()
+            yield wrong, name, pl.format("'{}' is not an IP address", pl.col(name))
+    limits = {"ip_proto": 255, "vlan": 4095, "inner_vlan": 4095}
+    for name in fields.columns:
+        kind = FIELDS[name][1]
+        text = pl.col(name).cast(pl.String)
+        if kind == "port":
+            wrong = (fields[name] < 0) | (fields[name] > 65535)
+            yield wrong, name, pl.format("{} is not a port (0 to 65535)", text)
+        elif kind == "count":
+            yield fields[name] < 0, name, pl.format("{} is negative", text)
+            if limit := limits.get(name):
+                yield fields[name] > limit, name, pl.format("{} is above {}", text, pl.lit(limit))
+        elif kind == "interval":
+            seconds = (pl.col(name) / 1_000_000).cast(pl.String)
+            yield fields[name] < 0, name, pl.format("{} s is negative", seconds)
+            late = fields[name] + fields["ts"] >= _LATEST if "ts" in fields.columns else None
+            if late is not None:
+                yield late, name, pl.format("{} s ends after the year 2200", seconds)
+
+
+def _events(records: Records, addresses: dict[str, pl.Series], origin: Origin) -> pl.DataFrame:
+    frame = records.fields.with_columns(
+        *(column.alias(name) for name, column in addresses.items()),
+        records.raw.alias("_raw"),
+        records.line.alias("_line"),
+        records.offset.alias("_offset"),
+    )
+    if not addresses or frame.is_empty():
+        return empty()
+    has = set(records.fields.columns)
+    frame = frame.with_columns(_transport("ip_proto" in has).alias("proto"))
+    plain = {
+        column: pl.col(name)
+        for name, (column, kind) in FIELDS.items()
+        if name in has and kind in ("string", "count", "addr", "bool")
+    }
+    columns: dict[str, pl.Expr] = {
+        **plain,
+        "@timestamp": pl.col("ts").cast(UTC),
+        "event.id": event_id(origin),
+        "event.dataset": pl.lit(origin.dataset),
+        "event.sequence": pl.col("_line"),
+        "log.file.path": pl.lit(origin.path),
+        "log.offset": pl.col("_offset"),
+        "network.iana_number": _number("ip_proto" in has),
+    }
+    if origin.sensor:
+        columns["observer.name"] = pl.lit(origin.sensor)
+    if "duration" in has:
+        columns["event.duration"] = pl.col("duration") * 1000
+    if "tunnel_parents" in has:
+        parents = pl.col("tunnel_parents")
+        columns["zeek.connection.tunnel_parents"] = pl.when(parents.list.len() > 0).then(parents)
+    for name, column in (("orig_l2_addr", "source.mac"), ("resp_l2_addr", "destination.mac")):
+        if name in has:
+            columns[column] = (
+                pl.col(name).str.to_uppercase().str.replace_all(":", "-", literal=True)
+            )
+    columns.update(_ports(has))
+    for name in ("zeek.connection.vlan", "zeek.connection.inner_vlan"):
+        if name in columns:
+            columns[name] = columns[name].cast(pl.Int64)
+    if records.extra is not None:
+        columns["connwatch.extra"] = pl.lit(records.extra)
+    return conform(frame.select(expr.alias(name) for name, expr in columns.items()))
+
+
+def event_id(origin: Origin) -> pl.Expr:
+    """128 bits of hash over dataset, sensor and raw line (`_raw`), as 32 hex digits."""
+    prefix = f"{origin.dataset}\x00{origin.sensor}\x00"
+    digest = plh.concat_str(pl.lit(prefix), "_raw").nchash.xxh3_128(
+        return_binary=True, byte_order="big"
+    )
+    hexed: pl.Expr = digest.bin.encode("hex")
+    return hexed
+
+
+def _transport(numbered: bool) -> pl.Expr:
+    proto = pl.col("proto").str.to_lowercase()
+    v6 = pl.col("id.orig_h").str.contains(":", literal=True)
+    named = pl.when((proto == "icmp") & v6).then(pl.lit("ipv6-icmp")).otherwise(proto)
+    if not numbered:
+        return named.replace({"unknown_transport": "unknown"})
+    number = pl.col("ip_proto").replace_strict(PROTOCOLS, default=None, return_dtype=pl.String)
+    unknown = proto == "unknown_transport"
+    return pl.when(unknown).then(number.fill_null("unknown")).otherwise(named)
+
+
+def _number(numbered: bool) -> pl.Expr:
+    """IANA's number as text: as logged, else by the transport's name."""
+    by_name = pl.col("proto").replace_strict(
+        {name: str(number) for name, number in _NUMBERS.items()},
+        default=None,
+        return_dtype=pl.String,
+    )
+    if not numbered:
+        return by_name
+    logged = pl.col("ip_proto").cast(pl.String)
+    # Zeek's ip_proto of ICMP is 1 or 58 as well; where it is unset the name decides.
+    return pl.coalesce(logged, by_name)
+
+
+def _ports(has: set[str]) -> dict[str, pl.Expr]:
+    """Ports, and for ICMP the type and code that Zeek writes in their place."""
+    icmp = pl.col("proto").is_in(_ICMP)
+    ported = pl.col("proto").is_in(_WITH_PORTS)
+    columns: dict[str, pl.Expr] = {}
+    for field, port, other in (
+        ("id.orig_p", "source.port", "zeek.connection.icmp.type"),
+        ("id.resp_p", "destination.port", "zeek.connection.icmp.code"),
+    ):
+        if field in has:
+            value = pl.col(field)
+            columns[port] = pl.when(~icmp & (ported | (value > 0))).then(value)
+            columns[other] = pl.when(icmp).then(value)
+    return columns

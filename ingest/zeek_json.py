@@ -1,0 +1,214 @@
+r"""Zeek logs as JSON, one object a line.
+
+    {"ts":1575413096.052279,"uid":"CH53301MTU21BMj2Bj","id.orig_h":"10.18.20.97","id.orig_p":49187,
+     "id.resp_h":"10.18.20.8","id.resp_p":88,"proto":"tcp","service":"krb_tcp","duration":0.00123,…}
+
+`ts` is seconds, milliseconds (JSON::TS_MILLIS) or ISO 8601 since the epoch; the keys of `id` are
+dotted or nested; what is not set is absent or null; `_path` names the log, when it is there.
+
+Two readers with one meaning, as for `zeek_tsv`: the fast one lets Polars read the lines with the
+types of the first record and then proves by counting that nothing was lost, the exact one reads
+each line with Python's parser.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import polars as pl
+
+from connwatch.contracts import Block, Parsed
+
+from .lines import split_lines
+from .zeek import DATASETS, FIELDS, dataset_of, field_name
+from .zeek_events import Origin, Records, make
+from .zeek_exact import SECONDS
+from .zeek_extra import as_json, member
+from .zeek_json_exact import LIMIT, MILLISECONDS, exact, flat, shape
+
+NAME: Final = "zeek-json"
+
+#: records of a block's beginning from which the fast reader takes names and types
+_SAMPLE: Final = 100
+#: the exact path's business: escapes, NUL, a byte order mark, a space before a colon
+_UNCLEAN: Final = (b"\\", b"\x00", b"\xef\xbb\xbf", b'" :', b'"\t:')
+_ISO: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"
+
+
+@dataclass(frozen=True, slots=True)
+class JsonState:
+    """dataset: of a record that does not name its log itself."""
+
+    dataset: str
+
+
+class ZeekJson:
+    """The format `zeek-json`; `sensor` is the user's label for where the log was written."""
+
+    name = NAME
+    description = "Zeek connection logs as JSON lines (conn, conn_long, open_conn)"
+
+    def __init__(self, sensor: str = "") -> None:
+        self.sensor = sensor
+
+    def sniff(self, head: bytes, path: str) -> str | None:
+        """The dataset of the first record of connections; the file's name tells if it does not."""
+        lines = head.split(b"\n")
+        whole = lines[:-1] if len(lines) > 1 else lines
+        for line in whole[:_SAMPLE]:
+            if (record := _record(line)) is None:
+                continue
+            log = record.get("_path")
+            if log is not None:
+                dataset = dataset_of(log) if isinstance(log, str) else None
+            elif {"ts", "id.orig_h", "id.resp_h", "proto"} <= set(record) and (
+                "conn_state" in record or "orig_pkts" in record
+            ):
+                dataset = _by_name(path)
+            else:
+                dataset = None
+            if dataset is not None:
+                return dataset
+        return None
+
+    def opened(self, head: bytes) -> str | None:
+        return None
+
+    def begin(self, dataset: str) -> JsonState:
+        return JsonState(dataset)
+
+    def parse(self, block: Block, state: JsonState) -> tuple[Parsed, JsonState]:
+        every = split_lines(block.data, block.line, block.offset)
+        rows = every.filter(pl.col("raw").str.strip_chars(" \t\ufeff") != "")
+        origin = Origin(block.path, state.dataset, self.sensor, NAME)
+        quick = fast(block.data, rows, origin) if rows.height else None
+        if quick is not None:
+            records, origin, unknown = quick
+            events, rejects = make(records, origin)
+        else:
+            events, rejects, unknown = exact(rows, origin)
+        parsed = Parsed(
+            events, rejects, every.height, events.height, every.height - rows.height, unknown
+        )
+        return parsed, state
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    if not line.lstrip(b" \t\xef\xbb\xbf").startswith(b"{"):
+        return None
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return flat(record) if isinstance(record, dict) else None
+
+
+def _by_name(path: str) -> str:
+    name = path.rsplit("/", 1)[-1]
+    for log in ("open_conn", "conn_long"):
+        if name.startswith(log):
+            return DATASETS[log]
+    return DATASETS["conn"]
+
+
+def fast(
+    data: bytes, rows: pl.DataFrame, origin: Origin
+) -> tuple[Records, Origin, frozenset[str]] | None:
+    """The records and the names of their unknown fields, if provably nothing is lost; else None.
+
+    data: the lines of `rows`. Proof: no escape and no second log in the block; the reader refuses
+    values of other types; the number of keys equals the number of values found (no unknown,
+    repeated or null key); and that of quotes is twice that of keys and texts together (no number
+    where text belongs).
+    """
+    if any(mark in data for mark in _UNCLEAN):
+        return None
+    types = shape(rows["raw"].head(_SAMPLE).to_list())
+    if types is None:
+        return None
+    try:
+        read = pl.read_ndjson(data, schema=types)
+    except pl.exceptions.ComputeError:
+        return None
+    values, texts = _counted(read)
+    if (
+        read.height != rows.height
+        or data.count(b'":') != values
+        or data.count(b'"') != 2 * (values + texts)
+    ):
+        return None
+    flattened = _flat(read)
+    if "_path" in flattened.columns:
+        logs = flattened["_path"].unique().to_list()
+        dataset = dataset_of(logs[0]) if len(logs) == 1 and logs[0] is not None else None
+        if dataset is None:
+            return None
+        origin = replace(origin, dataset=dataset)
+        flattened = flattened.drop("_path")
+    known = _known(flattened)
+    if known is None:
+        return None
+    unknown = [name for name in flattened.columns if name not in FIELDS]
+    extra = as_json(flattened, [member(pl.col(name), name) for name in unknown])
+    return (
+        Records(known, rows["raw"], rows["line"], rows["offset"], extra),
+        origin,
+        frozenset(unknown),
+    )
+
+
+def _counted(read: pl.DataFrame) -> tuple[int, int]:
+    """How many values, and how many of them texts, a frame read from JSON holds."""
+    values = texts = 0
+    for name, dtype in read.schema.items():
+        column = read[name]
+        if isinstance(dtype, pl.Struct):
+            inner = _counted(column.drop_nulls().struct.unnest())
+            values, texts = values + inner[0], texts + inner[1]
+        values += len(column) - column.null_count()
+        if dtype == pl.String:
+            texts += len(column) - column.null_count()
+        elif dtype == pl.List(pl.String):
+            texts += int(column.list.drop_nulls().list.len().sum())
+    return values, texts
+
+
+def _flat(read: pl.DataFrame) -> pl.DataFrame:
+    """Dotted names for the keys of a nested id, and the schema's names for all."""
+    if isinstance(read.schema.get("id"), pl.Struct):
+        nested = read["id"].struct.unnest()
+        read = read.drop("id").hstack(
+            nested.rename({name: f"id.{name}" for name in nested.columns})
+        )
+    return read.rename({name: field_name(name) for name in read.columns})
+
+
+def _known(read: pl.DataFrame) -> pl.DataFrame | None:
+    """The schema's fields, typed as `zeek.TYPES` has them; None if a time is not in bounds."""
+    exprs, checks = [], []
+    for name in read.columns:
+        if name not in FIELDS:
+            continue
+        kind, dtype, column = FIELDS[name][1], read.schema[name], pl.col(name)
+        if dtype == pl.Float64():
+            checks.append((column.abs() < (LIMIT if kind == "time" else SECONDS)).all())
+            scale = pl.when(column >= MILLISECONDS).then(1_000.0).otherwise(1_000_000.0)
+            factor = scale if kind == "time" else pl.lit(1_000_000.0)
+            exprs.append((column * factor).round().cast(pl.Int64, strict=False).alias(name))
+        elif kind == "time":
+            checks.append(column.str.contains(_ISO).all())
+            exprs.append(
+                column.str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", strict=False)
+                .cast(pl.Int64)
+                .alias(name)
+            )
+        else:
+            exprs.append(column)
+    if checks and not all(read.select(c.alias(str(i)) for i, c in enumerate(checks)).row(0)):
+        return None
+    known = read.select(exprs)
+    times = [name for name in known.columns if FIELDS[name][1] in ("time", "interval")]
+    lost = any(known[name].null_count() != read[name].null_count() for name in times)
+    return None if lost else known
