@@ -85,8 +85,8 @@ class Format(Protocol[State]):
     """One log format: one file under `ingest/`, one line in its registry.
 
     `sniff` tells from the first bytes (decompressed, at most 64 KiB) whether a file is of this
-    format: the dataset it holds, or None. `opened` is when the log says that it was begun, as text
-    that sorts by time within one stream, or None. `parse` is pure: what it must remember between blocks
+    format: the dataset it holds, or None. `opened` and `closed` are when the log says that it was
+    begun and ended (from its last bytes), as text that sorts by time within one stream, or None. `parse` is pure: what it must remember between blocks
     of a file (a header) is in the state it returns. A parser never raises for bad input: a line
     is a comment, part of a record, or a reject.
     """
@@ -97,6 +97,8 @@ class Format(Protocol[State]):
     def sniff(self, head: bytes, path: str) -> str | None: ...
 
     def opened(self, head: bytes) -> str | None: ...
+
+    def closed(self, tail: bytes) -> str | None: ...
 
     def begin(self, dataset: str) -> State: ...
 

@@ -46,6 +46,15 @@ class Counted(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return self._inner.seekable()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._inner.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._inner.tell()
+
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         data = self._inner.read(len(buffer))
         buffer[: len(data)] = data
@@ -111,6 +120,10 @@ class Opened:
             parts.append(part)
             left -= len(part)
         return b"".join(parts) if len(parts) != 1 else parts[0]
+
+    def seek(self, offset: int) -> None:
+        """Go on from here; only of a plain file."""
+        self._buffered.seek(offset)
 
     def close(self) -> None:
         if self._stream is not self._buffered:

@@ -76,6 +76,9 @@ class ZeekJson:
     def opened(self, head: bytes) -> str | None:
         return None
 
+    def closed(self, tail: bytes) -> str | None:
+        return None
+
     def begin(self, dataset: str) -> JsonState:
         return JsonState(dataset)
 

@@ -54,8 +54,11 @@ class ZeekTsv:
 
     def opened(self, head: bytes) -> str | None:
         """When the file was opened, as its header says (comparable within one stream)."""
-        found = re.search(rb"^#open[\t ]+(\d{4}(?:-\d\d){5})", head, re.MULTILINE)
-        return found.group(1).decode() if found else None
+        return _moment(b"#open", head)
+
+    def closed(self, tail: bytes) -> str | None:
+        """When it was closed, likewise."""
+        return _moment(b"#close", tail)
 
     def begin(self, dataset: str) -> Header:
         return Header(dataset)
@@ -88,6 +91,11 @@ class ZeekTsv:
             ),
             state,
         )
+
+
+def _moment(name: bytes, data: bytes) -> str | None:
+    found = re.search(rb"^" + name + rb"[\t ]+(\d{4}(?:-\d\d){5})", data, re.MULTILINE)
+    return found.group(1).decode() if found else None
 
 
 @dataclass(frozen=True, slots=True)

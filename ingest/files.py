@@ -1,0 +1,190 @@
+"""From what the user names (paths, folders, globs, `-`) to the files to read, each with its format.
+
+Nothing is left out silently: what is not read is in `Found.skipped` with the reason.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from connwatch.contracts import Block, Format
+from connwatch.errors import InputError
+from connwatch.schema import DERIVED
+
+from .describe import describe
+from .opening import STDIN, Opened
+
+HEAD: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file to read.
+
+    path: as given (under a folder: joined to it). dataset, opened: as its format tells. first_end:
+    log time of its first record, µs since the epoch, and first_id: that record's id; None when its
+    beginning holds no record. stream: a pipe or device, already open and read up to `head`.
+    """
+
+    path: str
+    format: Format[Any]
+    dataset: str
+    opened: str | None
+    first_end: int | None
+    first_id: str
+    size: int | None
+    head: bytes = b""
+    stream: Opened | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that is not read, and why; `failed` when it was meant to be readable."""
+
+    path: str
+    reason: str
+    failed: bool = False
+
+
+@dataclass(slots=True)
+class Found:
+    sources: list[Source] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+def discover(
+    paths: Sequence[str],
+    formats: Sequence[Format[Any]],
+    *,
+    strict: bool = False,
+    forced: bool = False,
+) -> Found:
+    """The files that `paths` name, in the order of their names, each file once.
+
+    formats: asked in order; forced: the user has named the format, so its only member reads every
+    file. strict: a file of an unknown kind is an InputError. A path that does not exist is one.
+    """
+    found = Found()
+    seen: dict[tuple[int, int], str] = {}
+    for path in _expanded(paths, found):
+        identity = _identity(path)
+        if identity is not None and identity in seen:
+            found.skipped.append(Skipped(path, f"the same file as {seen[identity]}"))
+            continue
+        if identity is not None:
+            seen[identity] = path
+        try:
+            outcome = _look(path, formats, forced)
+        except InputError as error:
+            found.skipped.append(Skipped(path, error.message, failed=True))
+            continue
+        if isinstance(outcome, Source):
+            found.sources.append(outcome)
+            continue
+        if strict and outcome.reason != "empty":
+            raise InputError(
+                f"not a log that can be read: {outcome.reason}",
+                where=path,
+                hint="leave it out, name its format with --format, or do without --strict",
+            )
+        found.skipped.append(outcome)
+    return found
+
+
+def _expanded(paths: Sequence[str], found: Found) -> Iterator[str]:
+    for path in paths:
+        if path == STDIN:
+            yield path
+        elif Path(path).is_dir():
+            yield from _walk(path, found)
+        elif os.path.lexists(path):
+            yield path
+        elif matches := sorted(glob.glob(path, recursive=True)):  # noqa: PTH207  path is text
+            for match in matches:
+                if Path(match).is_dir():
+                    yield from _walk(match, found)
+                else:
+                    yield match
+        else:
+            raise InputError("no such file or folder", where=path, hint="nothing was read")
+
+
+def _walk(folder: str, found: Found) -> Iterator[str]:
+    def failed(error: OSError) -> None:
+        reason = error.strerror or str(error)
+        found.skipped.append(Skipped(str(error.filename), reason, failed=True))
+
+    walked: set[tuple[int, int]] = set()
+    for here, folders, names in os.walk(folder, followlinks=True, onerror=failed):
+        identity = _identity(here)
+        if identity is None or identity in walked:  # a link that leads back up
+            folders.clear()
+            continue
+        walked.add(identity)
+        folders.sort()
+        for name in sorted(names):
+            yield str(Path(here) / name)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    if path == STDIN:
+        return None
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _look(path: str, formats: Sequence[Format[Any]], forced: bool) -> Source | Skipped:
+    """Read the beginning of a file and ask the formats what it is."""
+    opened = Opened(path)
+    keep = False
+    try:
+        try:
+            head = opened.read(HEAD)
+        except InputError as error:
+            return Skipped(path, error.message, failed=True)
+        if not head:
+            return Skipped(path, "empty")
+        for one in formats:
+            dataset = one.sniff(head, path)
+            if dataset is None and forced:
+                dataset = one.sniff(head, "") or "zeek.connection"
+            if dataset is None:
+                continue
+            keep = opened.size is None
+            first_end, first_id = _first(one, head, dataset, path)
+            return Source(
+                path,
+                one,
+                dataset,
+                one.opened(head),
+                first_end,
+                first_id,
+                opened.size,
+                head if keep else b"",
+                opened if keep else None,
+            )
+        return Skipped(path, describe(head))
+    finally:
+        if not keep:
+            opened.close()
+
+
+def _first(one: Format[Any], head: bytes, dataset: str, path: str) -> tuple[int | None, str]:
+    """Log time and id of the first record in a file's beginning."""
+    cut = head.rfind(b"\n") + 1 if len(head) == HEAD else len(head)
+    parsed, _ = one.parse(Block(path, head[:cut], 0, 1, False), one.begin(dataset))
+    if parsed.events.is_empty():
+        return None, ""
+    first = parsed.events.head(1).select(
+        DERIVED["event.end"].dt.epoch("us").alias("end"), "event.id"
+    )
+    end, event_id = first.row(0)
+    return end, event_id

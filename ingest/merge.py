@@ -1,0 +1,149 @@
+"""Streams merged on log time.
+
+Log time is, per stream, the running maximum of event.end. Records are given in the order of
+(log time, stream key, position in the stream), which depends on the records alone: not on paths,
+on the order of arguments, or on how large the blocks are.
+
+A stream is opened when its first record's turn has come, and holds one block; so memory is bounded
+by the number of streams that overlap in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from connwatch.contracts import Parsed
+from connwatch.errors import InputError
+from connwatch.schema import DERIVED, UTC
+
+from .blocks import blocks
+from .files import Source
+from .opening import Opened
+from .rejects import reject_rows, text
+from .streams import Stream
+
+#: told of every block read: its source, what was parsed, and how many bytes were read from disk
+Watch = Callable[[Source, Parsed, int], None]
+#: told of a source that could not be read to its end
+Failed = Callable[[Source, InputError], None]
+
+LOG_TIME = "connwatch.log_time"
+
+
+def parsed_blocks(source: Source, failed: Failed) -> Iterator[tuple[Parsed, int]]:
+    """Every block of a source, parsed, with the bytes read from disk so far."""
+    try:
+        opened = source.stream or Opened(source.path)
+    except InputError as error:
+        failed(source, error)
+        return
+    try:
+        state = source.format.begin(source.dataset)
+        for block in blocks(opened, source.head):
+            if block.overlong:
+                rejects = reject_rows(
+                    path=block.path,
+                    line=[block.line],
+                    offset=[block.offset],
+                    format_name=source.format.name,
+                    field=[None],
+                    reason=["is longer than a line may be (1 MiB)"],
+                    raw=[text(block.data)],
+                )
+                yield Parsed(pl.DataFrame(), rejects, 1, 0, 0), opened.taken
+                continue
+            parsed, state = source.format.parse(block, state)
+            yield parsed, opened.taken
+    except InputError as error:
+        failed(source, error)
+    finally:
+        opened.close()
+
+
+@dataclass(slots=True)
+class _Reader:
+    """One stream being read: `buffer` holds records with log time, not yet given away."""
+
+    rank: int
+    frames: Iterator[pl.DataFrame]
+    buffer: pl.DataFrame
+    done: bool = False
+
+    def refill(self) -> None:
+        """Read on until there is a record, or the stream ends."""
+        while self.buffer.is_empty() and not self.done:
+            frame = next(self.frames, None)
+            if frame is None:
+                self.done = True
+            else:
+                self.buffer = frame
+
+    @property
+    def bound(self) -> int:
+        """Nothing that is still to come from this stream is earlier."""
+        return int(self.buffer[LOG_TIME].dt.epoch("us")[-1])
+
+
+def _frames(stream: Stream, watch: Watch, failed: Failed) -> Iterator[pl.DataFrame]:
+    """A stream's records in the order in which they were written, log time filled."""
+    latest: int | None = None
+    for source in stream.sources:
+        for parsed, taken in parsed_blocks(source, failed):
+            watch(source, parsed, taken)
+            if parsed.events.is_empty():
+                continue
+            end = DERIVED["event.end"].cum_max()
+            if latest is not None:
+                end = pl.max_horizontal(end, pl.lit(latest, pl.Int64).cast(UTC))
+            frame = parsed.events.with_columns(end.alias(LOG_TIME))
+            latest = int(frame[LOG_TIME].dt.epoch("us")[-1])
+            yield frame
+
+
+def merged(streams: Sequence[Stream], watch: Watch, failed: Failed) -> Iterator[pl.DataFrame]:
+    """Frames of events in the order above; frames follow one another in that order too.
+
+    streams: by key (`streams.streams`).
+    """
+    waiting = sorted(
+        enumerate(streams), key=lambda item: (item[1].sources[0].first_end or 0, item[0])
+    )
+    active: list[_Reader] = []
+    while waiting or active:
+        while waiting and (not active or _turn(waiting[0][1]) <= min(r.bound for r in active)):
+            rank, stream = waiting.pop(0)
+            reader = _Reader(rank, _frames(stream, watch, failed), pl.DataFrame())
+            reader.refill()
+            if not reader.done:
+                active.append(reader)
+        if not active:
+            continue
+        yield _next(active)
+        for reader in active:
+            reader.refill()
+        active = [reader for reader in active if not reader.done]
+
+
+def _turn(stream: Stream) -> int:
+    return stream.sources[0].first_end or 0
+
+
+def _next(active: Sequence[_Reader]) -> pl.DataFrame:
+    """Take what nothing still to come can precede."""
+    if len(active) == 1:
+        frame, active[0].buffer = active[0].buffer, active[0].buffer.head(0)
+        return frame
+    bound, rank = min((reader.bound, reader.rank) for reader in active)
+    parts = []
+    for reader in active:
+        # Of equal log times those of the lower rank come first, so rows at the bound may go
+        # only if their stream does not come after the one that sets the bound.
+        times = reader.buffer[LOG_TIME].dt.epoch("us")
+        cut = int(times.search_sorted(bound, "right" if reader.rank <= rank else "left"))
+        if cut:
+            parts.append(reader.buffer.head(cut).with_columns(_rank=pl.lit(reader.rank, pl.UInt32)))
+            reader.buffer = reader.buffer.slice(cut)
+    return pl.concat(parts).sort(LOG_TIME, "_rank", maintain_order=True).drop("_rank")
