@@ -1,0 +1,129 @@
+"""Community ID v1 (seed 0): one identifier for both directions of a flow, the same in every tool.
+
+    "1:" + base64(sha1(seed . ip . ip . protocol . 0 . port . port)), the smaller end first
+
+Source: the Community ID specification, v1. ICMP's type stands where a port would, beside the type
+of its answer; types without an answer have their code there and keep their direction.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+import polars as pl
+import polars_hash as plh
+import polars_iptools as ip
+
+#: ICMP types that ask or answer -> the type on the other side
+_ICMP: Final = {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 10: 9, 9: 10, 17: 18, 18: 17}
+_ICMP6: Final = {
+    128: 129, 129: 128, 133: 134, 134: 133, 135: 136, 136: 135,
+    130: 131, 131: 130, 144: 145, 145: 144, 139: 140, 140: 139,
+}  # fmt: skip
+_WITH_PORTS: Final = ("6", "17", "132")
+
+_HEX16: Final = pl.Series([f"{number:04x}" for number in range(65536)])
+_HEX8: Final = pl.Series([f"{number:02x}" for number in range(256)])
+
+
+def community_ids(events: pl.DataFrame) -> pl.Series:
+    """The Community ID of each event of the schema; null where the protocol has no number."""
+    frame = events.select(
+        pl.col("network.iana_number").cast(pl.UInt32, strict=False).alias("protocol"),
+        *_ports(),
+        _source="source.ip",
+        _destination="destination.ip",
+        s=ip.ipv4_to_numeric(pl.col("source.ip")),
+        d=ip.ipv4_to_numeric(pl.col("destination.ip")),
+    )
+    v4 = frame["s"].is_not_null() & frame["d"].is_not_null()
+    if v4.all():
+        return _finish(frame, _ends_v4())
+    both = frame.with_row_index("_row")
+    parts = [
+        pl.DataFrame({"_row": part["_row"], "id": _finish(part, ends)})
+        for part, ends in (
+            (both.filter(v4), _ends_v4()),
+            (_with_hex(both.filter(~v4)), _ends_hex()),
+        )
+    ]
+    return pl.concat(parts).sort("_row")["id"]
+
+
+def _ports() -> list[pl.Expr]:
+    """What stands where ports do (p of the source, q of the destination), and `fixed` direction."""
+    protocol = pl.col("network.iana_number")
+    kind, code = pl.col("zeek.connection.icmp.type"), pl.col("zeek.connection.icmp.code")
+    answer = (
+        pl.when(protocol == "1")
+        .then(kind.replace_strict(_ICMP, default=None, return_dtype=pl.Int64))
+        .when(protocol == "58")
+        .then(kind.replace_strict(_ICMP6, default=None, return_dtype=pl.Int64))
+    )
+    icmp = protocol.is_in(["1", "58"])
+    ported = protocol.is_in(_WITH_PORTS)
+    first = pl.when(icmp).then(kind).when(ported).then("source.port")
+    second = pl.when(icmp).then(pl.coalesce(answer, code)).when(ported).then("destination.port")
+    return [
+        first.cast(pl.UInt32).alias("p"),
+        second.cast(pl.UInt32).alias("q"),
+        (icmp & answer.is_null()).fill_null(value=False).alias("fixed"),
+    ]
+
+
+def _keeps() -> pl.Expr:
+    """Whether the source's end comes first."""
+    s, d, p, q = pl.col("s"), pl.col("d"), pl.col("p").fill_null(0), pl.col("q").fill_null(0)
+    return pl.col("fixed") | (s < d) | ((s == d) & (p <= q))
+
+
+def _hex16(number: pl.Expr) -> pl.Expr:
+    return pl.lit(_HEX16).gather(number)
+
+
+def _ends_v4() -> list[pl.Expr]:
+    first = pl.when("keeps").then("s").otherwise("d")
+    second = pl.when("keeps").then("d").otherwise("s")
+    return [_hex16(part) for end in (first, second) for part in (end // 65536, end % 65536)]
+
+
+def _ends_hex() -> list[pl.Expr]:
+    return [
+        pl.when("keeps").then("s").otherwise("d"),
+        pl.when("keeps").then("d").otherwise("s"),
+    ]
+
+
+def _with_hex(frame: pl.DataFrame) -> pl.DataFrame:
+    """Addresses as hex text, as long as they are; one different address at a time."""
+    texts = pl.concat([frame["_source"], frame["_destination"]]).unique().drop_nulls()
+    packed = [
+        socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text).hex()
+        for text in texts
+    ]
+    hexed = {"old": texts, "new": pl.Series(packed, dtype=pl.String)}
+    return frame.with_columns(
+        pl.col(name).replace_strict(hexed["old"], hexed["new"], default=None).alias(target)
+        for name, target in (("_source", "s"), ("_destination", "d"))
+    )
+
+
+def _finish(frame: pl.DataFrame, ends: list[pl.Expr]) -> pl.Series:
+    p = pl.when("keeps").then("p").otherwise("q")
+    q = pl.when("keeps").then("q").otherwise("p")
+    # Protocols without ports end after the padding byte.
+    tail = pl.concat_str(_hex16(p), _hex16(q), ignore_nulls=True)
+    flow = pl.concat_str(
+        pl.lit("0000"), *ends, pl.lit(_HEX8).gather(pl.col("protocol")), pl.lit("00"), tail
+    )
+    # The streaming engine works on both halves of a column at once; the expression is one chain.
+    return (
+        frame.lazy()
+        .with_columns(keeps=_keeps())
+        .select(x=flow.str.decode("hex"))
+        .select(x=plh.col("x").nchash.sha1().str.decode("hex"))
+        .select(id=pl.concat_str(pl.lit("1:"), pl.col("x").bin.encode("base64")))
+        .collect(engine="streaming")
+        .to_series()
+    )

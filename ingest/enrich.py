@@ -1,0 +1,113 @@
+"""What an event's own fields imply: direction of the flow and its Community ID."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+import polars_iptools as ip
+
+from connwatch.errors import ConfigError
+
+from .community_id import community_ids
+
+#: networks that are home when neither the user nor Zeek says which are: private, shared, loopback,
+#: link-local, unique local (RFC 1918, 6598, 3927, 4193)
+PRIVATE: Final = (
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "::1/128",
+    "fc00::/7",
+    "fe80::/10",
+)
+#: destinations that never leave the network they are sent in
+_LOCAL_ONLY: Final = ("224.0.0.0/4", "255.255.255.255/32", "0.0.0.0/32", "ff00::/8", "::/128")
+
+
+@dataclass(frozen=True, slots=True)
+class HomeNetworks:
+    """The user's own networks, as text in CIDR notation."""
+
+    networks: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, texts: Sequence[str]) -> HomeNetworks:
+        """From the user's words; ConfigError names the one that is no network."""
+        networks = []
+        for word in texts:
+            try:
+                networks.append(str(ipaddress.ip_network(word.strip(), strict=False)))
+            except ValueError:
+                raise ConfigError(
+                    f"{word!r} is not a network",
+                    where="--home",
+                    hint="write an address or a network such as 192.168.0.0/16 or 2001:db8::/32",
+                ) from None
+        return cls(tuple(networks))
+
+
+def enrich(events: pl.DataFrame, home: HomeNetworks | None) -> pl.DataFrame:
+    """`events` with network.direction, and network.community_id where Zeek did not log it."""
+    if events.is_empty():
+        return events
+    logged = events["network.community_id"]
+    ids = community_ids(events) if logged.null_count() else logged
+    return events.with_columns(
+        pl.coalesce("network.community_id", pl.lit(ids)).alias("network.community_id"),
+        _direction(events, home).alias("network.direction"),
+    )
+
+
+def _direction(events: pl.DataFrame, home: HomeNetworks | None) -> pl.Series:
+    """inbound, outbound, internal or external, by the configured networks, else as Zeek says, else
+    by the private ranges. What is sent to a group or broadcast address stays where it was sent."""
+    source = _inside(events["source.ip"], home)
+    destination = _inside(events["destination.ip"], home)
+    frame = events.select(
+        orig="zeek.connection.local_orig", resp="zeek.connection.local_resp"
+    ).with_columns(source, destination)
+    known = pl.col("orig").is_not_null() & pl.col("resp").is_not_null()
+    use = pl.lit(value=False) if home is not None else known
+    from_home = pl.when(use).then("orig").otherwise("source.ip")
+    # The look-up leaves a group address null: it is where its sender is.
+    to_home = pl.coalesce(
+        pl.when(pl.col("destination.ip").is_not_null() & use).then("resp"),
+        "destination.ip",
+        from_home,
+    )
+    return frame.select(
+        pl.when(from_home & to_home)
+        .then(pl.lit("internal"))
+        .when(from_home)
+        .then(pl.lit("outbound"))
+        .when(to_home)
+        .then(pl.lit("inbound"))
+        .otherwise(pl.lit("external"))
+    ).to_series()
+
+
+def _inside(addresses: pl.Series, home: HomeNetworks | None) -> pl.Series:
+    """Whether each address is home; null for group and broadcast addresses.
+
+    Computed once per different address.
+    """
+    networks = pl.Series(list(home.networks if home else PRIVATE))
+    unique = addresses.unique().to_frame("a")
+    marked = unique.select(
+        "a",
+        inside=pl.when(~ip.is_in(pl.col("a"), pl.Series(list(_LOCAL_ONLY)))).then(
+            ip.is_in(pl.col("a"), networks) if len(networks) else pl.lit(value=False)
+        ),
+    )
+    return (
+        addresses.to_frame("a")
+        .join(marked, on="a", how="left", maintain_order="left")["inside"]
+        .alias(addresses.name)
+    )
