@@ -86,7 +86,8 @@ class Format(Protocol[State]):
 
     `sniff` tells from the first bytes (decompressed, at most 64 KiB) whether a file is of this
     format: the dataset it holds, or None. `opened` and `closed` are when the log says that it was
-    begun and ended (from its last bytes), as text that sorts by time within one stream, or None. `parse` is pure: what it must remember between blocks
+    begun (in its first bytes) and ended (in its last), as text that sorts by time within one
+    stream, or None. `parse` is pure: what it must remember between blocks
     of a file (a header) is in the state it returns. A parser never raises for bad input: a line
     is a comment, part of a record, or a reject.
     """
