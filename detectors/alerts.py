@@ -6,7 +6,6 @@ in docs/alerts.md.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -15,10 +14,8 @@ from typing import Any, Final, Protocol
 
 import polars as pl
 
+from connwatch.alert import SEVERITY, Document, evidence, iso, sides
 from connwatch.schema import ECS_VERSION
-
-#: Sigma level -> event.severity and event.risk_score, as Kibana counts them
-SEVERITY: Final = {"informational": 1, "low": 21, "medium": 47, "high": 73, "critical": 99}
 
 #: ATT&CK tactics: tag -> (id, name)
 TACTICS: Final = {
@@ -68,24 +65,17 @@ class Describing(Protocol):
     def suppress(self) -> int: ...
 
 
-def iso(moment: datetime) -> str:
-    """ISO 8601 in UTC with microseconds, as every time in a document is written."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def documents(alerts: pl.DataFrame, rules: Mapping[str, Describing]) -> list[dict[str, Any]]:
+def documents(alerts: pl.DataFrame, rules: Mapping[str, Describing]) -> list[Document]:
     """One document per row of `alerts` (`fold.ALERT_SCHEMA`); rules by key."""
     return [_document(row, rules[row["rule"]]) for row in alerts.iter_rows(named=True)]
 
 
-def _document(row: Mapping[str, Any], rule: Describing) -> dict[str, Any]:
-    head, tail = row["head"], row["tail"]
-    listed = {event["event.id"] for event in head}
-    evidence = [*head, *(event for event in tail if event["event.id"] not in listed)]
+def _document(row: Mapping[str, Any], rule: Describing) -> Document:
+    listed = evidence(_plain(event) for event in [*row["head"], *row["tail"]])
     group = json.loads(row["group"])
     severity = SEVERITY.get(rule.level, SEVERITY["medium"])
     first = iso(row["first"])
-    document: dict[str, Any] = {
+    document: Document = {
         "@timestamp": first,
         "ecs": {"version": ECS_VERSION},
         "event": {
@@ -100,22 +90,31 @@ def _document(row: Mapping[str, Any], rule: Describing) -> dict[str, Any]:
             "severity": severity,
             "risk_score": float(severity),
         },
-        "message": _message(rule, head[0], group, row["count"]),
+        "message": _message(rule, listed[0], group),
         "rule": _rule(rule),
         "connwatch": {
             "level": rule.level,
             "status": "open",
             "count": row["count"],
             "group": group,
-            "evidence": [_evidence(event) for event in evidence],
+            "evidence": listed,
             "key": {"rule": row["rule"], "group": row["group"], "suppress_us": rule.suppress},
         },
     }
-    document.update(_sides(head, tail, group))
+    document.update(sides(listed, group))
     threat = _threat(rule.tags)
     if threat:
         document["threat"] = threat
     return document
+
+
+def _plain(event: Mapping[str, Any]) -> Document:
+    """One event of the evidence: flat field names, nulls left out."""
+    return {
+        name: iso(value) if isinstance(value, datetime) else value
+        for name, value in event.items()
+        if value is not None
+    }
 
 
 def _rule(rule: Describing) -> dict[str, Any]:
@@ -130,50 +129,16 @@ def _rule(rule: Describing) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _sides(
-    head: list[Mapping[str, Any]], tail: list[Mapping[str, Any]], group: Mapping[str, Any]
-) -> dict[str, Any]:
-    """source, destination and related: what the listed events (all, if few) have in common."""
-    found: dict[str, Any] = {}
-    shown = [*head, *tail]
-    for side in ("source", "destination"):
-        fields = {}
-        for name in ("ip", "port"):
-            values = {event[f"{side}.{name}"] for event in shown}
-            if len(values) == 1 and None not in values:
-                fields[name] = values.pop()
-        if f"{side}.ip" in group and group[f"{side}.ip"] is not None:
-            fields["ip"] = group[f"{side}.ip"]
-        if fields:
-            found[side] = fields
-    found["related"] = {
-        "ip": sorted({event[f"{side}.ip"] for event in shown for side in ("source", "destination")})
-    }
-    return found
-
-
-def _evidence(event: Mapping[str, Any]) -> dict[str, Any]:
-    """One event of the evidence: flat field names, nulls left out."""
-    return {
-        name: iso(value) if isinstance(value, datetime) else value
-        for name, value in event.items()
-        if value is not None
-    }
-
-
-def _message(
-    rule: Describing, event: Mapping[str, Any], group: Mapping[str, Any], count: int
-) -> str:
+def _message(rule: Describing, event: Mapping[str, Any], group: Mapping[str, Any]) -> str:
     """The rule's message with the values of the first event filled in; a plain one otherwise."""
-    values = {**event, **group, "count": count}
+    values = {**event, **group}
 
     def value(found: re.Match[str]) -> str:
         known = values.get(found.group(1))
         return "unknown" if known is None else str(known)
 
     template = rule.message or f"{rule.title}: {{source.ip}} to {{destination.ip}}"
-    text = _PLACEHOLDER.sub(value, template)
-    return text if count == 1 else f"{text} ({count} times)"
+    return _PLACEHOLDER.sub(value, template)
 
 
 def _threat(tags: Iterable[str]) -> dict[str, Any]:
@@ -198,36 +163,3 @@ def _threat(tags: Iterable[str]) -> dict[str, Any]:
     if threat:
         threat["framework"] = "MITRE ATT&CK"
     return threat
-
-
-def fingerprint(document: Mapping[str, Any]) -> str:
-    """What makes an alert the same alert, as text: never a path, an offset or a status.
-
-    Id, rule, group, times, count, level, message and the ids of the evidence.
-    """
-    own = document["connwatch"]
-    return json.dumps(
-        [
-            document["event"]["id"],
-            document["rule"]["id"],
-            own["group"],
-            document["event"]["start"],
-            document["event"]["end"],
-            own["count"],
-            own["level"],
-            document["message"],
-            [event["event.id"] for event in own["evidence"]],
-        ],
-        sort_keys=True,
-        ensure_ascii=False,
-        separators=(",", ":"),
-    )
-
-
-def digest(documents: Iterable[Mapping[str, Any]]) -> str:
-    """One SHA-256 (hex) over a set of alerts, whatever their order."""
-    total = hashlib.sha256()
-    for line in sorted(fingerprint(document) for document in documents):
-        total.update(line.encode())
-        total.update(b"\n")
-    return total.hexdigest()

@@ -6,7 +6,7 @@ after that alert's last hit; otherwise it opens a new alert. Because log time ne
 alert whose last hit is more than `suppress` behind is closed for good, and leaves the state.
 
 The result does not depend on how the records were cut into batches: a session is only ever
-extended at its end, and its evidence is the first and the last `KEPT` hits.
+extended at its end, and its evidence is the first and the last `KEPT` hits by log time and id.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from typing import Final
 import polars as pl
 import polars_hash as plh
 
+from connwatch.alert import KEPT
 from connwatch.contracts import HIT_SCHEMA, group_key
 from connwatch.schema import DERIVED, STORED
 
-#: hits kept at either end of an alert's evidence
-KEPT: Final = 5
-
-#: columns of an event that an alert shows as evidence
+#: columns of an event that an alert shows as evidence; in the order of the first two
 EVIDENCE: Final = (
+    "connwatch.log_time",
     "event.id",
     "@timestamp",
     "source.ip",
@@ -159,8 +158,8 @@ def _sessions(hits: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
             first=time.first(),
             last=time.last(),
             count=pl.len().cast(pl.Int64),
-            head=pl.col("evidence").head(KEPT),
-            tail=pl.col("evidence").tail(KEPT),
+            head=pl.col("evidence").sort().head(KEPT),
+            tail=pl.col("evidence").sort().tail(KEPT),
             opening=pl.col("event.id").first(),
             joins=~pl.col("opens").first(),
         )
@@ -177,8 +176,8 @@ def _merge(sessions: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
         return_binary=True, byte_order="big"
     )
     joins = pl.col("joins")
-    tail = pl.concat_list("open_tail", "tail").list.tail(KEPT)
-    head = pl.concat_list("open_head", "head").list.head(KEPT)
+    tail = pl.concat_list("open_tail", "tail").list.sort().list.tail(KEPT)
+    head = pl.concat_list("open_head", "head").list.sort().list.head(KEPT)
     return joined.select(
         pl.when(joins).then("open_alert").otherwise(own_id.bin.encode("hex")).alias("alert"),
         "rule",

@@ -1,0 +1,107 @@
+"""Alert documents as every part of the house handles them: their evidence, union and digest.
+
+The shape is described in docs/alerts.md. `detectors.alerts` makes documents, stores keep and join
+them, the command line compares them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+#: Sigma level -> event.severity and event.risk_score, as Kibana counts them
+SEVERITY: Final = {"informational": 1, "low": 21, "medium": 47, "high": 73, "critical": 99}
+
+#: hits kept at either end of an alert's evidence
+KEPT: Final = 5
+
+Document = dict[str, Any]
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC with microseconds, as every time in a document is written."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def evidence(events: Iterable[Mapping[str, Any]]) -> list[Document]:
+    """The first and the last `KEPT` of these events by log time (ties by id), each once.
+
+    events: of the evidence of one alert or of several that are one.
+    """
+    unique = {event["event.id"]: dict(event) for event in events}
+    ordered = sorted(unique.values(), key=lambda e: (e["connwatch.log_time"], e["event.id"]))
+    return ordered if len(ordered) <= 2 * KEPT else ordered[:KEPT] + ordered[-KEPT:]
+
+
+def sides(events: Iterable[Mapping[str, Any]], group: Mapping[str, Any]) -> Document:
+    """source, destination and related of a document: what its evidence has in common."""
+    shown = list(events)
+    found: Document = {}
+    for side in ("source", "destination"):
+        fields = {}
+        for name in ("ip", "port"):
+            values = {event.get(f"{side}.{name}") for event in shown}
+            if len(values) == 1 and None not in values:
+                fields[name] = values.pop()
+        if group.get(f"{side}.ip") is not None:
+            fields["ip"] = group[f"{side}.ip"]
+        if fields:
+            found[side] = fields
+    found["related"] = {
+        "ip": sorted({event[f"{side}.ip"] for event in shown for side in ("source", "destination")})
+    }
+    return found
+
+
+def joined(documents: Iterable[Document], count: int) -> Document:
+    """One document of several that turn out to be one alert of one rule and group.
+
+    Id, message, rule and status are those of the one that began first (ties by id).
+    """
+    ordered = sorted(documents, key=lambda d: (d["event"]["start"], d["event"]["id"]))
+    first = ordered[0]
+    own = dict(first["connwatch"])
+    own["count"] = count
+    own["evidence"] = evidence(e for d in ordered for e in d["connwatch"]["evidence"])
+    union = {**first, "connwatch": own, "event": dict(first["event"])}
+    union["event"]["end"] = max(d["event"]["end"] for d in ordered)
+    for name in ("source", "destination", "related"):
+        union.pop(name, None)
+    union.update(sides(own["evidence"], own["group"]))
+    return union
+
+
+def fingerprint(document: Mapping[str, Any]) -> str:
+    """What makes an alert the same alert, as text: never a path, an offset or a status.
+
+    Id, rule, group, times, count, level, message and the ids of the evidence.
+    """
+    own = document["connwatch"]
+    return json.dumps(
+        [
+            document["event"]["id"],
+            document["rule"]["id"],
+            own["group"],
+            document["event"]["start"],
+            document["event"]["end"],
+            own["count"],
+            own["level"],
+            document["message"],
+            [event["event.id"] for event in own["evidence"]],
+        ],
+        sort_keys=True,
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+
+
+def digest(documents: Iterable[Mapping[str, Any]]) -> str:
+    """One SHA-256 (hex) over a set of alerts, whatever their order."""
+    total = hashlib.sha256()
+    for line in sorted(fingerprint(document) for document in documents):
+        total.update(line.encode())
+        total.update(b"\n")
+    return total.hexdigest()

@@ -1,0 +1,111 @@
+"""Immutable files: written to a temporary name, fsynced, renamed, and then never changed."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import uuid
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+TEMPORARY: Final = ".part"
+#: rows of a row group: what a search can leave out as a whole
+ROW_GROUP: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One file as the catalogue lists it; first, last: µs since the epoch, of @timestamp."""
+
+    name: str
+    kind: str
+    day: str | None
+    rows: int
+    bytes: int
+    crc: int
+    first: int
+    last: int
+
+    def insert(self, database: sqlite3.Connection) -> None:
+        database.execute(
+            "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                self.name,
+                self.kind,
+                self.day,
+                self.rows,
+                self.bytes,
+                self.crc,
+                self.first,
+                self.last,
+            ),
+        )
+
+
+def listed(database: sqlite3.Connection, kind: str, first: int, last: int) -> list[Stored]:
+    """The files of a kind that overlap a span of @timestamp, by name."""
+    rows = database.execute(
+        "SELECT * FROM files WHERE kind = ? AND first <= ? AND last >= ? ORDER BY name",
+        (kind, last, first),
+    )
+    return [Stored(*row) for row in rows]
+
+
+def write(
+    folder: Path, kind: str, day: str | None, frame: pl.DataFrame, first: int, last: int
+) -> Stored:
+    """Put a frame into a new file; it counts once the catalogue lists it."""
+    is_keys = kind.endswith("-keys")
+    place = f"events/{day}" if kind == "events" else kind.replace("-", "_")
+    name = f"{place}/{uuid.uuid4().hex}.{'arrow' if is_keys else 'parquet'}"
+
+    def save(path: Path) -> None:
+        if is_keys:  # uncompressed, so that it can be searched where it lies
+            frame.write_ipc(path, compression="uncompressed")
+        else:
+            frame.write_parquet(
+                path, compression="zstd", compression_level=1, row_group_size=ROW_GROUP
+            )
+
+    size, crc = _commit_file(folder / name, save)
+    return Stored(name, kind, day, frame.height, size, crc, first, last)
+
+
+def _commit_file(path: Path, save: Callable[[Path], None]) -> tuple[int, int]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(path.suffix + TEMPORARY)
+    try:
+        save(temporary)
+        size, crc = checksum(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+    return size, crc
+
+
+def checksum(path: Path) -> tuple[int, int]:
+    """Size and CRC-32 of a file."""
+    size = crc = 0
+    with path.open("rb") as file:
+        while part := file.read(1 << 22):
+            crc = zlib.crc32(part, crc)
+            size += len(part)
+    return size, crc
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,50 @@
+"""One writer at a time; the second one is told who the first is."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from connwatch.errors import StoreBusyError
+
+NAME: Final = "writer.lock"
+
+
+class WriterLock:
+    """Held from construction to `release`, or until the process ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = _holder(os.pread(self._descriptor, 4096, 0))
+            os.close(self._descriptor)
+            raise StoreBusyError(
+                f"{holder} is writing to this store",
+                where=str(folder),
+                hint="wait for it, stop it, or use another store with --store",
+            ) from None
+        held = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, json.dumps(held).encode(), 0)
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+
+def _holder(text: bytes) -> str:
+    try:
+        held = json.loads(text)
+        return f"process {held['pid']} on {held['host']} (since {held['since']})"
+    except (ValueError, KeyError, TypeError):
+        return "another process"

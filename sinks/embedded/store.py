@@ -1,0 +1,202 @@
+"""The embedded store's writer."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import polars as pl
+import polars_hash as plh
+
+from connwatch.contracts import Delivery, Receipt
+
+from . import alerts, catalogue, maintenance
+from .files import Stored, write
+from .keys import Index, keys
+from .lock import WriterLock
+
+#: rejects that are kept; more are counted, not stored
+REJECTS_CAP: Final = 1_000_000
+
+FATES: Final = ("new", "known", "duplicate")
+
+
+class EmbeddedStore:
+    """The one writer of a store; see `Run` for how a replay writes.
+
+    Raises StoreBusyError when another process writes, StoreFullError when no space is left (what
+    was committed stays whole), StoreError for the rest.
+    """
+
+    name = "embedded"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with catalogue.errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = WriterLock(folder)
+        try:
+            self.database = catalogue.connect(folder, write=True)
+            with catalogue.errors(folder):
+                maintenance.clean(folder, self.database)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the store. What was written is there already."""
+        self.database.close()
+        self._lock.release()
+
+    def begin_run(self) -> Run:
+        return Run(self)
+
+    def write(self, delivery: Delivery) -> Receipt:
+        """Store one delivery; events that are there already are "known"."""
+        run = self.begin_run()
+        fate = run.classify(delivery.events)
+        fresh = replace(delivery, events=delivery.events.filter(fate == "new"))
+        run.write(fresh)
+        return Receipt(
+            fate.replace_strict({"new": "stored", "known": "known", "duplicate": "known"})
+        )
+
+    def set_alert_status(self, alert_id: str, status: str) -> None:
+        """Write down what an analyst says of an alert (its whole id)."""
+        with catalogue.errors(self.folder), catalogue.transaction(self.database) as database:
+            row = database.execute(
+                "SELECT document FROM alerts WHERE id = ?", (alert_id,)
+            ).fetchone()
+            document = json.loads(row[0])
+            document["connwatch"]["status"] = status
+            alerts.replace(database, document, [alert_id])
+
+
+class Run:
+    """One run over records: knows what the store has, and what this run has met.
+
+    `classify` and then `write`, batch by batch in the same order; the writes may be made by
+    another thread, behind.
+    """
+
+    def __init__(self, store: EmbeddedStore) -> None:
+        self._store = store
+        self._guard = threading.Lock()
+        with catalogue.errors(store.folder):
+            self._events = Index(store.folder, _files(store.database, "event-keys"))
+            self._hits = Index(store.folder, _files(store.database, "hit-keys"))
+        self._waiting: list[pl.DataFrame] = []
+
+    def classify(self, events: pl.DataFrame) -> pl.Series:
+        """Of each event: new, known (stored by an earlier run) or duplicate (met in this run)."""
+        with catalogue.errors(self._store.folder), self._guard:
+            wanted = keys(events["event.id"], events["@timestamp"])
+            fate = self._events.classify(wanted)
+            self._waiting.append(self._events.pending(wanted.filter(fate == 0)))
+        return fate.replace_strict(dict(enumerate(FATES)), return_dtype=pl.String)
+
+    def write(self, delivery: Delivery) -> None:
+        """Commit a delivery whose events are those that `classify` called new, all or nothing."""
+        store = self._store
+        with catalogue.errors(store.folder):
+            event_keys = self._waiting.pop(0)
+            with self._guard:
+                wanted = _hit_keys(delivery.hits)
+                fresh = self._hits.classify(wanted) == 0
+                hit_keys = self._hits.pending(wanted.filter(fresh))
+            hits = delivery.hits.filter(fresh)
+            made = _write_events(store.folder, delivery.events)
+            made += _write(store.folder, "hits", hits)
+            event_index = _write_keys(store.folder, "event-keys", event_keys)
+            hit_index = _write_keys(store.folder, "hit-keys", hit_keys)
+            with catalogue.transaction(store.database) as database:
+                for stored in [*made, *event_index, *hit_index]:
+                    stored.insert(database)
+                alerts.merge(database, delivery.alerts, hits)
+                _keep_rejects(database, delivery.rejects)
+                if delivery.checkpoint:
+                    text = json.dumps(delivery.checkpoint)
+                    database.execute(
+                        "INSERT OR REPLACE INTO meta VALUES ('checkpoint', ?)", (text,)
+                    )
+            with self._guard:
+                for stored in event_index:
+                    self._events.add(stored)
+                for stored in hit_index:
+                    self._hits.add(stored)
+
+
+def _files(database: sqlite3.Connection, kind: str) -> list[Stored]:
+    rows = database.execute("SELECT * FROM files WHERE kind = ? ORDER BY first, name", (kind,))
+    return [Stored(*row) for row in rows]
+
+
+def _hit_keys(hits: pl.DataFrame) -> pl.DataFrame:
+    both = hits.select(
+        id=plh.concat_str("rule", "event.id", separator="\x00")
+        .nchash.xxh3_128(return_binary=True, byte_order="big")
+        .bin.encode("hex"),
+        time="@timestamp",
+    )
+    return keys(both["id"], both["time"])
+
+
+def _write_events(folder: Path, events: pl.DataFrame) -> list[Stored]:
+    if events.is_empty():
+        return []
+    day = pl.col("@timestamp").dt.date()
+    parts: Sequence[pl.DataFrame] = [events]
+    if events.select(day.min() != day.max()).item():
+        parts = events.with_columns(_day=day).partition_by("_day", include_key=False)
+    return [stored for part in parts for stored in _write(folder, "events", part)]
+
+
+def _write(folder: Path, kind: str, frame: pl.DataFrame) -> list[Stored]:
+    """A frame with @timestamp as one file; none for an empty one."""
+    if frame.is_empty():
+        return []
+    times = frame["@timestamp"].dt.epoch("us")
+    day = str(frame["@timestamp"].dt.date()[0]) if kind == "events" else None
+    return [write(folder, kind, day, frame, int(times.min()), int(times.max()))]  # type: ignore[arg-type]
+
+
+def _write_keys(folder: Path, kind: str, frame: pl.DataFrame) -> list[Stored]:
+    if frame.is_empty():
+        return []
+    first, last = int(frame["hi"][0]) >> 32, int(frame["hi"][-1]) >> 32
+    return [write(folder, kind, None, frame, first * 1_000_000, last * 1_000_000 + 999_999)]
+
+
+def _keep_rejects(database: sqlite3.Connection, rejects: pl.DataFrame) -> None:
+    if rejects.is_empty():
+        return
+    ids = rejects.select(
+        plh.concat_str(
+            pl.col("format"), pl.col("reason"), pl.col("raw"), separator="\x00"
+        ).nchash.xxh3_128(return_binary=True, byte_order="big")
+    ).to_series()
+    room = REJECTS_CAP - int(database.execute("SELECT count(*) FROM rejects").fetchone()[0])
+    database.executemany(
+        "INSERT OR IGNORE INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            (identity, *row)
+            for identity, row in zip(ids.head(room), rejects.head(room).iter_rows(), strict=True)
+        ),
+    )
