@@ -97,8 +97,8 @@ class StoreReader:
             return pl.LazyFrame(schema=STORED)
         first, last = hits["@timestamp"].min(), hits["@timestamp"].max()
         return (
-            self.events(first, None)
-            .filter(pl.col("@timestamp").is_between(first, last))  # type: ignore[arg-type]
+            self.events(first, None)  # type: ignore[arg-type]
+            .filter(pl.col("@timestamp").is_between(first, last))
             .join(hits.lazy().select("event.id"), on="event.id", how="semi")
             .sort("connwatch.log_time", "event.id")
         )
@@ -114,8 +114,8 @@ class StoreReader:
         """Numbers: events, alerts, hits, rejects, files, bytes, days, first and last event."""
         one = self._database.execute
         rows, files, size, first, last, days = one(
-            "SELECT coalesce(sum(rows), 0), count(*), coalesce(sum(bytes), 0), min(first), max(last),"
-            " count(DISTINCT day) FROM files WHERE kind = 'events'"
+            "SELECT coalesce(sum(rows), 0), count(*), coalesce(sum(bytes), 0), min(first),"
+            " max(last), count(DISTINCT day) FROM files WHERE kind = 'events'"
         ).fetchone()
         return {
             "path": str(self.folder),

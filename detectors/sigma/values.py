@@ -1,0 +1,315 @@
+"""One field and one Sigma value as a Polars expression."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import polars as pl
+import polars_iptools as ip
+from sigma.types import (
+    CompareOperators,
+    Placeholder,
+    SigmaBool,
+    SigmaCasedString,
+    SigmaCIDRExpression,
+    SigmaCompareExpression,
+    SigmaExists,
+    SigmaExpansion,
+    SigmaFieldReference,
+    SigmaNull,
+    SigmaNumber,
+    SigmaRegularExpression,
+    SigmaString,
+    SigmaTimestampPart,
+    SigmaType,
+    SpecialChars,
+    TimestampPart,
+)
+
+from connwatch.errors import RuleError
+from connwatch.schema import BY_NAME, STRINGS, UTC
+
+from .fields import FieldMap, Target
+
+#: columns made for matching, beside the events' own: text in lower case, IPv4 as a number
+LOWER: Final = "lower:"
+NUMBER: Final = "number:"
+
+_MANY, _ONE = SpecialChars.WILDCARD_MULTI, SpecialChars.WILDCARD_SINGLE
+_COMPARE: Final = {
+    CompareOperators.LT: "<",
+    CompareOperators.LTE: "<=",
+    CompareOperators.GT: ">",
+    CompareOperators.GTE: ">=",
+}
+_IP: Final = frozenset(name for name, column in BY_NAME.items() if column.es == "ip")
+_FALSE: Final = pl.lit(value=False)
+
+Match = Callable[[pl.Expr], pl.Expr]
+Test = tuple[str, pl.Expr]  # what is asked, in words, and the expression (null where no value)
+
+
+def test(target: Target, value: SigmaType, fields: FieldMap) -> Test:
+    """The comparison of a column with a value. RuleError (without place) if it cannot be made."""
+    column = BY_NAME[target.column]
+    if target.values is not None and isinstance(value, (SigmaString, SigmaBool)):
+        return _translated(target, value, fields)
+    if isinstance(value, SigmaExpansion):
+        tests = [test(target, one, fields) for one in value.values]
+        return " or ".join(text for text, _ in tests), pl.any_horizontal(e for _, e in tests)
+    if isinstance(value, SigmaExists):
+        exists = pl.col(column.name).is_not_null()
+        return ("exists", exists) if value.exists else ("does not exist", ~exists)
+    if isinstance(value, SigmaNull):
+        return "has no value", pl.col(column.name).is_null()
+    if isinstance(value, SigmaFieldReference):
+        return _reference(target, value, fields)
+    if isinstance(value, SigmaCompareExpression):
+        return _compare(target, value)
+    if isinstance(value, SigmaTimestampPart):
+        part, name = _part(target, value)
+        return f"has {name} {value.number}", part == value.number
+    if isinstance(value, SigmaCIDRExpression):
+        return f"in {value.cidr}", _cidr(target.column, value.network)
+    if isinstance(value, SigmaRegularExpression):
+        return _regex(target, value)
+    if isinstance(value, SigmaNumber):
+        return f"is {value.number}", _number(target, value.number)
+    if isinstance(value, SigmaBool):
+        return f"is {str(value.boolean).lower()}", _boolean(target.column, value.boolean)
+    if isinstance(value, SigmaString):
+        return _string(target, value)
+    raise RuleError(f"values of the kind {type(value).__name__} cannot be matched")
+
+
+def _translated(target: Target, value: SigmaString | SigmaBool, fields: FieldMap) -> Test:
+    """A value of a field whose values are called something else here."""
+    said = str(value).lower()
+    values = (target.values or {}).get(said)
+    if values is None:
+        return f"is {value}, which no record here says", _FALSE
+    plain = Target(target.column)
+    tests = [test(plain, SigmaString(one), fields) for one in values]
+    return f"is {said} ({' or '.join(values)})", pl.any_horizontal(e for _, e in tests)
+
+
+def _each(name: str, match: Match) -> pl.Expr:
+    """A comparison with a column as text; of a list column, with any item."""
+    if BY_NAME[name].dtype == STRINGS:
+        return pl.col(name).list.eval(match(pl.element())).list.any()
+    return match(_text(name))
+
+
+def _text(name: str) -> pl.Expr:
+    """A column as text."""
+    dtype = BY_NAME[name].dtype
+    if dtype == pl.String():
+        return pl.col(name)
+    if dtype == UTC:
+        return pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+    return pl.col(name).cast(pl.String)
+
+
+def _lowered(name: str) -> pl.Expr:
+    """A column as text in lower case; of text columns the one made once for all rules."""
+    if BY_NAME[name].dtype == pl.String():
+        return pl.col(LOWER + name)
+    return _text(name).str.to_lowercase()
+
+
+def _string(target: Target, value: SigmaString) -> Test:
+    name = target.column
+    dtype = BY_NAME[name].dtype
+    parts: list[object] = [part for part in value.s if part != ""]
+    for part in parts:
+        if isinstance(part, Placeholder):
+            raise RuleError(
+                f"the placeholder %{part.name}% has no values",
+                hint="define it in a YAML document `placeholders: {name: [values]}` in the rules",
+            )
+    cased = isinstance(value, SigmaCasedString)
+    words = _words(parts)
+    if parts == [_MANY]:
+        return words, pl.col(name).is_not_null()
+    plain = len(parts) <= 1 and not any(isinstance(part, SpecialChars) for part in parts)
+    if plain:
+        text = str(parts[0]) if parts else ""
+        if dtype == pl.Int64():
+            return words, _number(target, _as_number(text))
+        if dtype == pl.Boolean():
+            return words, _boolean(name, {"true": True, "false": False}.get(text.lower()))
+        if name in _IP:
+            text = _address(text)
+    if not cased:
+        parts = [part.lower() if isinstance(part, str) else part for part in parts]
+    match = _pattern(parts)
+    item = pl.element() if cased else pl.element().str.to_lowercase()
+    if dtype == STRINGS:
+        return words, pl.col(name).list.eval(match(item)).list.any()
+    if plain and name in _IP:
+        return words, pl.col(name) == text
+    return words, match(_text(name) if cased else _lowered(name))
+
+
+def _words(parts: Sequence[object]) -> str:
+    shown = "".join(
+        {_MANY: "*", _ONE: "?"}[part] if isinstance(part, SpecialChars) else str(part)
+        for part in parts
+    )
+    return f"is {shown!r}"
+
+
+def _pattern(parts: Sequence[object]) -> Match:
+    """How text is compared with a Sigma string: by equality, prefix, suffix, part, else regex."""
+    match parts:
+        case []:
+            return lambda c: c == ""
+        case [str(text)]:
+            return lambda c: c == text
+        case [str(text), SpecialChars.WILDCARD_MULTI]:
+            return lambda c: c.str.starts_with(text)
+        case [SpecialChars.WILDCARD_MULTI, str(text)]:
+            return lambda c: c.str.ends_with(text)
+        case [SpecialChars.WILDCARD_MULTI, str(text), SpecialChars.WILDCARD_MULTI]:
+            return lambda c: c.str.contains(text, literal=True)
+    wild = {_MANY: ".*", _ONE: "."}
+    regex = "".join(
+        wild[part] if isinstance(part, SpecialChars) else re.escape(str(part)) for part in parts
+    )
+    return lambda c: c.str.contains(f"(?s)^{regex}$")
+
+
+def _as_number(text: str) -> float | int | None:
+    try:
+        return int(text)
+    except ValueError:
+        try:
+            return float(text)
+        except ValueError:
+            return None
+
+
+def _address(text: str) -> str:
+    """An address as events have it; other text stays."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return text
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(address)
+
+
+def _number(target: Target, number: float | None) -> pl.Expr:
+    if number is None:
+        return _FALSE
+    dtype = BY_NAME[target.column].dtype
+    if dtype == pl.Int64():
+        return pl.col(target.column) == number * target.scale
+    if dtype == pl.Boolean():
+        return _boolean(target.column, {0: False, 1: True}.get(int(number)))
+    return _each(target.column, lambda c: c == str(number))
+
+
+def _boolean(name: str, value: bool | None) -> pl.Expr:
+    if value is None:
+        return _FALSE
+    if BY_NAME[name].dtype == pl.Boolean():
+        return pl.col(name) == value
+    return _each(name, lambda c: c.str.to_lowercase() == str(value).lower())
+
+
+def _compare(target: Target, value: SigmaCompareExpression) -> Test:
+    sign = _COMPARE.get(value.op)
+    if sign is None:
+        raise RuleError(f"the comparison {value.op.name} cannot be made")
+    number = value.number.number
+    if isinstance(value.number, SigmaTimestampPart):
+        column, name = _part(target, value.number)
+        words = f"has {name} {sign} {number}"
+    elif BY_NAME[target.column].dtype == pl.Int64():
+        column, words = pl.col(target.column), f"{sign} {number}"
+        number = number * target.scale
+    elif BY_NAME[target.column].dtype == pl.String():
+        column, words = _text(target.column).cast(pl.Float64, strict=False), f"{sign} {number}"
+    else:
+        raise RuleError(f"{target.column} is no number and cannot be compared by size")
+    results = {"<": column < number, "<=": column <= number, ">": column > number}
+    return words, results.get(sign, column >= number)
+
+
+def _part(target: Target, value: SigmaTimestampPart) -> tuple[pl.Expr, str]:
+    if BY_NAME[target.column].dtype != UTC:
+        raise RuleError(
+            f"{target.column} is no time", hint="take @timestamp, event.start or event.end"
+        )
+    time = pl.col(target.column).dt
+    part = value.timestamp_part
+    parts = {
+        TimestampPart.MINUTE: time.minute(),
+        TimestampPart.HOUR: time.hour(),
+        TimestampPart.DAY: time.day(),
+        TimestampPart.WEEK: time.week(),
+        TimestampPart.MONTH: time.month(),
+        TimestampPart.YEAR: time.year(),
+    }
+    return parts[part], part.name.lower()
+
+
+def _cidr(name: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> pl.Expr:
+    if BY_NAME[name].dtype == STRINGS:
+        return pl.col(name).list.eval(ip.is_in(pl.element(), pl.Series([str(network)]))).list.any()
+    if isinstance(network, ipaddress.IPv4Network) and name in _IP:
+        first, last = int(network.network_address), int(network.broadcast_address)
+        return pl.col(NUMBER + name).is_between(first, last)
+    inside: pl.Expr = ip.is_in(_text(name), pl.Series([str(network)]))
+    return inside
+
+
+def _regex(target: Target, value: SigmaRegularExpression) -> Test:
+    flags = "".join(sorted(value.sigma_to_re_flag[flag] for flag in value.flags))
+    pattern = value.regexp.to_plain(regex=True)
+    pattern = f"(?{flags}){pattern}" if flags else pattern
+    try:
+        pl.Series([""]).str.contains(pattern)
+    except pl.exceptions.ComputeError as error:
+        reason = str(error).strip().splitlines()[-1].removeprefix("error: ")
+        raise RuleError(
+            f"the regular expression {pattern!r} cannot be used: {reason}",
+            hint="expressions run in linear time: without look-around and back-references",
+        ) from None
+    return f"matches /{pattern}/", _each(target.column, lambda c: c.str.contains(pattern))
+
+
+def _reference(target: Target, value: SigmaFieldReference, fields: FieldMap) -> Test:
+    other = fields.target(value.field)
+    if other is None:
+        raise RuleError(f"no record here has the field {value.field!r}")
+    left, right = BY_NAME[target.column].dtype, BY_NAME[other.column].dtype
+    if STRINGS in (left, right):
+        raise RuleError(f"{value.field} holds several values and cannot be referred to")
+    if value.starts_with or value.ends_with:
+        here, there = _lowered(target.column), _lowered(other.column)
+        if value.starts_with and value.ends_with:
+            return f"contains {other.column}", here.str.contains(there, literal=True)
+        if value.starts_with:
+            return f"starts with {other.column}", here.str.starts_with(there)
+        return f"ends with {other.column}", here.str.ends_with(there)
+    if left == right and left != pl.String():
+        return f"is {other.column}", pl.col(target.column) == pl.col(other.column)
+    return f"is {other.column}", _lowered(target.column) == _lowered(other.column)
+
+
+def helpers(roots: set[str]) -> list[pl.Expr]:
+    """The columns made for matching among the names that expressions read."""
+    made: list[pl.Expr] = []
+    for name in sorted(roots):
+        if name.startswith(LOWER):
+            column = pl.col(name.removeprefix(LOWER))
+            made.append(column.str.to_lowercase().alias(name))
+        elif name.startswith(NUMBER):
+            made.append(ip.ipv4_to_numeric(pl.col(name.removeprefix(NUMBER))).alias(name))
+    return made
