@@ -98,10 +98,22 @@ def fingerprint(document: Mapping[str, Any]) -> str:
     )
 
 
+class Digest:
+    """One SHA-256 over a set of alerts, whatever the order in which they come."""
+
+    def __init__(self) -> None:
+        self._each: list[bytes] = []
+
+    def add(self, document: Mapping[str, Any]) -> None:
+        self._each.append(hashlib.sha256(fingerprint(document).encode()).digest())
+
+    def hexdigest(self) -> str:
+        return hashlib.sha256(b"".join(sorted(self._each))).hexdigest()
+
+
 def digest(documents: Iterable[Mapping[str, Any]]) -> str:
-    """One SHA-256 (hex) over a set of alerts, whatever their order."""
-    total = hashlib.sha256()
-    for line in sorted(fingerprint(document) for document in documents):
-        total.update(line.encode())
-        total.update(b"\n")
+    """The digest of a set of alerts, 64 hex digits."""
+    total = Digest()
+    for document in documents:
+        total.add(document)
     return total.hexdigest()

@@ -271,7 +271,7 @@ def _cidr(name: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> 
 
 def _regex(target: Target, value: SigmaRegularExpression) -> Test:
     flags = "".join(sorted(value.sigma_to_re_flag[flag] for flag in value.flags))
-    pattern = value.regexp.to_plain(regex=True)
+    pattern = value.to_plain()
     pattern = f"(?{flags}){pattern}" if flags else pattern
     try:
         pl.Series([""]).str.contains(pattern)

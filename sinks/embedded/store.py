@@ -71,9 +71,9 @@ class EmbeddedStore:
     def write(self, delivery: Delivery) -> Receipt:
         """Store one delivery; events that are there already are "known"."""
         run = self.begin_run()
-        fate = run.classify(delivery.events)
+        fate, keys_of_new = run.classify(delivery.events)
         fresh = replace(delivery, events=delivery.events.filter(fate == "new"))
-        run.write(fresh)
+        run.write(fresh, keys_of_new)
         return Receipt(
             fate.replace_strict({"new": "stored", "known": "known", "duplicate": "known"})
         )
@@ -102,21 +102,23 @@ class Run:
         with catalogue.errors(store.folder):
             self._events = Index(store.folder, _files(store.database, "event-keys"))
             self._hits = Index(store.folder, _files(store.database, "hit-keys"))
-        self._waiting: list[pl.DataFrame] = []
 
-    def classify(self, events: pl.DataFrame) -> pl.Series:
-        """Of each event: new, known (stored by an earlier run) or duplicate (met in this run)."""
+    def classify(self, events: pl.DataFrame) -> tuple[pl.Series, pl.DataFrame]:
+        """Of each event: new, known (stored by an earlier run) or duplicate (met in this run).
+
+        Also the keys of the new ones, which `write` wants with them.
+        """
         with catalogue.errors(self._store.folder), self._guard:
             wanted = keys(events["event.id"], events["@timestamp"])
             fate = self._events.classify(wanted)
-            self._waiting.append(self._events.pending(wanted.filter(fate == 0)))
-        return fate.replace_strict(dict(enumerate(FATES)), return_dtype=pl.String)
+            fresh = self._events.pending(wanted.filter(fate == 0))
+        return fate.replace_strict(dict(enumerate(FATES)), return_dtype=pl.String), fresh
 
-    def write(self, delivery: Delivery) -> None:
-        """Commit a delivery whose events are those that `classify` called new, all or nothing."""
+    def write(self, delivery: Delivery, event_keys: pl.DataFrame | None = None) -> None:
+        """Commit a delivery, all or nothing; its events are those that `classify` called new, and
+        event_keys what it gave for them (None: no events)."""
         store = self._store
         with catalogue.errors(store.folder):
-            event_keys = self._waiting.pop(0)
             with self._guard:
                 wanted = _hit_keys(delivery.hits)
                 fresh = self._hits.classify(wanted) == 0
@@ -177,8 +179,8 @@ def _write(folder: Path, kind: str, frame: pl.DataFrame) -> list[Stored]:
     return [write(folder, kind, day, frame, int(times.min()), int(times.max()))]  # type: ignore[arg-type]
 
 
-def _write_keys(folder: Path, kind: str, frame: pl.DataFrame) -> list[Stored]:
-    if frame.is_empty():
+def _write_keys(folder: Path, kind: str, frame: pl.DataFrame | None) -> list[Stored]:
+    if frame is None or frame.is_empty():
         return []
     first, last = int(frame["hi"][0]) >> 32, int(frame["hi"][-1]) >> 32
     return [write(folder, kind, None, frame, first * 1_000_000, last * 1_000_000 + 999_999)]

@@ -1,0 +1,268 @@
+"""The way of a record through the house, in one place.
+
+    read       files into blocks, blocks into events and rejects           connwatch.ingest
+    order      streams merged on log time                                  connwatch.ingest.merge
+    limit      --from and --to                                             here
+    enrich     direction, Community ID                                     connwatch.ingest.enrich
+    deduplicate  a record counts once in a run                           connwatch.sinks.embedded
+    match      every rule against every record                             connwatch.detectors.ruleset
+    fold       hits into alerts                                            connwatch.detectors.fold
+    deliver    new events, hits, alerts and rejects, in one commit         connwatch.sinks.embedded
+
+The alert set is a function of the records and the rules: not of batch size, speed, paths, or of
+what the store has already.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from connwatch.alert import SEVERITY, Digest, Document
+from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, Delivery, Parsed
+from connwatch.detectors import fold
+from connwatch.detectors.alerts import documents
+from connwatch.detectors.ruleset import RuleSet, match
+from connwatch.errors import InputError
+from connwatch.ingest.enrich import HomeNetworks, enrich
+from connwatch.ingest.files import Found, Source
+from connwatch.ingest.merge import merged
+from connwatch.ingest.streams import streams
+from connwatch.ledger import Ledger
+from connwatch.schema import empty
+from connwatch.sinks.embedded import EmbeddedStore, Run
+from connwatch.stages import Behind, ahead
+
+#: rejects that wait for the next commit, before they get one of their own
+_REJECTS = 20_000
+#: blocks read in front of the computing, and commits waiting behind it
+_AHEAD, _BEHIND = 1, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a replay does beside reading: the span it is limited to, and the user's networks."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    home: HomeNetworks | None = None
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a replay is: bytes read from disk of how many (None: unknown), records so far."""
+
+    total: int | None
+    done: int = 0
+    records: int = 0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a replay found. alerts: number by level. failed: sources not read to their end."""
+
+    ledger: Ledger
+    seconds: float = 0.0
+    alerts: dict[str, int] = field(default_factory=dict)
+    digest: str = ""
+    notes: list[str] = field(default_factory=list)
+    failed: list[InputError] = field(default_factory=list)
+    unknown_fields: set[str] = field(default_factory=set)
+
+    def summary(self) -> dict[str, Any]:
+        """As `replay --summary` writes it."""
+        counts = self.ledger.summary()
+        seen = counts["events"] + counts["duplicates"]
+        return {
+            **counts,
+            "alerts": sum(self.alerts.values()),
+            "alerts_by_level": self.alerts,
+            "seconds": round(self.seconds, 3),
+            "events_per_second": round(seen / self.seconds) if self.seconds else 0,
+            "digest": self.digest,
+            "notes": self.notes,
+            "failed": [{"path": error.where, "reason": error.message} for error in self.failed],
+            "unknown_fields": sorted(self.unknown_fields),
+        }
+
+
+def replay(
+    found: Found,
+    rules: RuleSet,
+    store: EmbeddedStore,
+    options: Options,
+    *,
+    on_alert: Callable[[Document], None] = lambda document: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Outcome:
+    """Read the sources, match the rules, and store what was found.
+
+    on_alert: told of every alert once, when nothing can be added to it any more. Raises StoreError
+    when the store fails; what was committed before stays, and the same replay again completes it.
+    """
+    begun = time.monotonic()
+    work = _Replay(found, rules, store.begin_run(), options, on_alert, on_progress)
+    try:
+        for events in ahead(work.ordered(), _AHEAD):
+            work.process(events)
+        work.finish()
+    except BaseException:
+        work.writer.abandon()
+        raise
+    work.outcome.ledger.balance()
+    work.outcome.seconds = time.monotonic() - begun
+    return work.outcome
+
+
+class _Replay:
+    """One replay in progress. `ordered` runs in the reading thread, `run.write` in the writing
+    one, everything else in the caller's."""
+
+    def __init__(
+        self,
+        found: Found,
+        rules: RuleSet,
+        run: Run,
+        options: Options,
+        on_alert: Callable[[Document], None],
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self.outcome = Outcome(Ledger())
+        self.writer = Behind[tuple[Delivery, pl.DataFrame | None]](lambda w: run.write(*w), _BEHIND)
+        self._sources: Sequence[Source] = found.sources
+        self._rules, self._run, self._options = rules, run, options
+        self._by_key = rules.by_key
+        self._foldings = rules.foldings
+        self._on_alert, self._on_progress = on_alert, on_progress
+        self._open = fold.begin()
+        self._digest = Digest()
+        self._rejects: list[pl.DataFrame] = []
+        self._taken: dict[str, int] = {}
+        sizes = [source.size for source in self._sources]
+        known = [size for size in sizes if size is not None]
+        self._progress = Progress(sum(known) if len(known) == len(sizes) else None)
+        self._guard = threading.Lock()
+        for source in self._sources:
+            self.outcome.ledger.open(source.path, source.format.name)
+
+    def ordered(self) -> Iterator[pl.DataFrame]:
+        """read, order"""
+        made, notes = streams(self._sources)
+        self.outcome.notes.extend(notes)
+        yield from merged(made, self._watch, self._failed)
+
+    def _watch(self, source: Source, parsed: Parsed, taken: int) -> None:
+        with self._guard:
+            self.outcome.ledger.parsed(source.path, parsed)
+            self.outcome.unknown_fields |= parsed.unknown_fields
+            if parsed.rejects.height:
+                self._rejects.append(parsed.rejects)
+            self._taken[source.path] = taken
+        if sum(frame.height for frame in self._rejects) > _REJECTS:
+            self.writer.put((self._delivery(empty(), _NO_HITS, []), None))
+
+    def _failed(self, source: Source, error: InputError) -> None:
+        self.outcome.failed.append(error)
+
+    def process(self, events: pl.DataFrame) -> None:
+        """limit, enrich, deduplicate, match, fold, deliver"""
+        events = self._limited(events)
+        events = enrich(events, self._options.home)
+        events, fresh, keys = self._deduplicated(events)
+        matches = match(self._rules, events)
+        folded = fold.fold(events, matches, self._foldings, self._open)
+        found = documents(folded.alerts, self._by_key)
+        self.writer.put((self._delivery(events.filter(fresh), folded.hits, found), keys))
+        self._tell_closed(folded, {document["event"]["id"]: document for document in found})
+        self._progress.done = sum(self._taken.values())
+        self._progress.records += events.height
+        self._on_progress(self._progress)
+
+    def finish(self) -> None:
+        """Everything is read: what is still open is final, and the last rejects are stored."""
+        for document in documents(self._open, self._by_key):
+            self._tell(document)
+        if self._rejects:
+            self.writer.put((self._delivery(empty(), _NO_HITS, []), None))
+        self.writer.close()
+        self.outcome.digest = self._digest.hexdigest()
+
+    def _limited(self, events: pl.DataFrame) -> pl.DataFrame:
+        start, end = self._options.start, self._options.end
+        if start is None and end is None:
+            return events
+        keep = pl.lit(value=True)
+        if start is not None:
+            keep = keep & (pl.col("@timestamp") >= start)
+        if end is not None:
+            keep = keep & (pl.col("@timestamp") < end)
+        self._count("out_of_range", events.filter(~keep))
+        return events.filter(keep)
+
+    def _deduplicated(self, events: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame]:
+        """The records that this run meets for the first time, which of them are new to the store,
+        and the keys of these."""
+        fate, keys = self._run.classify(events)
+        if not bool((fate == "new").all()):
+            self._count("duplicates", events.filter(fate == "duplicate"))
+            self._count("already_stored", events.filter(fate == "known"))
+            events, fate = events.filter(fate != "duplicate"), fate.filter(fate != "duplicate")
+        fresh = fate == "new"
+        self._count("events", events)
+        self._count("stored", events.filter(fresh))
+        self.outcome.ledger.times(events["@timestamp"])
+        return events, fresh, keys
+
+    def _count(self, name: str, events: pl.DataFrame) -> None:
+        if events.height:
+            with self._guard:
+                self.outcome.ledger.count(name, events["log.file.path"])
+
+    def _delivery(
+        self, events: pl.DataFrame, hits: pl.DataFrame, alerts: Sequence[Mapping[str, Any]]
+    ) -> Delivery:
+        with self._guard:
+            waiting, self._rejects = self._rejects, []
+        rejects = pl.concat(waiting) if waiting else _NO_REJECTS
+        return Delivery(events, hits, tuple(alerts), rejects)
+
+    def _tell_closed(self, folded: fold.Folded, made: Mapping[str, Document]) -> None:
+        """Alerts that nothing can be added to any more."""
+        untouched = self._open.join(folded.alerts, on="alert", how="anti", maintain_order="left")
+        closed = untouched.join(folded.state, on="alert", how="anti", maintain_order="left")
+        for document in documents(closed, self._by_key):
+            self._tell(document)
+        still = set(folded.state["alert"])
+        for alert_id, document in made.items():
+            if alert_id not in still:
+                self._tell(document)
+        self._open = folded.state
+
+    def _tell(self, document: Document) -> None:
+        level = document["connwatch"]["level"]
+        self.outcome.alerts[level] = self.outcome.alerts.get(level, 0) + 1
+        self._digest.add(document)
+        self._on_alert(document)
+
+
+_NO_HITS = pl.DataFrame(schema=HIT_SCHEMA)
+_NO_REJECTS = pl.DataFrame(schema=REJECT_SCHEMA)
+
+
+def at_or_above(alerts: Mapping[str, int], level: str) -> int:
+    """How many alerts have this level or a higher one."""
+    return sum(number for name, number in alerts.items() if SEVERITY[name] >= SEVERITY[level])
+
+
+def bundled_rules() -> Path:
+    """The folder of the rules that come with the program."""
+    import connwatch.rules
+
+    return Path(connwatch.rules.__path__[0])

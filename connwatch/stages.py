@@ -1,0 +1,115 @@
+"""Two threads beside the main one, so that reading, computing and writing overlap.
+
+`ahead` lets an iterator run in front of its consumer, `Behind` lets a consumer run behind its
+producer; both hold a bounded number of items, and an error on the other side is raised on this one.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+
+class _StoppedError(Exception):
+    """The consumer went away."""
+
+
+def ahead(items: Iterator[Item], size: int) -> Iterator[Item]:
+    """The same items, made up to `size` ahead by a thread of their own."""
+    made: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(size)
+    stop = threading.Event()
+
+    def put(item: Item | None, error: BaseException | None) -> None:
+        while not stop.is_set():
+            try:
+                made.put((item, error), timeout=0.1)
+            except queue.Full:
+                continue
+            return
+        raise _StoppedError
+
+    def run() -> None:
+        try:
+            for item in items:
+                put(item, None)
+            put(None, StopIteration())
+        except _StoppedError:
+            return
+        except BaseException as error:  # noqa: BLE001  handed over, and raised by the consumer
+            with suppress(_StoppedError):
+                put(None, error)
+
+    thread = threading.Thread(target=run, name="ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = made.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]
+    finally:
+        stop.set()
+        thread.join()
+
+
+class Behind(Generic[Item]):
+    """Gives items to `consume` in a thread of its own, in order, at most `size` waiting."""
+
+    def __init__(self, consume: Callable[[Item], None], size: int) -> None:
+        self._consume = consume
+        self._waiting: queue.Queue[Item | None] = queue.Queue(size)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="behind", daemon=True)
+        self._thread.start()
+
+    def put(self, item: Item) -> None:
+        """Hand over one item; raises what an earlier one raised."""
+        while True:
+            self._raise()
+            try:
+                self._waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+
+    def close(self) -> None:
+        """Wait until everything is consumed; raises what went wrong."""
+        self._finish()
+        self._raise()
+
+    def abandon(self) -> None:
+        """End after the item in hand; what waits is dropped."""
+        while True:
+            try:
+                self._waiting.get_nowait()
+            except queue.Empty:
+                break
+        self._finish()
+
+    def _finish(self) -> None:
+        while self._thread.is_alive():
+            try:
+                self._waiting.put(None, timeout=0.1)
+            except queue.Full:
+                continue
+            break
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (item := self._waiting.get()) is not None:
+            try:
+                self._consume(item)
+            except BaseException as error:  # noqa: BLE001  handed over, and raised by the producer
+                self._error = error
+                return
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
