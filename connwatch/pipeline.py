@@ -4,7 +4,7 @@
     order      streams merged on log time                                  connwatch.ingest.merge
     limit      --from and --to                                             here
     enrich     direction, Community ID                                     connwatch.ingest.enrich
-    deduplicate  a record counts once in a run                           connwatch.sinks.embedded
+    dedupe     a record counts once in a run                               connwatch.sinks.embedded
     match      every rule against every record                             connwatch.detectors.ruleset
     fold       hits into alerts                                            connwatch.detectors.fold
     deliver    new events, hits, alerts and rejects, in one commit         connwatch.sinks.embedded
@@ -42,6 +42,8 @@ from connwatch.stages import Behind, ahead
 
 #: rejects that wait for the next commit, before they get one of their own
 _REJECTS = 20_000
+#: records that are worked on together
+_BATCH = 100_000
 #: blocks read in front of the computing, and commits waiting behind it
 _AHEAD, _BEHIND = 1, 1
 
@@ -156,7 +158,7 @@ class _Replay:
         """read, order"""
         made, notes = streams(self._sources)
         self.outcome.notes.extend(notes)
-        yield from merged(made, self._watch, self._failed)
+        yield from _gathered(merged(made, self._watch, self._failed))
 
     def _watch(self, source: Source, parsed: Parsed, taken: int) -> None:
         with self._guard:
@@ -172,7 +174,7 @@ class _Replay:
         self.outcome.failed.append(error)
 
     def process(self, events: pl.DataFrame) -> None:
-        """limit, enrich, deduplicate, match, fold, deliver"""
+        """limit, enrich, dedupe, match, fold, deliver"""
         events = self._limited(events)
         events = enrich(events, self._options.home)
         events, fresh, keys = self._deduplicated(events)
@@ -250,6 +252,18 @@ class _Replay:
         self.outcome.alerts[level] = self.outcome.alerts.get(level, 0) + 1
         self._digest.add(document)
         self._on_alert(document)
+
+
+def _gathered(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Small frames put together, so that a thousand small files are not a thousand commits."""
+    waiting: list[pl.DataFrame] = []
+    for frame in frames:
+        waiting.append(frame)
+        if sum(one.height for one in waiting) >= _BATCH:
+            yield pl.concat(waiting)
+            waiting = []
+    if waiting:
+        yield pl.concat(waiting)
 
 
 _NO_HITS = pl.DataFrame(schema=HIT_SCHEMA)

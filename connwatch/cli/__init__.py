@@ -12,7 +12,12 @@ import sys
 
 import click
 
+from connwatch.cli.alerts import alerts
 from connwatch.cli.reference import schema, version
+from connwatch.cli.replay import replay
+from connwatch.cli.rules import rules
+from connwatch.cli.search import search
+from connwatch.cli.store import formats, rejects, store
 from connwatch.errors import ConnwatchError
 
 
@@ -21,7 +26,7 @@ def commands() -> None:
     """Read network connection logs, match rules against them, and keep what was found."""
 
 
-for command in (schema, version):
+for command in (replay, search, alerts, rules, store, rejects, formats, schema, version):
     commands.add_command(command)
 
 

@@ -15,7 +15,7 @@ from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA
 from connwatch.errors import StoreError
 from connwatch.schema import STORED
 
-from . import catalogue
+from . import catalogue, maintenance
 from .files import Stored, listed
 
 _EVER = (-(2**62), 2**62)
@@ -132,6 +132,11 @@ class StoreReader:
             "first_event": first,
             "last_event": last,
         }
+
+    def verify(self) -> list[str]:
+        """What contradicts the catalogue, in words; empty when the store is whole."""
+        with catalogue.errors(self.folder):
+            return maintenance.verify(self.folder, self._database)
 
     def _scan(self, files: list[Stored], schema: dict[str, pl.DataType]) -> pl.LazyFrame:
         if not files:

@@ -1,0 +1,162 @@
+"""`connwatch alerts`: what was found, its evidence, and what an analyst says of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from connwatch.alert import Document, digest
+from connwatch.cli.common import FORMATS, now, out, store_option
+from connwatch.cli.report import alert_table
+from connwatch.errors import UsageError
+from connwatch.query import parse
+from connwatch.query.documents import matching
+from connwatch.render import as_csv, console, moment, ndjson, number, safe, table, to_json
+from connwatch.sinks.embedded import EmbeddedStore, StoreReader
+
+_ACTIONS = ("list", "show", "ack", "close", "reopen", "events")
+_STATUS = {"ack": "acknowledged", "close": "closed", "reopen": "open"}
+_EVIDENCE = (
+    "@timestamp",
+    "source.ip",
+    "source.port",
+    "destination.ip",
+    "destination.port",
+    "network.transport",
+    "zeek.connection.state",
+    "log.file.path",
+    "log.offset",
+    "event.id",
+)
+
+
+@click.command()
+@click.argument(
+    "words", nargs=-1, metavar="[list|show ID|ack ID|close ID|reopen ID|events ID] [KQL]"
+)
+@store_option
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option("--limit", type=click.IntRange(0), default=0, help="Alerts at most; 0 for all.")
+@click.option("--digest", "only_digest", is_flag=True, help="Print one hash over the alerts alone.")
+def alerts(words: tuple[str, ...], store: Path, form: str, limit: int, only_digest: bool) -> None:
+    """List alerts, show one with its evidence, or set its status.
+
+    \b
+    connwatch alerts 'connwatch.level: (high or critical) and connwatch.status: open'
+    connwatch alerts show 3f2a     the beginning of an id is enough
+    connwatch alerts events 3f2a   every event behind it
+    """
+    action, rest = (words[0], words[1:]) if words and words[0] in _ACTIONS else ("list", words)
+    if action == "list":
+        _list(" ".join(rest), store, form, limit, only_digest)
+        return
+    if len(rest) != 1:
+        raise UsageError(
+            f"alerts {action} takes the id of one alert", hint="connwatch alerts lists them"
+        )
+    with StoreReader(store) as reader:
+        document = reader.alert(rest[0])
+        if action == "show":
+            _show(document, form)
+        elif action == "events":
+            _events(reader, document, form)
+    if action in _STATUS:
+        with EmbeddedStore(store) as writer:
+            writer.set_alert_status(document["event"]["id"], _STATUS[action])
+        click.echo(f"{document['event']['id'][:12]} is {_STATUS[action]}")
+
+
+def _list(kql: str, store: Path, form: str, limit: int, only_digest: bool) -> None:
+    with StoreReader(store) as reader:
+        everything = reader.alerts()
+    found = matching(everything, parse(kql), now=now()) if kql.strip() else everything
+    if only_digest:
+        out(digest(found))
+        return
+    found = found[:limit] if limit else found
+    if form == "ndjson":
+        for document in found:
+            out(to_json(document))
+    elif form == "json":
+        out(json.dumps(found, indent=2, ensure_ascii=False))
+    elif form == "csv":
+        _csv(found)
+    else:
+        console().print(alert_table(found))
+        click.echo(f"{number(len(found))} alerts", err=True)
+
+
+def _csv(found: list[Document]) -> None:
+    import csv
+    import sys
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["id", "level", "status", "first", "last", "count", "rule", "message"])
+    for document in found:
+        own, event = document["connwatch"], document["event"]
+        writer.writerow(
+            [event["id"], own["level"], own["status"], event["start"], event["end"], own["count"],
+             document["rule"]["name"], document["message"]]
+        )  # fmt: skip
+
+
+def _show(document: Document, form: str) -> None:
+    if form in ("json", "ndjson"):
+        out(json.dumps(document, indent=2 if form == "json" else None, ensure_ascii=False))
+        return
+    own, event, rule = document["connwatch"], document["event"], document["rule"]
+    threat = document.get("threat", {})
+    technique = threat.get("technique", {})
+    lines = [
+        ("alert", document["message"]),
+        ("id", event["id"]),
+        ("level", f"{own['level']} (severity {event['severity']})"),
+        ("status", own["status"]),
+        ("first, last", f"{moment(event['start'])} to {moment(event['end'])} UTC"),
+        ("count", number(own["count"])),
+        ("group", ", ".join(f"{name} {value}" for name, value in own["group"].items())),
+        ("rule", f"{rule['name']} ({rule['id']})"),
+        ("why", " ".join(rule.get("description", "").split())),
+        (
+            "ATT&CK",
+            ", ".join([*threat.get("tactic", {}).get("name", []), *technique.get("id", [])]),
+        ),
+    ]
+    for name, value in lines:
+        if value:
+            click.echo(f"{name:<12} {safe(value)}")
+    click.echo(f"\nevidence ({len(own['evidence'])} of {number(own['count'])} events)")
+    console().print(
+        table(
+            _EVIDENCE,
+            (
+                [
+                    moment(shown.get(name)) if name == "@timestamp" else shown.get(name)
+                    for name in _EVIDENCE
+                ]
+                for shown in own["evidence"]
+            ),
+        )
+    )
+    click.echo(f"\nall of them: connwatch alerts events {event['id'][:12]}")
+
+
+def _events(reader: StoreReader, document: Document, form: str) -> None:
+    events = reader.alert_events(document["event"]["id"]).collect()
+    if form == "table":
+        shown = events.select(_EVIDENCE)
+        console().print(
+            table(
+                _EVIDENCE,
+                ([str(row[0])[:26], *row[1:]] for row in shown.iter_rows()),
+            )
+        )
+        click.echo(f"{number(events.height)} events", err=True)
+    elif form == "csv":
+        for text in as_csv(events):
+            out(text)
+    else:
+        for line in ndjson(events):
+            out(line)

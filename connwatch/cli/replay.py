@@ -1,0 +1,217 @@
+"""`connwatch replay`: read archives, match rules, store what was found."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from connwatch import pipeline
+from connwatch.alert import SEVERITY, Document, fingerprint
+from connwatch.cli.common import (
+    chosen_rules,
+    moment,
+    out,
+    rules_option,
+    say,
+    span_options,
+    store_option,
+    warn_of_rules,
+)
+from connwatch.cli.report import report
+from connwatch.errors import InputError, UsageError
+from connwatch.ingest.enrich import HomeNetworks
+from connwatch.ingest.files import discover
+from connwatch.ingest.formats import FORMATS, formats
+from connwatch.render import console, to_json
+from connwatch.sinks.embedded import EmbeddedStore
+
+_LEVELS = tuple(SEVERITY)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@store_option
+@rules_option
+@span_options
+@click.option("--json", "as_json", is_flag=True, help="Print each alert as a JSON document a line.")
+@click.option("--summary", type=click.Path(path_type=Path), help="Write the counts to this file.")
+@click.option(
+    "--fail-on", type=click.Choice(_LEVELS), help="Exit 1 at alerts of this level or above."
+)
+@click.option(
+    "--check",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Compare the alerts with this file, made by --json; exit 1 and print what differs.",
+)
+@click.option(
+    "--format", "format_name", type=click.Choice(tuple(FORMATS)), help="Read every file as this."
+)
+@click.option("--strict", is_flag=True, help="A file of an unknown kind is an error.")
+@click.option(
+    "--home", multiple=True, metavar="NETWORK", help="A network of yours; may be repeated."
+)
+@click.option(
+    "--sensor", default="", metavar="NAME", help="Label of the sensor that wrote the logs."
+)
+def replay(
+    paths: tuple[str, ...],
+    store: Path,
+    rule_paths: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    as_json: bool,
+    summary: Path | None,
+    fail_on: str | None,
+    check: Path | None,
+    format_name: str | None,
+    strict: bool,
+    home: tuple[str, ...],
+    sensor: str,
+) -> int:
+    """Read logs, match rules against them, and store events and alerts.
+
+    PATH is a file, a folder, a pattern, or - for standard input; plain or compressed. What is
+    already in the store is not stored again. Exit codes: 0 done; 1 alerts at or above --fail-on,
+    or --check found a difference; 2 wrong use, or a rule that cannot be used; 3 an input or the
+    store failed.
+    """
+    options = pipeline.Options(
+        moment(start, "--from"), moment(end, "--to"), HomeNetworks.parse(home) if home else None
+    )
+    rules = chosen_rules(rule_paths)
+    warn_of_rules(rules)
+    golden = None if check is None else _golden(check)
+    found = discover(
+        paths, formats(sensor, format_name), strict=strict, forced=format_name is not None
+    )
+    kept: list[Document] = []
+    shown: list[Document] = []
+
+    def on_alert(document: Document) -> None:
+        if as_json:
+            out(to_json(document))
+        else:
+            shown.append(document)
+        if golden is not None:
+            kept.append(document)
+
+    with EmbeddedStore(store) as opened, _Meter() as meter:
+        outcome = pipeline.replay(
+            found, rules, opened, options, on_alert=on_alert, on_progress=meter.show
+        )
+    counts = {
+        **outcome.summary(),
+        "skipped": [{"path": one.path, "reason": one.reason} for one in found.skipped],
+    }
+    if summary is not None:
+        summary.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
+    failed = [*outcome.failed, *(_as_error(one) for one in found.skipped if one.failed)]
+    report(counts, found, outcome, rules, shown, store, quiet=as_json)
+    differs = golden is not None and _differences(golden, kept)
+    for error in failed:
+        say(str(error))
+    if failed:
+        return 3
+    if rules.errors:
+        return 2
+    if differs or (fail_on and pipeline.at_or_above(outcome.alerts, fail_on)):
+        return 1
+    return 0
+
+
+def _as_error(skipped: Any) -> InputError:
+    return InputError(skipped.reason, where=skipped.path, hint="it was left out, the rest was read")
+
+
+def _golden(path: Path) -> dict[str, Document]:
+    """The alerts of an earlier run, by id."""
+    documents: dict[str, Document] = {}
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                document = json.loads(line)
+                fingerprint(document)
+                documents[document["event"]["id"]] = document
+            except (ValueError, KeyError, TypeError):
+                raise UsageError(
+                    "is not an alert as replay --json prints it", where=f"{path}:{number}"
+                ) from None
+    return documents
+
+
+def _differences(golden: dict[str, Document], found: list[Document]) -> bool:
+    """Print what the run has and the file has not, and the other way round."""
+    now = {document["event"]["id"]: document for document in found}
+    lines = []
+    for alert_id in sorted(golden.keys() | now.keys()):
+        before, after = golden.get(alert_id), now.get(alert_id)
+        if before is not None and after is not None:
+            if fingerprint(before) != fingerprint(after):
+                lines.append(f"! {alert_id} {after['message']}: changed{_changes(before, after)}")
+        elif after is None and before is not None:
+            lines.append(f"- {alert_id} {before['message']}")
+        elif after is not None:
+            lines.append(f"+ {alert_id} {after['message']}")
+    for line in lines:
+        say(line)
+    say(f"{len(lines)} differences in {len(golden.keys() | now.keys())} alerts")
+    return bool(lines)
+
+
+def _changes(before: Document, after: Document) -> str:
+    pairs = {
+        "count": (before["connwatch"]["count"], after["connwatch"]["count"]),
+        "first": (before["event"]["start"], after["event"]["start"]),
+        "last": (before["event"]["end"], after["event"]["end"]),
+        "level": (before["connwatch"]["level"], after["connwatch"]["level"]),
+    }
+    told = [f"{name} {old} -> {new}" for name, (old, new) in pairs.items() if old != new]
+    return f" ({', '.join(told)})" if told else ""
+
+
+class _Meter:
+    """Progress with rate and remaining time on standard error, when that is a terminal."""
+
+    def __init__(self) -> None:
+        self._console = console(sys.stderr)
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> _Meter:
+        if self._console.is_terminal:
+            self._progress = Progress(
+                TextColumn("{task.fields[records]:,} records"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("MB"),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._progress.start()
+            self._task = self._progress.add_task("", total=None, records=0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def show(self, progress: pipeline.Progress) -> None:
+        if self._progress is not None:
+            total = None if progress.total is None else progress.total // 1_000_000
+            self._progress.update(
+                self._task,
+                total=total,
+                completed=progress.done // 1_000_000,
+                records=progress.records,
+            )

@@ -1,0 +1,122 @@
+"""`connwatch store`, `rejects` and `formats`: what is kept, what could not be read, what can be."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from connwatch.cli.common import FORMATS as OUTPUTS
+from connwatch.cli.common import moment, out, store_option
+from connwatch.errors import StoreDamagedError
+from connwatch.ingest.formats import FORMATS
+from connwatch.render import as_csv, console, number, safe, size, table, to_json
+from connwatch.sinks.embedded import EmbeddedStore, StoreReader, maintenance
+
+
+@click.group()
+def store() -> None:
+    """Look after the store: info, compact, verify, drop."""
+
+
+@store.command()
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def info(store: Path, as_json: bool) -> None:
+    """How much is in the store, and of when."""
+    with StoreReader(store) as reader:
+        found = reader.info()
+    if as_json:
+        out(to_json(found))
+        return
+    for name in ("events", "alerts", "hits", "rejects", "days", "files"):
+        click.echo(f"{name:<10} {number(found[name])}")
+    click.echo(f"{'size':<10} {size(found['bytes'])}")
+    for name in ("first_event", "last_event"):
+        if found[name] is not None:
+            shown = datetime.fromtimestamp(found[name] / 1_000_000, UTC)
+            click.echo(f"{name.replace('_', ' '):<10} {shown:%Y-%m-%d %H:%M:%S} UTC")
+    click.echo(f"{'folder':<10} {safe(store)}")
+
+
+@store.command()
+@store_option
+def compact(store: Path) -> None:
+    """Put small files together, so that searching is faster."""
+    with EmbeddedStore(store) as opened:
+        before, after = maintenance.compact(store, opened.database)
+    click.echo(f"{number(before)} files are now {number(after)}")
+
+
+@store.command()
+@store_option
+def verify(store: Path) -> None:
+    """Check every file against the catalogue; exit 3 and name what is damaged."""
+    with StoreReader(store) as reader:
+        problems = reader.verify()
+    for problem in problems:
+        click.echo(safe(problem))
+    if problems:
+        raise StoreDamagedError(
+            f"{len(problems)} files are damaged",
+            where=str(store),
+            hint="replay the same logs into a new store, or restore the files from a copy",
+        )
+    click.echo("the store is whole")
+
+
+@store.command()
+@store_option
+@click.option(
+    "--before", required=True, metavar="DATE", help="Drop the days before this one (UTC)."
+)
+def drop(store: Path, before: str) -> None:
+    """Remove whole days with their hits and alerts."""
+    day = moment(before, "--before")
+    assert day is not None  # noqa: S101  the option is required
+    with EmbeddedStore(store) as opened:
+        gone = maintenance.drop(store, opened.database, day.date())
+    click.echo(f"{number(gone)} events before {day.date()} are gone")
+
+
+@click.command()
+@store_option
+@click.option("--format", "form", type=click.Choice(OUTPUTS), default="table", show_default=True)
+def rejects(store: Path, form: str) -> None:
+    """Lines that could not be read: where, which field, why, and the line."""
+    with StoreReader(store) as reader:
+        found = reader.rejects()
+    if form == "csv":
+        for text in as_csv(found):
+            out(text)
+    elif form == "ndjson":
+        for row in found.iter_rows(named=True):
+            out(to_json(row))
+    elif form == "json":
+        out(json.dumps(found.to_dicts(), indent=2, ensure_ascii=False))
+    else:
+        columns = ("file:line", "offset", "field", "reason", "line")
+        console().print(
+            table(
+                columns,
+                (
+                    (f"{row[0]}:{row[1]}", row[2], row[4], row[5], row[6][:160])
+                    for row in found.iter_rows()
+                ),
+                right=("offset",),
+            )
+        )
+        click.echo(f"{number(found.height)} rejects", err=True)
+
+
+@click.command()
+def formats() -> None:
+    """The formats that can be read."""
+    console().print(
+        table(
+            ("format", "what it is"),
+            ((name, make("").description) for name, make in FORMATS.items()),
+        )
+    )

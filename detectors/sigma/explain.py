@@ -1,0 +1,38 @@
+"""Why a rule matches an event, or does not: every part of its condition with its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+
+from ..ruleset import Rule, prepare
+from .tree import Atom, Node
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a condition. outcome: None if its fields have no value. values: of the event."""
+
+    depth: int
+    text: str
+    outcome: bool | None
+    values: dict[str, object]
+
+
+def explain(rule: Rule, event: pl.DataFrame) -> list[Part]:
+    """The parts of a rule's condition for one event (a frame of one row), from the whole down."""
+    return list(_parts(rule.node, prepare(event, [rule]), 0))
+
+
+def _parts(node: Node, frame: pl.DataFrame, depth: int) -> Iterator[Part]:
+    outcome = bool(frame.select(node.expr.alias("outcome")).item())
+    if isinstance(node, Atom):
+        values = {} if len(node.columns) > 3 else frame.select(node.columns).row(0, named=True)
+        missing = bool(values) and all(value is None for value in values.values())
+        yield Part(depth, node.text, None if missing and not outcome else outcome, values)
+        return
+    yield Part(depth, node.text, outcome, {})
+    for child in node.children:
+        yield from _parts(child, frame, depth + 1)
