@@ -4,8 +4,8 @@
     order      streams merged on log time                                  connwatch.ingest.merge
     limit      --from and --to                                             here
     enrich     direction, Community ID                                     connwatch.ingest.enrich
-    dedupe     a record counts once in a run                               connwatch.sinks.embedded
-    match      every rule against every record                             connwatch.detectors.ruleset
+    dedupe     a record counts once in a run                             connwatch.sinks.embedded
+    match      every rule against every record                           connwatch.detectors.ruleset
     fold       hits into alerts                                            connwatch.detectors.fold
     deliver    new events, hits, alerts and rejects, in one commit         connwatch.sinks.embedded
 

@@ -10,6 +10,7 @@ import polars as pl
 from connwatch.alert import SEVERITY
 from connwatch.cli.common import chosen_rules, out, rules_option
 from connwatch.detectors.cases import cases_path, load_cases, run
+from connwatch.detectors.catalogue import markdown
 from connwatch.detectors.ruleset import Rule, RuleSet, load_rules, match
 from connwatch.detectors.sigma.explain import explain
 from connwatch.errors import RuleError, UsageError
@@ -69,6 +70,14 @@ def list_rules(rule_paths: tuple[str, ...]) -> None:
             ),
         )
     )
+
+
+@rules.command("table")
+@rules_option
+def rules_table(rule_paths: tuple[str, ...]) -> None:
+    """The rules as the Markdown table of rules/README.md."""
+    found = chosen_rules(rule_paths)
+    click.echo(markdown([*found.rules, *found.disabled]), nl=False)
 
 
 @rules.command()
