@@ -105,7 +105,7 @@ def _faults(
     """What may be wrong with a typed record: (rows, field, reason), the weightiest first."""
     for name in REQUIRED:
         if name not in fields.columns:
-            yield pl.repeat(True, fields.height, eager=True), name, pl.lit("is not in the record")
+            yield pl.repeat(True, fields.height, eager=True), name, pl.lit("is not set")
         elif fields[name].null_count():
             yield fields[name].is_null(), name, pl.lit("is not set")
     if "ts" in fields.columns:

@@ -123,8 +123,8 @@ def fast(
 
     data: the lines of `rows`. Proof: no escape and no second log in the block; the reader refuses
     values of other types; the number of keys equals the number of values found (no unknown,
-    repeated or null key); and that of quotes is twice that of keys and texts together (no number
-    where text belongs).
+    repeated or null key); that of quotes is twice that of keys and texts together (no number where
+    text belongs); and every bracket and brace belongs to a list or object found.
     """
     if any(mark in data for mark in _UNCLEAN):
         return None
@@ -133,13 +133,15 @@ def fast(
         return None
     try:
         read = pl.read_ndjson(data, schema=types)
-    except pl.exceptions.ComputeError:
+    except (pl.exceptions.ComputeError, pl.exceptions.SchemaError):
         return None
-    values, texts = _counted(read)
+    found = _counted(read)
     if (
         read.height != rows.height
-        or data.count(b'":') != values
-        or data.count(b'"') != 2 * (values + texts)
+        or data.count(b'":') != found.values
+        or data.count(b'"') != 2 * (found.values + found.texts)
+        or data.count(b"[") != found.lists
+        or data.count(b"{") != rows.height + found.objects
     ):
         return None
     flattened = _flat(read)
@@ -162,20 +164,35 @@ def fast(
     )
 
 
-def _counted(read: pl.DataFrame) -> tuple[int, int]:
-    """How many values, and how many of them texts, a frame read from JSON holds."""
-    values = texts = 0
+@dataclass(slots=True)
+class _Counted:
+    """How many values a frame read from JSON holds; how many are texts (in lists too), lists and
+    objects."""
+
+    values: int = 0
+    texts: int = 0
+    lists: int = 0
+    objects: int = 0
+
+
+def _counted(read: pl.DataFrame) -> _Counted:
+    found = _Counted()
     for name, dtype in read.schema.items():
         column = read[name]
+        present = len(column) - column.null_count()
+        found.values += present
         if isinstance(dtype, pl.Struct):
             inner = _counted(column.drop_nulls().struct.unnest())
-            values, texts = values + inner[0], texts + inner[1]
-        values += len(column) - column.null_count()
-        if dtype == pl.String:
-            texts += len(column) - column.null_count()
+            found.objects += present
+            found.values += inner.values
+            found.texts += inner.texts
+            found.lists += inner.lists
+        elif dtype == pl.String():
+            found.texts += present
         elif dtype == pl.List(pl.String):
-            texts += int(column.list.drop_nulls().list.len().sum())
-    return values, texts
+            found.lists += present
+            found.texts += int(column.list.drop_nulls().list.len().sum())
+    return found
 
 
 def _flat(read: pl.DataFrame) -> pl.DataFrame:

@@ -269,6 +269,8 @@ def _dtype(name: str, value: Any) -> pl.DataType | None:
         return pl.String()
     if kind in ("time", "interval"):
         return pl.Float64()
+    if name == "_path":
+        return pl.String() if isinstance(value, str) else None
     if kind == "string" and isinstance(value, list):
         return None
     if kind == "set" and isinstance(value, str):
