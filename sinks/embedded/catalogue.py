@@ -106,12 +106,14 @@ def errors(folder: Path) -> Iterator[None]:
             raise _full(folder) from error
         raise StoreDamagedError(str(error), where=str(folder), hint=_VERIFY) from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        # Polars raises an OSError that has a text and no number.
+        if error.errno in _NO_ROOM or "No space left" in str(error):
             raise _full(folder) from error
         where = str(error.filename or folder)
         raise StoreError(error.strerror or str(error), where=where) from error
 
 
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _VERIFY: Final = "connwatch store verify names the damaged files"
 
 
