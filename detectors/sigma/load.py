@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
-from sigma.exceptions import SigmaError
+from sigma.exceptions import SigmaConditionError, SigmaError
 from sigma.filters import SigmaFilter
 from sigma.modifiers import modifier_mapping
 from sigma.rule import SigmaRule
@@ -276,12 +276,21 @@ def _quoted(message: str) -> list[str]:
 def _explained(error: SigmaError, document: RuleDocument) -> RuleError:
     """pySigma's error with the line it is about, and a hint where there is a likely one."""
     message = str(error.args[0]) if error.args else type(error).__name__
+    if isinstance(error, SigmaConditionError) and message.startswith("Expected"):
+        position = message.rpartition("(at ")[2].partition(")")[0]
+        return RuleError(
+            f"the condition cannot be read further than {position or 'its beginning'}",
+            where=document.where("condition"),
+            hint="it is made of names of detections, and, or, not, 1 of, all of and parentheses",
+        )
     words = [word.strip() for word in _quoted(message)]
     hint = None
     if "modifier" in message.lower() and "nknown" in message:
         for word in words:
             if near := get_close_matches(word, modifier_mapping, n=1, cutoff=0.6):
                 hint = f"did you mean {near[0]!r}?"
+    if "egular expression" in message:
+        hint = "expressions run in linear time: without look-around and back-references"
     detection = document.content.get("detection")
     names = (
         [name for name in detection if name != "condition"] if isinstance(detection, dict) else []
