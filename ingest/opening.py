@@ -30,9 +30,41 @@ DAMAGED: Final = (EOFError, OSError, lzma.LZMAError, zstandard.ZstdError, zlib.e
 
 
 class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+    def read1(self, size: int, /) -> bytes: ...
 
     def close(self) -> None: ...
+
+
+class _Zstd:
+    """Zstandard frames one after another; unlike the library's reader it notices a cut-off end."""
+
+    #: compressed bytes taken at once: even a bomb unpacks to no more than some MB from so few
+    STEP: Final = 1024
+
+    def __init__(self, raw: io.BufferedReader[Counted]) -> None:
+        self._raw = raw
+        self._rest = b""
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._made = b""
+
+    def read1(self, size: int, /) -> bytes:
+        while not self._made:
+            data = self._rest or self._raw.read(self.STEP)
+            self._rest = b""
+            if not data:
+                if self._frame is not None:
+                    raise EOFError("the file ends in the middle of a frame")
+                return b""
+            if self._frame is None:
+                self._frame = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+            self._made = self._frame.decompress(data)
+            if self._frame.eof:
+                self._rest, self._frame = self._frame.unused_data, None
+        part, self._made = self._made[:size], self._made[size:]
+        return part
+
+    def close(self) -> None:
+        self._frame = None
 
 
 class Counted(io.RawIOBase):
@@ -77,6 +109,7 @@ class Opened:
     def __init__(self, path: str) -> None:
         self.path = path
         self.size: int | None = None
+        self._failure: InputError | None = None
         try:
             raw: BinaryIO
             if path == STDIN:
@@ -88,9 +121,9 @@ class Opened:
         except OSError as error:
             raise InputError(error.strerror or str(error), where=path) from error
         self._counted = Counted(raw)
-        buffered: BinaryIO = io.BufferedReader(self._counted, 1 << 20)
+        buffered = io.BufferedReader(self._counted, 1 << 20)
         try:
-            magic = buffered.peek(8)[:8]  # type: ignore[attr-defined]
+            magic = buffered.peek(8)[:8]
         except OSError as error:
             buffered.close()
             raise InputError(error.strerror or str(error), where=path) from error
@@ -103,18 +136,24 @@ class Opened:
         return self._counted.taken
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes; fewer only at the end. InputError when the file is damaged."""
-        parts = []
+        """Up to `size` bytes; fewer only at the end. InputError when the file is damaged, after
+        everything before the damage was given."""
+        if self._failure is not None:
+            raise self._failure
+        parts: list[bytes] = []
         left = size
         while left:
             try:
-                part = self._stream.read(left)
+                part = self._stream.read1(left)
             except DAMAGED as error:
-                raise InputError(
+                self._failure = InputError(
                     f"{self.compression or 'file'}: {error}",
                     where=self.path,
                     hint="the file is cut off or damaged; what came before was read",
-                ) from error
+                )
+                if not parts:
+                    raise self._failure from error
+                break
             if not part:
                 break
             parts.append(part)
@@ -126,13 +165,13 @@ class Opened:
         self._buffered.seek(offset)
 
     def close(self) -> None:
-        if self._stream is not self._buffered:
+        if self.compression:
             self._stream.close()
         if self.path != STDIN:
             self._buffered.close()
 
 
-def _decompressed(raw: BinaryIO, compression: str) -> _Readable:
+def _decompressed(raw: io.BufferedReader[Counted], compression: str) -> _Readable:
     match compression:
         case "gzip":
             return gzip.GzipFile(fileobj=raw, mode="rb")
@@ -141,6 +180,5 @@ def _decompressed(raw: BinaryIO, compression: str) -> _Readable:
         case "xz":
             return lzma.LZMAFile(raw)
         case "zstd":
-            reader = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-            return reader.stream_reader(raw, read_across_frames=True, closefd=False)
+            return _Zstd(raw)
     return raw
