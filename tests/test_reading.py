@@ -131,7 +131,7 @@ def test_a_folder_without_permission_is_named_and_the_rest_is_read(tmp_path: Pat
     (tmp_path / "shut").chmod(0)
     script = (
         "import os; from connwatch.ingest.files import discover; from connwatch.ingest.formats import formats\n"
-        "import glob, encodings.idna; os.setuid(65534)\n"
+        "discover([os.environ['OPEN']], formats()); os.setuid(65534)\n"
         f"found = discover([{str(tmp_path)!r}], formats())\n"
         "print(len(found.sources), [(one.path, one.reason, one.failed) for one in found.skipped])"
     )
@@ -146,7 +146,11 @@ def test_a_folder_without_permission_is_named_and_the_rest_is_read(tmp_path: Pat
     import sys
 
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OPEN": str(tmp_path / "open")},
     )
     if "Permission denied" not in done.stdout:
         pytest.skip(f"the program cannot be run by another user here: {done.stderr[-200:]}")
