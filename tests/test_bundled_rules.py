@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from support import replayed
 
+from connwatch.alert import SEVERITY
+from connwatch.detectors.alerts import TACTICS
 from connwatch.detectors.cases import Case, cases_path, load_cases, run
 from connwatch.detectors.catalogue import markdown
+from connwatch.detectors.fold import EVIDENCE
 from connwatch.detectors.ruleset import Rule, load_rules
 from connwatch.pipeline import bundled_rules
 
@@ -48,6 +53,23 @@ def test_a_rule_says_all_that_an_analyst_needs(rule: Rule) -> None:
     assert rule.references
     assert len(rule.description or "") > 100
     assert any(tag.startswith("attack.t") for tag in rule.tags)
+    assert any(tag.removeprefix("attack.").replace("-", "_") in TACTICS for tag in rule.tags)
+    assert rule.author == "connwatch"
+    assert UUID(rule.id).version == 4
+    assert rule.level in SEVERITY
+    known = {*EVIDENCE, *rule.group_by}
+    assert set(re.findall(r"\{([^{}]+)\}", rule.message)) <= known
+
+
+def test_no_two_rules_share_an_id_or_a_title() -> None:
+    assert len({rule.id for rule in EVERY}) == len(EVERY)
+    assert len({rule.title for rule in EVERY}) == len(EVERY)
+
+
+@pytest.mark.parametrize("rule", RULES.disabled, ids=stem)
+def test_a_rule_that_is_off_says_why(rule: Rule) -> None:
+    text = Path(rule.where.rsplit(":", 1)[0]).read_text(encoding="utf-8")
+    assert re.search(r"^# Off: .+", text, re.MULTILINE)
 
 
 def test_the_page_of_rules_is_current() -> None:
@@ -55,14 +77,27 @@ def test_the_page_of_rules_is_current() -> None:
     assert page.read_text(encoding="utf-8") == markdown(EVERY), "run connwatch rules table"
 
 
-#: alerts that a rule may give on the benign logs; what is above has its reason beside it
-ALLOWED = {"Session from the internet to an administration port": 6}
+#: alerts per 10,000 events that a rule may give on the logs of nobody known to be an intruder;
+#: measured 4.6 and 4.3 over 32,301 events: both come from the scanners that visit an exposed host
+ALLOWED = {"Unknown protocol on a well-known port": 5.0, "Half-open connection": 5.0}
+OTHERS = 1.0
 
 
 def test_they_are_quiet_on_ordinary_traffic(data: Path, tmp_path: Path) -> None:
-    """A proxy's day, a hosting provider's hours, an office: few alerts, no high one."""
-    benign = [data / "zeek" / "zat" / "conn.log", data / "zeek" / "rita" / "proxy"]
-    _, alerts = replayed(benign, tmp_path / "store", RULES)
+    """A small capture, an hour of a proxy and of an office, a day of a host on the internet."""
+    zeek = data / "zeek"
+    rita = [zeek / "rita" / name for name in ("proxy", "json_with_all_fields")]
+    day = zeek / "rita" / "rotated_2024-04-19"
+    outcome, alerts = replayed([zeek / "zat" / "conn.log", *rita, day], tmp_path / "store", RULES)
+    events = outcome.ledger.summary()["events"]
+    assert events > 30_000
     assert not [a for a in alerts if a["connwatch"]["level"] in ("high", "critical")]
     for title, number in Counter(alert["rule"]["name"] for alert in alerts).items():
-        assert number <= ALLOWED.get(title, 3), title
+        assert number * 10_000 / events <= ALLOWED.get(title, OTHERS), title
+
+
+def test_an_internal_ipv6_network_is_not_outside(data: Path, tmp_path: Path) -> None:
+    """Zeek marks fd00::/8 as not local unless told; 704 connections of this log are inside it."""
+    log = data / "zeek" / "strato" / "001-zeek-scenario-malicious"
+    _, alerts = replayed([log], tmp_path / "store", RULES)
+    assert "Private source address in outside traffic" not in {a["rule"]["name"] for a in alerts}
