@@ -23,7 +23,7 @@ Document = dict[str, Any]
 
 def iso(moment: datetime) -> str:
     """ISO 8601 in UTC with microseconds, as every time in a document is written."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def evidence(events: Iterable[Mapping[str, Any]]) -> list[Document]:

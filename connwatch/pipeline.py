@@ -44,6 +44,8 @@ from connwatch.stages import Behind, ahead
 _REJECTS = 20_000
 #: records that are worked on together
 _BATCH = 100_000
+#: documents of open alerts that are kept, to be told when the alerts are closed
+_DOCUMENTS = 100_000
 #: blocks read in front of the computing, and commits waiting behind it
 _AHEAD, _BEHIND = 1, 1
 
@@ -144,6 +146,7 @@ class _Replay:
         self._foldings = rules.foldings
         self._on_alert, self._on_progress = on_alert, on_progress
         self._open = fold.begin()
+        self._documents: dict[str, Document] = {}
         self._digest = Digest()
         self._rejects: list[pl.DataFrame] = []
         self._taken: dict[str, int] = {}
@@ -182,15 +185,14 @@ class _Replay:
         folded = fold.fold(events, matches, self._foldings, self._open)
         found = documents(folded.alerts, self._by_key)
         self.writer.put((self._delivery(events.filter(fresh), folded.hits, found), keys))
-        self._tell_closed(folded, {document["event"]["id"]: document for document in found})
+        self._tell_closed(folded, found)
         self._progress.done = sum(self._taken.values())
         self._progress.records += events.height
         self._on_progress(self._progress)
 
     def finish(self) -> None:
         """Everything is read: what is still open is final, and the last rejects are stored."""
-        for document in documents(self._open, self._by_key):
-            self._tell(document)
+        self._tell_all(self._open)
         if self._rejects:
             self.writer.put((self._delivery(empty(), _NO_HITS, []), None))
         self.writer.close()
@@ -235,17 +237,21 @@ class _Replay:
         rejects = pl.concat(waiting) if waiting else _NO_REJECTS
         return Delivery(events, hits, tuple(alerts), rejects)
 
-    def _tell_closed(self, folded: fold.Folded, made: Mapping[str, Document]) -> None:
-        """Alerts that nothing can be added to any more."""
-        untouched = self._open.join(folded.alerts, on="alert", how="anti", maintain_order="left")
-        closed = untouched.join(folded.state, on="alert", how="anti", maintain_order="left")
-        for document in documents(closed, self._by_key):
-            self._tell(document)
-        still = set(folded.state["alert"])
-        for alert_id, document in made.items():
-            if alert_id not in still:
-                self._tell(document)
+    def _tell_closed(self, folded: fold.Folded, found: Sequence[Document]) -> None:
+        """Tell of the alerts that nothing can be added to any more."""
+        self._documents.update((document["event"]["id"], document) for document in found)
+        closed = pl.concat([self._open, folded.alerts]).join(folded.state, on="alert", how="anti")
+        self._tell_all(closed.unique("alert", keep="last", maintain_order=True))
         self._open = folded.state
+        if len(self._documents) > _DOCUMENTS:
+            self._documents.clear()  # they can be made again
+
+    def _tell_all(self, alerts: pl.DataFrame) -> None:
+        made = alerts["alert"].is_in(list(self._documents))
+        again = documents(alerts.filter(~made), self._by_key)
+        self._documents.update((document["event"]["id"], document) for document in again)
+        for alert_id in alerts["alert"]:
+            self._tell(self._documents.pop(alert_id))
 
     def _tell(self, document: Document) -> None:
         level = document["connwatch"]["level"]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final, Protocol
 
 import polars as pl
 
-from connwatch.alert import SEVERITY, Document, evidence, iso, sides
+from connwatch.alert import SEVERITY, Document, sides
 from connwatch.schema import ECS_VERSION
 
 #: ATT&CK tactics: tag -> (id, name)
@@ -67,14 +67,27 @@ class Describing(Protocol):
 
 def documents(alerts: pl.DataFrame, rules: Mapping[str, Describing]) -> list[Document]:
     """One document per row of `alerts` (`fold.ALERT_SCHEMA`); rules by key."""
-    return [_document(row, rules[row["rule"]]) for row in alerts.iter_rows(named=True)]
+    time = "%Y-%m-%dT%H:%M:%S%.6fZ"
+    shown = pl.element().struct.with_fields(
+        *(pl.field(name).dt.strftime(time) for name in ("connwatch.log_time", "@timestamp"))
+    )
+    rows = alerts.select(
+        "alert",
+        "rule",
+        "group",
+        "count",
+        pl.col("first", "last").dt.strftime(time),
+        evidence=pl.concat_list("head", "tail").list.eval(shown),
+    )
+    return [_document(row, rules[row["rule"]]) for row in rows.iter_rows(named=True)]
 
 
 def _document(row: Mapping[str, Any], rule: Describing) -> Document:
-    listed = evidence(_plain(event) for event in [*row["head"], *row["tail"]])
+    # The last events may be among the first ones; both are in order, so what is left is too.
+    listed = [_plain(event) for event in {e["event.id"]: e for e in row["evidence"]}.values()]
     group = json.loads(row["group"])
     severity = SEVERITY.get(rule.level, SEVERITY["medium"])
-    first = iso(row["first"])
+    first = row["first"]
     document: Document = {
         "@timestamp": first,
         "ecs": {"version": ECS_VERSION},
@@ -86,7 +99,7 @@ def _document(row: Mapping[str, Any], rule: Describing) -> Document:
             "dataset": "connwatch.alerts",
             "module": "connwatch",
             "start": first,
-            "end": iso(row["last"]),
+            "end": row["last"],
             "severity": severity,
             "risk_score": float(severity),
         },
@@ -110,11 +123,7 @@ def _document(row: Mapping[str, Any], rule: Describing) -> Document:
 
 def _plain(event: Mapping[str, Any]) -> Document:
     """One event of the evidence: flat field names, nulls left out."""
-    return {
-        name: iso(value) if isinstance(value, datetime) else value
-        for name, value in event.items()
-        if value is not None
-    }
+    return {name: value for name, value in event.items() if value is not None}
 
 
 def _rule(rule: Describing) -> dict[str, Any]:
@@ -141,7 +150,8 @@ def _message(rule: Describing, event: Mapping[str, Any], group: Mapping[str, Any
     return _PLACEHOLDER.sub(value, template)
 
 
-def _threat(tags: Iterable[str]) -> dict[str, Any]:
+@cache
+def _threat(tags: tuple[str, ...]) -> dict[str, Any]:
     tactics, techniques, subtechniques = [], [], []
     for tag in tags:
         name = tag.lower().removeprefix("attack.").replace("-", "_")

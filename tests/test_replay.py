@@ -51,21 +51,19 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> RuleSet:
 
 
 def records(chance: random.Random, number: int, spread: int = 7200) -> list[str]:
-    made = []
-    for n in range(number):
-        made.append(
-            row(
-                ts=f"{DAY + chance.randrange(spread)}.{n:06d}",
-                duration=str(chance.choice([0.5, 30, 600])),
-                uid=f"C{n}",
-                **{
-                    "id.orig_h": f"10.0.0.{chance.randrange(4)}",
-                    "id.resp_p": str(chance.choice([80, 443, 4444])),
-                },
-                conn_state=chance.choice(["SF", "REJ"]),
-            )
+    return [
+        row(
+            ts=f"{DAY + chance.randrange(spread)}.{n:06d}",
+            duration=str(chance.choice([0.5, 30, 600])),
+            uid=f"C{n}",
+            **{
+                "id.orig_h": f"10.0.0.{chance.randrange(4)}",
+                "id.resp_p": str(chance.choice([80, 443, 4444])),
+            },
+            conn_state=chance.choice(["SF", "REJ"]),
         )
-    return made
+        for n in range(number)
+    ]
 
 
 def as_log(lines: list[str]) -> bytes:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import polars as pl
 
@@ -24,9 +24,46 @@ def merge(
 ) -> None:
     """Bring the alerts of one commit in; fresh: hits (`HIT_SCHEMA`) that the store did not have."""
     counts = _counts(delivered, fresh)
-    for number, alert in enumerate(delivered):
-        if new := counts.get(number):
-            _merge_one(database, dict(alert), new)
+    grown = [(dict(alert), counts[n]) for n, alert in enumerate(delivered) if n in counts]
+    if not grown:
+        return
+    stored = _near(database, [alert for alert, _ in grown])
+    changes = _Changes()
+    for alert, new in grown:
+        key = alert["connwatch"]["key"]
+        group = stored.setdefault((key["rule"], key["group"]), [])
+        _merge_one(group, alert, new, changes)
+    changes.write(database)
+
+
+def _near(
+    database: sqlite3.Connection, alerts: Sequence[Document]
+) -> dict[tuple[str, str], list[Document]]:
+    """The stored alerts of the same rules and groups that are near enough in time to be joined."""
+    database.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS wanted (rule TEXT, grp TEXT, first INTEGER, last INTEGER)"
+    )
+    database.execute("DELETE FROM wanted")
+    database.executemany(
+        "INSERT INTO wanted VALUES (?, ?, ?, ?)",
+        (
+            (
+                alert["connwatch"]["key"]["rule"],
+                alert["connwatch"]["key"]["group"],
+                micros(alert["event"]["start"]) - alert["connwatch"]["key"]["suppress_us"],
+                micros(alert["event"]["end"]) + alert["connwatch"]["key"]["suppress_us"],
+            )
+            for alert in alerts
+        ),
+    )
+    found = database.execute(
+        "SELECT DISTINCT a.rule, a.grp, a.document FROM wanted w CROSS JOIN alerts a "
+        "ON a.rule = w.rule AND a.grp = w.grp AND a.last >= w.first AND a.first <= w.last"
+    )
+    near: dict[tuple[str, str], list[Document]] = {}
+    for rule, group, document in found:
+        near.setdefault((rule, group), []).append(json.loads(document))
+    return near
 
 
 def _counts(delivered: Sequence[Mapping[str, Any]], fresh: pl.DataFrame) -> dict[int, int]:
@@ -60,42 +97,62 @@ def micros(text: str) -> int:
     return int(moment.timestamp()) * 1_000_000 + moment.microsecond
 
 
-def _merge_one(database: sqlite3.Connection, alert: Document, new: int) -> None:
-    key = alert["connwatch"]["key"]
-    first, last = micros(alert["event"]["start"]), micros(alert["event"]["end"])
-    near = database.execute(
-        "SELECT id, document FROM alerts WHERE rule = ? AND grp = ? AND last >= ? AND first <= ?",
-        (key["rule"], key["group"], first - key["suppress_us"], last + key["suppress_us"]),
-    ).fetchall()
-    stored = [json.loads(document) for _, document in near]
-    count = new + sum(document["connwatch"]["count"] for document in stored)
-    union = joined([alert, *stored], count)
-    said = [status for d in stored if (status := d["connwatch"]["status"]) != "open"]
+class _Changes:
+    """What a commit changes: documents to put, ids to remove, ids that lead to other ids."""
+
+    def __init__(self) -> None:
+        self.put: dict[str, Document] = {}
+        self.gone: dict[str, str] = {}
+
+    def write(self, database: sqlite3.Connection) -> None:
+        database.executemany("DELETE FROM alerts WHERE id = ?", ((old,) for old in self.gone))
+        database.executemany(_PUT, (_row(document) for document in self.put.values()))
+        for old, new in self.gone.items():
+            alias(database, old, new)
+
+
+def _merge_one(group: list[Document], alert: Document, new: int, changes: _Changes) -> None:
+    """Join an alert with those of its group that are near; `group` becomes what is then stored."""
+    period = timedelta(microseconds=alert["connwatch"]["key"]["suppress_us"])
+    first = datetime.fromisoformat(alert["event"]["start"]) - period
+    last = datetime.fromisoformat(alert["event"]["end"]) + period
+    near = [
+        one
+        for one in group
+        if datetime.fromisoformat(one["event"]["end"]) >= first
+        and datetime.fromisoformat(one["event"]["start"]) <= last
+    ]
+    union = joined([alert, *near], new + sum(one["connwatch"]["count"] for one in near))
+    said = [status for one in near if (status := one["connwatch"]["status"]) != "open"]
     union["connwatch"]["status"] = said[0] if said else "open"
-    replace(database, union, [old for old, _ in near])
-    if alert["event"]["id"] != union["event"]["id"]:
-        alias(database, alert["event"]["id"], union["event"]["id"])
+    own = union["event"]["id"]
+    for one in (alert, *near):
+        if one["event"]["id"] != own:
+            changes.gone[one["event"]["id"]] = own
+            changes.put.pop(one["event"]["id"], None)
+    changes.gone.pop(own, None)
+    changes.put[own] = union
+    group[:] = [*(one for one in group if one not in near), union]
 
 
-def replace(database: sqlite3.Connection, document: Document, old: Iterable[str]) -> None:
-    """Put one document in the place of those with the ids `old`, which go on as its aliases."""
-    own = document["event"]["id"]
-    for one in old:
-        database.execute("DELETE FROM alerts WHERE id = ?", (one,))
-        if one != own:
-            alias(database, one, own)
+_PUT: Final = "INSERT OR REPLACE INTO alerts VALUES (?, ?, ?, ?, ?, ?)"
+
+
+def _row(document: Document) -> tuple[str, str, str, int, int, str]:
     key = document["connwatch"]["key"]
-    database.execute(
-        "INSERT OR REPLACE INTO alerts VALUES (?, ?, ?, ?, ?, ?)",
-        (
-            own,
-            key["rule"],
-            key["group"],
-            micros(document["event"]["start"]),
-            micros(document["event"]["end"]),
-            json.dumps(document, ensure_ascii=False, separators=(",", ":")),
-        ),
+    return (
+        document["event"]["id"],
+        key["rule"],
+        key["group"],
+        micros(document["event"]["start"]),
+        micros(document["event"]["end"]),
+        json.dumps(document, ensure_ascii=False, separators=(",", ":")),
     )
+
+
+def put(database: sqlite3.Connection, document: Document) -> None:
+    """Store one document, in the place of the one with its id."""
+    database.execute(_PUT, _row(document))
 
 
 def alias(database: sqlite3.Connection, old: str, new: str) -> None:

@@ -193,4 +193,4 @@ def _forget(database: sqlite3.Connection, gone: pl.DataFrame) -> None:
                 database.execute("DELETE FROM aliases WHERE id = ?", (alert_id,))
             else:
                 document["connwatch"]["count"] = left
-                alerts.replace(database, document, [alert_id])
+                alerts.put(database, document)

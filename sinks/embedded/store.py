@@ -86,7 +86,7 @@ class EmbeddedStore:
             ).fetchone()
             document = json.loads(row[0])
             document["connwatch"]["status"] = status
-            alerts.replace(database, document, [alert_id])
+            alerts.put(database, document)
 
 
 class Run:
