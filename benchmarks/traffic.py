@@ -107,7 +107,10 @@ def records(rows: int, *, first: int = 0, per_second: int = 500, seed: int = 1) 
         return pl.col("kind").replace_strict(list(range(len(KINDS))), values, return_dtype=dtype)
 
     one_sided = kind(4).is_in(["S0", "REJ"])
-    size, peer = pl.col("size"), pl.col("peer")
+    # Questions and clock readings are small; what looks for SMB shares looks inside.
+    small, inside = kind(2) == "udp", kind(1) == 445
+    size = pl.when(small).then(pl.col("size") % 160 + 30).otherwise(pl.col("size"))
+    peer = pl.col("peer")
     seconds = START + pl.col("micros") // 1_000_000
     text = pl.String
     return frame.select(
@@ -119,9 +122,12 @@ def records(rows: int, *, first: int = 0, per_second: int = 500, seed: int = 1) 
             "id.orig_h"
         ),
         (draw(6, 28_000) + 32_768).cast(text).alias("id.orig_p"),
-        pl.format(
-            "{}.{}.{}.{}", peer % 90 + 23, peer // 251 % 251, peer % 251, peer % 97 + 1
-        ).alias("id.resp_h"),
+        pl.when(inside)
+        .then(pl.format("192.168.3.{}", peer % 250 + 2))
+        .otherwise(
+            pl.format("{}.{}.{}.{}", peer % 90 + 23, peer // 251 % 251, peer % 251, peer % 97 + 1)
+        )
+        .alias("id.resp_h"),
         kind(1).cast(text).alias("id.resp_p"),
         kind(2).alias("proto"),
         kind(3).alias("service"),
@@ -132,7 +138,7 @@ def records(rows: int, *, first: int = 0, per_second: int = 500, seed: int = 1) 
         pl.when(~one_sided).then(size * 7).cast(text).alias("resp_bytes"),
         kind(4).alias("conn_state"),
         pl.lit("T").alias("local_orig"),
-        pl.lit("F").alias("local_resp"),
+        pl.when(inside).then(pl.lit("T")).otherwise(pl.lit("F")).alias("local_resp"),
         pl.lit("0").alias("missed_bytes"),
         kind(5).alias("history"),
         (size // 700 + 1).cast(text).alias("orig_pkts"),
@@ -168,7 +174,7 @@ def write_json(path: Path, rows: int, *, seed: int = 1) -> None:
                 *(pl.col(name).cast(dtype) for name, dtype in numbers.items()),
                 *(pl.col(name).cast(pl.Int64) for name in counts),
                 local_orig=pl.lit(value=True),
-                local_resp=pl.lit(value=False),
+                local_resp=pl.col("local_resp") == "T",
             )
             text = frame.drop("tunnel_parents").write_ndjson()
             for key in ("service", "duration", "orig_bytes", "resp_bytes"):

@@ -14,7 +14,7 @@ from connwatch.schema import DERIVED, STORED
 
 from .fold import Folding
 from .sigma.tree import Node
-from .sigma.values import LOWER, NUMBER, helpers
+from .sigma.values import LOWER, NUMBER, SIX, helpers
 
 HOUR = 3_600_000_000
 
@@ -86,7 +86,7 @@ def prepare(events: pl.DataFrame, rules: Sequence[Rule]) -> pl.DataFrame:
 
 
 def _plain(names: set[str]) -> set[str]:
-    return {name.removeprefix(LOWER).removeprefix(NUMBER) for name in names}
+    return {name.removeprefix(LOWER).removeprefix(NUMBER).removeprefix(SIX) for name in names}
 
 
 def match(ruleset: RuleSet, events: pl.DataFrame) -> pl.DataFrame:

@@ -94,20 +94,38 @@ def _direction(events: pl.DataFrame, home: HomeNetworks | None) -> pl.Series:
 
 
 def _inside(addresses: pl.Series, home: HomeNetworks | None) -> pl.Series:
-    """Whether each address is home; null for group and broadcast addresses.
+    """Whether each address is home; null for group and broadcast addresses."""
+    networks = home.networks if home else PRIVATE
+    numbers = addresses.to_frame("a").select(n=ip.ipv4_to_numeric(pl.col("a"))).to_series()
+    v4 = pl.when(~_among(_LOCAL_ONLY)).then(_among(networks))
+    inside = numbers.to_frame("n").select(inside=v4).to_series()
+    if numbers.null_count():
+        six = addresses.to_frame("a").filter(numbers.is_null()).unique()
+        marked = six.select(
+            "a", inside=pl.when(~_among_six(_LOCAL_ONLY)).then(_among_six(networks))
+        )
+        found = addresses.to_frame("a").join(marked, on="a", how="left", maintain_order="left")
+        inside = (
+            pl.DataFrame({"n": numbers, "v4": inside, "v6": found["inside"]})
+            .select(pl.when(pl.col("n").is_null()).then("v6").otherwise("v4"))
+            .to_series()
+        )
+    return inside.alias(addresses.name)
 
-    Computed once per different address.
-    """
-    networks = pl.Series(list(home.networks if home else PRIVATE))
-    unique = addresses.unique().to_frame("a")
-    marked = unique.select(
-        "a",
-        inside=pl.when(~ip.is_in(pl.col("a"), pl.Series(list(_LOCAL_ONLY)))).then(
-            ip.is_in(pl.col("a"), networks) if len(networks) else pl.lit(value=False)
-        ),
+
+def _among(networks: Sequence[str]) -> pl.Expr:
+    """Whether the IPv4 address `n`, a number, is in one of the networks."""
+    spans = [ipaddress.ip_network(one) for one in networks if ":" not in one]
+    if not spans:
+        return pl.lit(value=False)
+    return pl.any_horizontal(
+        pl.col("n").is_between(int(span.network_address), int(span.broadcast_address))
+        for span in spans
     )
-    return (
-        addresses.to_frame("a")
-        .join(marked, on="a", how="left", maintain_order="left")["inside"]
-        .alias(addresses.name)
-    )
+
+
+def _among_six(networks: Sequence[str]) -> pl.Expr:
+    """Whether the IPv6 address `a`, text, is in one of the networks."""
+    spans = pl.Series([one for one in networks if ":" in one], dtype=pl.String)
+    inside: pl.Expr = ip.is_in(pl.col("a"), spans) if len(spans) else pl.lit(value=False)
+    return inside

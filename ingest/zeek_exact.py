@@ -108,11 +108,11 @@ def _value(text: pl.Series, kind: Kind, header: Header) -> pl.Series:
     frame = text.to_frame("t")
     column = pl.col("t")
     if kind in ("time", "interval"):
-        seconds = column.cast(pl.Float64, strict=False)
+        seconds = column.str.strip_chars(" ").cast(pl.Float64, strict=False)
         sound = seconds.is_finite() & (seconds.abs() < SECONDS)
         value = pl.when(sound).then((seconds * 1_000_000).round()).cast(TYPES[kind])
     elif kind in ("count", "port"):
-        value = column.cast(pl.Int64, strict=False)
+        value = column.str.strip_chars(" ").cast(pl.Int64, strict=False)
     elif kind == "bool":
         value = column.replace_strict({"T": True, "F": False}, default=None)
     elif kind == "set":

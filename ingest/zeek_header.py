@@ -12,7 +12,8 @@ import polars as pl
 from .rejects import text as decoded
 from .zeek import DATASETS, FIELDS, Kind, dataset_of, field_name
 
-_BLANK: Final = b" \t\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
+_BLANK: Final = b" \t" + BOM
 _ESCAPE: Final = re.compile(r"\\(?:x([0-9a-fA-F]{2})|\\)")
 _JOINT: Final = "   "
 _RUN: Final = re.compile(r"(?:\\x[0-9a-fA-F]{2}|\\\\)+")

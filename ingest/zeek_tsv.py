@@ -27,13 +27,13 @@ from .zeek import FIELDS, REQUIRED, Kind
 from .zeek_events import Origin, Records, make
 from .zeek_exact import SECONDS, exact
 from .zeek_extra import as_json
-from .zeek_header import Header, comments, directive, is_header_row, read_header, set_items
+from .zeek_header import BOM, Header, comments, directive, is_header_row, read_header, set_items
 from .zeek_unknown import unknown_member
 
 NAME: Final = "zeek-tsv"
 
-#: the exact path's business: escapes, NUL, CR, and forms of numbers that readers take differently
-_UNCLEAN: Final = (b"\\", b"\x00", b"\r", b"+", b" ", b"\xef\xbb\xbf")
+#: the exact path's business: escapes, NUL and CR
+_UNCLEAN: Final = (b"\\", b"\x00", b"\r")
 
 
 class ZeekTsv:
@@ -186,7 +186,9 @@ def fast(piece: _Piece, header: Header) -> Records | None:
     refuses) or too short (the last field is never null, because no null marker is given for it);
     every number parsed by type (the reader refuses) and within bounds; every bool T or F.
     """
-    if len(header.separator.encode()) != 1 or any(mark in piece.data for mark in _UNCLEAN):
+    if len(header.separator.encode()) != 1 or header.joined or piece.data.startswith(BOM):
+        return None
+    if any(mark in piece.data for mark in _UNCLEAN):
         return None
     try:
         typed = _typed(piece.data, header)
@@ -237,7 +239,7 @@ def _last(header: Header) -> pl.Expr:
         value = text
     else:
         wrong = math.inf if dtype == pl.Float64() else -1
-        value = text.cast(dtype, strict=False).fill_null(wrong)
+        value = text.str.strip_chars(" ").cast(dtype, strict=False).fill_null(wrong)
     return pl.when(text != header.unset).then(value).alias(name)
 
 

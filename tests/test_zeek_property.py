@@ -18,7 +18,7 @@ from connwatch.ingest import zeek_json, zeek_tsv
 _NUMBER = st.one_of(
     st.integers(0, 2**32).map(str),
     st.sampled_from(
-        ["-", "", "-5", "+5", " 5", "007", "1e3", "5.0", "9" * 19, "9" * 20, "x", "65536"]
+        ["-", "", "-5", "+5", " 5", "5 ", "007", "1e3", "5.0", "9" * 19, "9" * 20, "x", "65536"]
     ),
 )
 _FLOAT = st.one_of(

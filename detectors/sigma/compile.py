@@ -22,7 +22,7 @@ from connwatch.schema import STORED
 
 from .fields import FieldMap, Target
 from .tree import Atom, Branch, Node
-from .values import test
+from .values import equality, test
 
 #: text columns in which a keyword is looked for; where a record was read is not part of it
 _SEARCHED: Final = tuple(
@@ -73,8 +73,13 @@ def _field(condition: ConditionFieldEqualsValueExpression, fields: FieldMap) -> 
         hint = f" (did you mean {near}?)" if near else ""
         raise UnfedError(f"no record here has the field {condition.field!r}{hint}")
     words, expr = test(target, condition.value, fields)
-    name = target.column if target.column == condition.field else f"{condition.field}"
-    return Atom(f"{name} {words}", (target.column,), expr.fill_null(value=False))
+    name = condition.field
+    return Atom(
+        f"{name} {words}",
+        (target.column,),
+        expr.fill_null(value=False),
+        equality(target, condition.value),
+    )
 
 
 def _keyword(condition: ConditionValueExpression, fields: FieldMap) -> Node:

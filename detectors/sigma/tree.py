@@ -6,7 +6,7 @@ expression here is therefore Boolean and never null.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,11 +15,13 @@ import polars as pl
 
 @dataclass(frozen=True, slots=True)
 class Atom:
-    """One comparison. columns: the schema columns it reads."""
+    """One comparison. columns: the schema columns it reads. equals: column of the prepared frame
+    and value, where it is nothing but their equality."""
 
     text: str
     columns: tuple[str, ...]
     expr: pl.Expr
+    equals: tuple[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +37,31 @@ class Branch:
 
     @property
     def expr(self) -> pl.Expr:
-        parts = [child.expr for child in self.children]
         if self.kind == "not":
-            return ~parts[0]
-        if len(parts) == 1:
-            return parts[0]
-        return pl.all_horizontal(parts) if self.kind == "and" else pl.any_horizontal(parts)
+            return ~self.children[0].expr
+        if self.kind == "and":
+            return _all([child.expr for child in self.children])
+        return _any(self.children)
 
 
 Node = Atom | Branch
+
+
+def _all(parts: list[pl.Expr]) -> pl.Expr:
+    return parts[0] if len(parts) == 1 else pl.all_horizontal(parts)
+
+
+def _any(children: Sequence[Node]) -> pl.Expr:
+    """One of several; many values of one column are looked up at once."""
+    values: dict[str, list[object]] = {}
+    rest: list[pl.Expr] = []
+    for child in children:
+        if isinstance(child, Atom) and child.equals is not None:
+            values.setdefault(child.equals[0], []).append(child.equals[1])
+        else:
+            rest.append(child.expr)
+    parts = [pl.col(name).is_in(wanted).fill_null(value=False) for name, wanted in values.items()]
+    return (parts + rest)[0] if len(parts) + len(rest) == 1 else pl.any_horizontal(parts + rest)
 
 
 def columns(node: Node) -> Iterator[str]:

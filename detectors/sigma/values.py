@@ -34,9 +34,11 @@ from connwatch.schema import BY_NAME, STRINGS, UTC
 
 from .fields import FieldMap, Target
 
-#: columns made for matching, beside the events' own: text in lower case, IPv4 as a number
+#: columns made for matching, beside the events' own: text in lower case, IPv4 addresses as
+#: numbers, IPv6 addresses alone
 LOWER: Final = "lower:"
 NUMBER: Final = "number:"
+SIX: Final = "six:"
 
 _MANY, _ONE = SpecialChars.WILDCARD_MULTI, SpecialChars.WILDCARD_SINGLE
 _COMPARE: Final = {
@@ -83,6 +85,22 @@ def test(target: Target, value: SigmaType, fields: FieldMap) -> Test:
     if isinstance(value, SigmaString):
         return _string(target, value)
     raise RuleError(f"values of the kind {type(value).__name__} cannot be matched")
+
+
+def equality(target: Target, value: SigmaType) -> tuple[str, object] | None:
+    """Column and value, when `test` of these is nothing but their equality."""
+    name, dtype = target.column, BY_NAME[target.column].dtype
+    if target.values is not None:
+        return None
+    if isinstance(value, SigmaNumber) and not isinstance(value, SigmaTimestampPart):
+        number = value.number * target.scale
+        return (name, int(number)) if dtype == pl.Int64() and number == int(number) else None
+    if not isinstance(value, SigmaString) or isinstance(value, SigmaCasedString):
+        return None
+    if dtype != pl.String() or not all(isinstance(part, str) for part in value.s):
+        return None
+    text = "".join(map(str, value.s))
+    return (name, _address(text)) if name in _IP else (LOWER + name, text.lower())
 
 
 def _translated(target: Target, value: SigmaString | SigmaBool, fields: FieldMap) -> Test:
@@ -265,6 +283,9 @@ def _cidr(name: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> 
     if isinstance(network, ipaddress.IPv4Network) and name in _IP:
         first, last = int(network.network_address), int(network.broadcast_address)
         return pl.col(NUMBER + name).is_between(first, last)
+    if name in _IP:
+        inside6: pl.Expr = ip.is_in(pl.col(SIX + name), pl.Series([str(network)]))
+        return inside6
     inside: pl.Expr = ip.is_in(_text(name), pl.Series([str(network)]))
     return inside
 
@@ -312,4 +333,7 @@ def helpers(roots: set[str]) -> list[pl.Expr]:
             made.append(column.str.to_lowercase().alias(name))
         elif name.startswith(NUMBER):
             made.append(ip.ipv4_to_numeric(pl.col(name.removeprefix(NUMBER))).alias(name))
+        elif name.startswith(SIX):
+            column = pl.col(name.removeprefix(SIX))
+            made.append(pl.when(column.str.contains(":", literal=True)).then(column).alias(name))
     return made
