@@ -48,6 +48,8 @@ _COMPARE: Final = {
     CompareOperators.GTE: ">=",
 }
 _IP: Final = frozenset(name for name, column in BY_NAME.items() if column.es == "ip")
+#: columns whose values the parsers write in lower case
+_LOWER_ALREADY: Final = _IP | {"network.transport", "network.direction", "event.dataset"}
 _FALSE: Final = pl.lit(value=False)
 
 Match = Callable[[pl.Expr], pl.Expr]
@@ -100,7 +102,7 @@ def equality(target: Target, value: SigmaType) -> tuple[str, object] | None:
     if dtype != pl.String() or not all(isinstance(part, str) for part in value.s):
         return None
     text = "".join(map(str, value.s))
-    return (name, _address(text)) if name in _IP else (LOWER + name, text.lower())
+    return (name, _address(text)) if name in _IP else (_lower_name(name), text.lower())
 
 
 def _translated(target: Target, value: SigmaString | SigmaBool, fields: FieldMap) -> Test:
@@ -134,8 +136,12 @@ def _text(name: str) -> pl.Expr:
 def _lowered(name: str) -> pl.Expr:
     """A column as text in lower case; of text columns the one made once for all rules."""
     if BY_NAME[name].dtype == pl.String():
-        return pl.col(LOWER + name)
+        return pl.col(_lower_name(name))
     return _text(name).str.to_lowercase()
+
+
+def _lower_name(name: str) -> str:
+    return name if name in _LOWER_ALREADY else LOWER + name
 
 
 def _string(target: Target, value: SigmaString) -> Test:
