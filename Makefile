@@ -17,7 +17,8 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/connwatch --help
+	$(BIN)/connwatch replay sample_logs/incident/conn.log --store build/demo
+	$(BIN)/connwatch search 'destination.port: 4444' --limit 5 --store build/demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -m "not slow"

@@ -73,9 +73,9 @@ def search(
     rows = (
         found.select(*(pl.col(name) for name in STORED if name in needed), order)
         .sort("_order", "event.id", descending=[descending, False], nulls_last=True)
-        .head(limit if limit is not None else 2**63 - 1)
         .collect()
     )
+    rows = rows if limit is None else rows.head(limit)
     derive = {column.name: column.derive for column in COLUMNS}
     return rows.select(
         pl.col(name) if (expr := derive[name]) is None else expr.alias(name) for name in names
