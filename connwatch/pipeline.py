@@ -18,6 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -114,8 +115,9 @@ def replay(
     begun = time.monotonic()
     work = _Replay(found, rules, store.begin_run(), options, on_alert, on_progress)
     try:
-        for events in ahead(work.ordered(), _AHEAD):
-            work.process(events)
+        with closing(ahead(work.ordered(), _AHEAD)) as batches:
+            for events in batches:
+                work.process(events)
         work.finish()
     except BaseException:
         work.writer.abandon()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -19,7 +19,7 @@ class _StoppedError(Exception):
     """The consumer went away."""
 
 
-def ahead(items: Iterator[Item], size: int) -> Iterator[Item]:
+def ahead(items: Iterator[Item], size: int) -> Generator[Item, None, None]:
     """The same items, made up to `size` ahead by a thread of their own."""
     made: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(size)
     stop = threading.Event()
