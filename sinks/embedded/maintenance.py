@@ -11,6 +11,9 @@ from typing import Final
 
 import polars as pl
 
+from connwatch.contracts import HIT_SCHEMA
+from connwatch.schema import STORED
+
 from . import alerts, catalogue
 from .files import Stored, checksum, listed, write
 from .keys import ordered
@@ -98,7 +101,13 @@ def _together(folder: Path, kind: str, day: str | None, group: list[Stored]) -> 
     if kind.endswith("-keys"):
         frame = ordered(pl.concat([pl.read_ipc(path) for path in paths]))
     else:
-        frame = pl.concat([pl.read_parquet(path) for path in paths]).sort("@timestamp")
+        frame = (
+            pl.scan_parquet(
+                paths, schema=STORED if kind == "events" else HIT_SCHEMA, missing_columns="insert"
+            )
+            .sort("@timestamp")
+            .collect()
+        )
     return write(folder, kind, day, frame, first, last)
 
 

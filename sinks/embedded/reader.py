@@ -141,7 +141,8 @@ class StoreReader:
     def _scan(self, files: list[Stored], schema: dict[str, pl.DataType]) -> pl.LazyFrame:
         if not files:
             return pl.LazyFrame(schema=schema)
-        return pl.scan_parquet([self.folder / stored.name for stored in files], schema=schema)
+        paths = [self.folder / stored.name for stored in files]
+        return pl.scan_parquet(paths, schema=schema, missing_columns="insert")
 
 
 def _span(start: datetime | None, end: datetime | None) -> tuple[int, int]:

@@ -1,0 +1,36 @@
+"""A hundred rules for the benchmark, in Sigma and as plain Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+RULES: Final = 100
+_STATES: Final = ("S0", "REJ", "SF", "RSTO", "RSTR")
+
+#: each rule: ports, states, smallest number of bytes
+SETTINGS: Final = tuple(
+    (
+        tuple(20_000 + rule * 7 + step for step in range(5)),
+        (_STATES[rule % 5], _STATES[(rule + 2) % 5]),
+        rule * 10,
+    )
+    for rule in range(RULES)
+)
+
+
+def write_rules(folder: Path) -> Path:
+    """The rules as Sigma files."""
+    folder.mkdir(exist_ok=True)
+    for number, (ports, states, size) in enumerate(SETTINGS):
+        (folder / f"{number}.yml").write_text(
+            f"title: Rule {number}\nlogsource: {{category: network, service: connection}}\n"
+            f"detection:\n  port:\n    destination.port: {list(ports)}\n"
+            f"    zeek.connection.state: [{', '.join(states)}]\n"
+            f"  size:\n    source.bytes|gte: {size}\n"
+            "  home:\n    source.ip|cidr: 192.168.0.0/16\n"
+            "  name:\n    zeek.connection.service|contains: tls\n"
+            "  condition: (port and size and home) or name\n",
+            encoding="utf-8",
+        )
+    return folder
