@@ -22,8 +22,8 @@ _SHIFT: Final = 2**32
 def keys(ids: pl.Series, times: pl.Series) -> pl.DataFrame:
     """Columns hi, lo (UInt64) of ids (32 hex digits) and their @timestamp."""
     return pl.DataFrame({"id": ids, "time": times}).select(
-        hi=_second(pl.col("time")) * _SHIFT + _bits(0, 4),
-        lo=_bits(4, 8),
+        hi=_second(pl.col("time")) * _SHIFT + _bits(0, 8),
+        lo=_bits(8, 16),
     )
 
 
@@ -31,10 +31,8 @@ def _second(time: pl.Expr) -> pl.Expr:
     return (time.dt.epoch("us") // 1_000_000).cast(pl.UInt64)
 
 
-def _bits(offset: int, size: int) -> pl.Expr:
-    part = pl.col("id").str.slice(offset * 2, size * 2).str.decode("hex")
-    dtype = pl.UInt64 if size == 8 else pl.UInt32
-    return part.bin.reinterpret(dtype=dtype, endianness="big").cast(pl.UInt64)
+def _bits(offset: int, digits: int) -> pl.Expr:
+    return pl.col("id").str.slice(offset, digits).str.to_integer(base=16, dtype=pl.UInt64)
 
 
 def ordered(frame: pl.DataFrame) -> pl.DataFrame:
@@ -129,13 +127,6 @@ class Index:
         if not sorted_rows.is_empty():
             self._own.append(Held.of(sorted_rows, own=True))
         return sorted_rows
-
-    def known(self, wanted: pl.DataFrame) -> pl.Series:
-        """Whether each row is in the catalogue's files, and nothing else changes."""
-        result = pl.Series([False]).new_from_index(0, wanted.height)
-        for stored in self.files:
-            result = result | positions(self._frame(stored), wanted).is_not_null()
-        return result
 
     def _overlapping(self, wanted: pl.DataFrame) -> Iterable[tuple[Held, Stored | None]]:
         if wanted.is_empty():
