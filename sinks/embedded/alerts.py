@@ -79,11 +79,26 @@ def _counts(delivered: Sequence[Mapping[str, Any]], fresh: pl.DataFrame) -> dict
             "end": [micros(alert["event"]["end"]) for alert in delivered],
         }
     ).with_columns(pl.col("start", "end").cast(UTC))
-    time = pl.col("connwatch.log_time")
+    return within(spans, fresh)
+
+
+def within(spans: pl.DataFrame, hits: pl.DataFrame) -> dict[Any, int]:
+    """How many hits lie in each span, by its number; spans without any are left out.
+
+    spans: number, rule, group, start, end (UTC). Those of one rule and group do not overlap.
+    """
     matched = (
-        fresh.lazy()
-        .join(spans.lazy(), on=["rule", "group"])
-        .filter((time >= pl.col("start")) & (time <= pl.col("end")))
+        hits.lazy()
+        .select("rule", "group", "connwatch.log_time")
+        .sort("connwatch.log_time")
+        .join_asof(
+            spans.lazy().sort("start"),
+            left_on="connwatch.log_time",
+            right_on="start",
+            by=["rule", "group"],
+            check_sortedness=False,  # sorted just above
+        )
+        .filter(pl.col("connwatch.log_time") <= pl.col("end"))
         .group_by("number")
         .agg(pl.len())
         .collect()

@@ -21,7 +21,7 @@ from .keys import ordered
 #: seconds for which a file that compaction replaced stays, for readers that still use it
 GRACE: Final = 600.0
 #: rows up to which files are put together
-COMPACT_TO: Final = 2_000_000
+COMPACT_TO: Final = 300_000
 KEYS_TO: Final = 500_000
 _FOLDERS: Final = ("events", "hits", "event_keys", "hit_keys")
 _EVER: Final = (-(2**62), 2**62)
@@ -185,21 +185,23 @@ def _rest_of_keys(folder: Path, stored: Stored, cut: int) -> list[Stored]:
 
 def _forget(database: sqlite3.Connection, gone: pl.DataFrame) -> None:
     """Take the dropped hits out of the alerts."""
-    for rule, group in gone.select("rule", "group").unique().iter_rows():
-        mine = gone.filter((pl.col("rule") == rule) & (pl.col("group") == group))
-        times = mine["connwatch.log_time"].dt.epoch("us")
-        rows = database.execute(
-            "SELECT id, first, last, document FROM alerts WHERE rule = ? AND grp = ?", (rule, group)
-        ).fetchall()
-        for alert_id, first, last, text in rows:
-            lost = int(((times >= first) & (times <= last)).sum())
-            document = json.loads(text)
-            left = document["connwatch"]["count"] - lost
-            if not lost:
-                continue
-            if left <= 0:
-                database.execute("DELETE FROM alerts WHERE id = ?", (alert_id,))
-                database.execute("DELETE FROM aliases WHERE id = ?", (alert_id,))
-            else:
-                document["connwatch"]["count"] = left
-                alerts.put(database, document)
+    if gone.is_empty():
+        return
+    last = gone.select(pl.col("connwatch.log_time").max().dt.epoch("us")).item()
+    rows = database.execute(
+        "SELECT id, rule, grp, first, last FROM alerts WHERE first <= ?", (last,)
+    ).fetchall()
+    names = {"number": pl.String, "rule": pl.String, "group": pl.String}
+    schema = {**names, "start": pl.Int64, "end": pl.Int64}
+    spans = pl.DataFrame(rows, schema=schema, orient="row").with_columns(
+        pl.col("start", "end").cast(pl.Datetime("us", "UTC"))
+    )
+    for alert_id, lost in alerts.within(spans, gone).items():
+        row = database.execute("SELECT document FROM alerts WHERE id = ?", (alert_id,)).fetchone()
+        document = json.loads(row[0])
+        document["connwatch"]["count"] -= lost
+        if document["connwatch"]["count"] > 0:
+            alerts.put(database, document)
+        else:
+            database.execute("DELETE FROM alerts WHERE id = ?", (alert_id,))
+            database.execute("DELETE FROM aliases WHERE id = ?", (alert_id,))
