@@ -8,6 +8,7 @@ writer commits, and each of them sees one moment.
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from typing import Final
 import polars as pl
 
 from connwatch.errors import StoreDamagedError, StoreError, StoreFullError
+
+from .files import no_room
 
 NAME: Final = "catalogue.sqlite"
 VERSION: Final = 1
@@ -50,38 +53,70 @@ CREATE TABLE rejects (
 CREATE TABLE replaced (name TEXT PRIMARY KEY, since REAL NOT NULL) STRICT;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
+_INDEX: Final = "CREATE INDEX IF NOT EXISTS aliases_by_id ON aliases (id)"
 
 
 def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
     """Open the catalogue; a writer makes it if there is none. StoreError says what is wrong."""
     path = folder / NAME
     if not write and not path.exists():
-        raise StoreError(
-            "there is no store here",
-            where=str(folder),
-            hint="replay something first, or name the store with --store or CONNWATCH_STORE",
-        )
+        raise _none(folder)
     with errors(folder):
-        database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+        database = _open(path, "rwc" if write else "rw")
         try:
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")
             if write:
                 _create(database)
-            _check(database, folder)
+            elif _medium_is_read_only(folder):
+                database.close()
+                database = _open(path, "ro&immutable=1")
+            else:
+                database.execute("PRAGMA query_only = ON")
+            _check(database, folder, write=write)
         except BaseException:
             database.close()
             raise
     return database
 
 
+def _open(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=30,
+    )
+
+
+def _medium_is_read_only(folder: Path) -> bool:
+    """Nobody writes there: SQLite needs no log and no shared memory, and could not make them.
+
+    With a log that a killed writer left, the catalogue alone is not the store.
+    """
+    log = folder / f"{NAME}-wal"
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY) and not log.exists()
+
+
 def _create(database: sqlite3.Connection) -> None:
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = FULL")
     if database.execute("PRAGMA user_version").fetchone()[0] == 0:
         database.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
+    database.execute(_INDEX)
 
 
-def _check(database: sqlite3.Connection, folder: Path) -> None:
+def _none(folder: Path) -> StoreError:
+    return StoreError(
+        "there is no store here",
+        where=str(folder),
+        hint="replay something first, or name the store with --store or CONNWATCH_STORE",
+    )
+
+
+def _check(database: sqlite3.Connection, folder: Path, *, write: bool) -> None:
     version = database.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0 and not write:
+        raise _none(folder)  # its first writer is about to make it, or was killed before
     if version != VERSION:
         raise StoreError(
             f"the store has version {version}, this program reads version {VERSION}",
@@ -96,14 +131,10 @@ def errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        if "full" in str(error) or "disk I/O error" in str(error):
-            raise _full(folder) from error
-        raise StoreError(str(error), where=str(folder)) from error
+        raise _refused(folder, getattr(error, "sqlite_errorcode", 0), str(error)) from error
     except sqlite3.DatabaseError as error:
         raise StoreDamagedError(str(error), where=str(folder / NAME)) from error
     except pl.exceptions.ComputeError as error:
-        if "No space left" in str(error):
-            raise _full(folder) from error
         raise StoreDamagedError(str(error), where=str(folder), hint=_VERIFY) from error
     except OSError as error:
         # Polars raises an OSError that has a text and no number.
@@ -115,6 +146,19 @@ def errors(folder: Path) -> Iterator[None]:
 
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _VERIFY: Final = "connwatch store verify names the damaged files"
+
+
+def _refused(folder: Path, code: int, said: str) -> StoreError:
+    """What SQLite means by an error code when it cannot do its work."""
+    kind = code & 0xFF  # the rest tells where in SQLite
+    if kind == sqlite3.SQLITE_FULL:
+        return _full(folder)
+    if kind in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and no_room(folder):
+        return _full(folder)
+    if kind == sqlite3.SQLITE_IOERR:
+        hint = "look at the disk, at quotas and at limits of file size; nothing committed is lost"
+        return StoreError(said, where=str(folder), hint=hint)
+    return StoreError(said, where=str(folder))
 
 
 def _full(folder: Path) -> StoreFullError:
@@ -131,8 +175,8 @@ def transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     database.execute("BEGIN IMMEDIATE")
     try:
         yield database
+        database.execute("COMMIT")
     except BaseException:
         if database.in_transaction:
             database.execute("ROLLBACK")
         raise
-    database.execute("COMMIT")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import sqlite3
 import uuid
 import zlib
@@ -16,6 +18,8 @@ import polars as pl
 TEMPORARY: Final = ".part"
 #: rows of a row group: what a search can leave out as a whole
 ROW_GROUP: Final = 131_072
+#: bytes: a device with less is full, because a write asks for more at once
+_LEAST: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +83,16 @@ def write(
 
 
 def _commit_file(path: Path, save: Callable[[Path], None]) -> tuple[int, int]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_suffix(path.suffix + TEMPORARY)
     try:
-        save(temporary)
+        try:
+            save(temporary)
+        except pl.exceptions.ComputeError as error:
+            # A footer that finds no room is "Invalid thrift: transport error" to Polars.
+            full = no_room(path.parent) or "No space left" in str(error)
+            number = errno.ENOSPC if full else errno.EIO
+            raise OSError(number, str(error), str(path)) from error
         size, crc = checksum(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -102,6 +112,19 @@ def checksum(path: Path) -> tuple[int, int]:
             crc = zlib.crc32(part, crc)
             size += len(part)
     return size, crc
+
+
+def no_room(folder: Path) -> bool:
+    """Whether the device is full, as far as a write that has just failed can be told by it."""
+    return shutil.disk_usage(folder).free < _LEAST
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, so that they outlast a loss of power."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -35,8 +35,12 @@ class WriterLock:
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, json.dumps(held).encode(), 0)
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, json.dumps(held).encode(), 0)
+        except OSError:
+            self.release()
+            raise
 
     def release(self) -> None:
         os.close(self._descriptor)

@@ -12,11 +12,11 @@ import polars as pl
 
 from connwatch.alert import Document
 from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA
-from connwatch.errors import StoreError
+from connwatch.errors import StoreDamagedError, StoreError
 from connwatch.schema import STORED
 
 from . import catalogue, maintenance
-from .files import Stored, listed
+from .files import listed
 
 _EVER = (-(2**62), 2**62)
 
@@ -45,16 +45,15 @@ class StoreReader:
     def events(self, start: datetime | None = None, end: datetime | None = None) -> pl.LazyFrame:
         """Events whose file overlaps start (inclusive) to end (exclusive): the schema's stored
         columns. Filter on @timestamp for the exact span."""
-        files = listed(self._database, "events", *_span(start, end))
-        return self._scan(files, STORED)
+        return self._scan("events", STORED, *_span(start, end))
 
     def hits(self) -> pl.LazyFrame:
         """All hits (`HIT_SCHEMA`)."""
-        return self._scan(listed(self._database, "hits", *_EVER), HIT_SCHEMA)
+        return self._scan("hits", HIT_SCHEMA, *_EVER)
 
     def alerts(self) -> list[Document]:
         """All alerts, by their beginning."""
-        rows = self._database.execute("SELECT document FROM alerts ORDER BY first, id")
+        rows = self._rows("SELECT document FROM alerts ORDER BY first, id")
         return [json.loads(document) for (document,) in rows]
 
     def alert(self, alert_id: str) -> Document:
@@ -64,20 +63,18 @@ class StoreReader:
             raise StoreError(
                 f"{alert_id!r} is not an alert's id", hint="connwatch alerts lists them"
             )
-        found = self._database.execute(
+        found = self._rows(
             "SELECT id FROM alerts WHERE id BETWEEN ? AND ? "
             "UNION SELECT id FROM aliases WHERE old BETWEEN ? AND ?",
-            (wanted, wanted + "g") * 2,
-        ).fetchall()
+            *(wanted, wanted + "g") * 2,
+        )
         if len(found) != 1:
             what = "no alert has" if not found else f"{len(found)} alerts have"
             raise StoreError(
                 f"{what} an id that begins with {alert_id!r}", hint="connwatch alerts lists them"
             )
-        row = self._database.execute(
-            "SELECT document FROM alerts WHERE id = ?", found[0]
-        ).fetchone()
-        document: Document = json.loads(row[0])
+        ((text,),) = self._rows("SELECT document FROM alerts WHERE id = ?", *found[0])
+        document: Document = json.loads(text)
         return document
 
     def alert_events(self, alert_id: str) -> pl.LazyFrame:
@@ -105,29 +102,38 @@ class StoreReader:
 
     def rejects(self) -> pl.DataFrame:
         """Lines that could not be read (`REJECT_SCHEMA`), by file and line."""
-        rows = self._database.execute(
+        rows = self._rows(
             "SELECT path, line, offset, format, field, reason, raw FROM rejects ORDER BY path, line"
-        ).fetchall()
+        )
         return pl.DataFrame(rows, schema=REJECT_SCHEMA, orient="row")
 
+    def checkpoint(self) -> dict[str, Any]:
+        """What the last delivery that had a checkpoint handed in; empty when none had."""
+        rows = self._rows("SELECT value FROM meta WHERE key = 'checkpoint'")
+        found: dict[str, Any] = json.loads(rows[0][0]) if rows else {}
+        return found
+
     def info(self) -> dict[str, Any]:
-        """Numbers: events, alerts, hits, rejects, files, bytes, days, first and last event."""
-        one = self._database.execute
-        rows, files, size, first, last, days = one(
+        """Numbers: events, alerts, hits, rejects, files, bytes, days, first and last event.
+
+        rejects_over_cap: rejects that were turned away because the store had its fill of them.
+        """
+        ((rows, files, size, first, last, days),) = self._rows(
             "SELECT coalesce(sum(rows), 0), count(*), coalesce(sum(bytes), 0), min(first),"
             " max(last), count(DISTINCT day) FROM files WHERE kind = 'events'"
-        ).fetchone()
+        )
         return {
             "path": str(self.folder),
             "events": rows,
-            "alerts": one("SELECT count(*) FROM alerts").fetchone()[0],
-            "hits": one("SELECT coalesce(sum(rows), 0) FROM files WHERE kind = 'hits'").fetchone()[
-                0
-            ],
-            "rejects": one("SELECT count(*) FROM rejects").fetchone()[0],
+            "alerts": self._number("SELECT count(*) FROM alerts"),
+            "hits": self._number("SELECT sum(rows) FROM files WHERE kind = 'hits'"),
+            "rejects": self._number("SELECT count(*) FROM rejects"),
+            "rejects_over_cap": self._number(
+                "SELECT sum(value) FROM meta WHERE key = 'rejects_over_cap'"
+            ),
             "days": days,
             "files": files,
-            "bytes": one("SELECT coalesce(sum(bytes), 0) FROM files").fetchone()[0],
+            "bytes": self._number("SELECT sum(bytes) FROM files"),
             "event_bytes": size,
             "first_event": first,
             "last_event": last,
@@ -138,11 +144,34 @@ class StoreReader:
         with catalogue.errors(self.folder):
             return maintenance.verify(self.folder, self._database)
 
-    def _scan(self, files: list[Stored], schema: dict[str, pl.DataType]) -> pl.LazyFrame:
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        with catalogue.errors(self.folder):
+            return self._database.execute(query, values).fetchall()
+
+    def _number(self, query: str) -> int:
+        ((number,),) = self._rows(query)
+        return int(number or 0)
+
+    def _scan(
+        self, kind: str, schema: dict[str, pl.DataType], first: int, last: int
+    ) -> pl.LazyFrame:
+        with catalogue.errors(self.folder):
+            files = listed(self._database, kind, first, last)
         if not files:
             return pl.LazyFrame(schema=schema)
-        paths = [self.folder / stored.name for stored in files]
+        paths = [_whole(self.folder / stored.name, stored.bytes) for stored in files]
         return pl.scan_parquet(paths, schema=schema, missing_columns="insert")
+
+
+def _whole(path: Path, size: int) -> Path:
+    """The file, if it is there at full length; a look at its content is for `verify`."""
+    try:
+        found = path.stat().st_size
+    except FileNotFoundError:
+        raise StoreDamagedError("a file of the store is missing", where=str(path)) from None
+    if found != size:
+        raise StoreDamagedError(f"has {found} bytes, {size} were written", where=str(path))
+    return path
 
 
 def _span(start: datetime | None, end: datetime | None) -> tuple[int, int]:

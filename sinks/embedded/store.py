@@ -14,10 +14,11 @@ from typing import Final, Self
 import polars as pl
 import polars_hash as plh
 
-from connwatch.contracts import Delivery, Receipt
+from connwatch.contracts import REJECT_SCHEMA, Delivery, Receipt
+from connwatch.errors import StoreError
 
 from . import alerts, catalogue, maintenance
-from .files import Stored, write
+from .files import Stored, make_folder, write
 from .keys import Index, keys
 from .lock import WriterLock
 
@@ -39,14 +40,18 @@ class EmbeddedStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         with catalogue.errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             self._lock = WriterLock(folder)
         try:
             self.database = catalogue.connect(folder, write=True)
+        except BaseException:
+            self._lock.release()
+            raise
+        try:
             with catalogue.errors(folder):
                 maintenance.clean(folder, self.database)
         except BaseException:
-            self._lock.release()
+            self.close()
             raise
 
     def __enter__(self) -> Self:
@@ -79,11 +84,17 @@ class EmbeddedStore:
         )
 
     def set_alert_status(self, alert_id: str, status: str) -> None:
-        """Write down what an analyst says of an alert (its whole id)."""
+        """Write down what an analyst says of an alert: its whole id, or one that it once had."""
         with catalogue.errors(self.folder), catalogue.transaction(self.database) as database:
             row = database.execute(
-                "SELECT document FROM alerts WHERE id = ?", (alert_id,)
+                "SELECT document FROM alerts WHERE id = ?1"
+                " OR id = (SELECT id FROM aliases WHERE old = ?1) ORDER BY id != ?1",
+                (alert_id,),
             ).fetchone()
+            if row is None:
+                raise StoreError(
+                    f"no alert has the id {alert_id!r}", hint="connwatch alerts lists them"
+                )
             document = json.loads(row[0])
             document["connwatch"]["status"] = status
             alerts.put(database, document)
@@ -93,7 +104,7 @@ class Run:
     """One run over records: knows what the store has, and what this run has met.
 
     `classify` and then `write`, batch by batch in the same order; the writes may be made by
-    another thread, behind.
+    another thread, behind. A run ends with the first error; another run makes up for it.
     """
 
     def __init__(self, store: EmbeddedStore) -> None:
@@ -194,11 +205,31 @@ def _keep_rejects(database: sqlite3.Connection, rejects: pl.DataFrame) -> None:
             pl.col("format"), pl.col("reason"), pl.col("raw"), separator="\x00"
         ).nchash.xxh3_128(return_binary=True, byte_order="big")
     ).to_series()
+    found = rejects.with_columns(ids.alias("id"))
     room = REJECTS_CAP - int(database.execute("SELECT count(*) FROM rejects").fetchone()[0])
+    if found.height > room:
+        found = _within_cap(database, found, max(room, 0))
     database.executemany(
         "INSERT OR IGNORE INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            (identity, *row)
-            for identity, row in zip(ids.head(room), rejects.head(room).iter_rows(), strict=True)
-        ),
+        found.select("id", *REJECT_SCHEMA).iter_rows(),
     )
+
+
+def _within_cap(database: sqlite3.Connection, found: pl.DataFrame, room: int) -> pl.DataFrame:
+    """What there is room for of the rejects that are not there yet; the others are counted."""
+    there = [
+        identity
+        for identity in found["id"]  # near the cap only, and of one commit
+        if database.execute("SELECT 1 FROM rejects WHERE id = ?", (identity,)).fetchone()
+    ]
+    missing = found.unique("id", keep="first", maintain_order=True).filter(
+        ~pl.col("id").is_in(there)
+    )
+    over = missing.height - room
+    if over > 0:
+        database.execute(
+            "INSERT INTO meta VALUES ('rejects_over_cap', ?1)"
+            " ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + ?1",
+            (over,),
+        )
+    return missing.head(room)
