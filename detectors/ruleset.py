@@ -10,11 +10,10 @@ import polars as pl
 
 from connwatch.contracts import MATCH_SCHEMA
 from connwatch.errors import RuleError
-from connwatch.schema import DERIVED, STORED
 
 from .fold import Folding
+from .sigma.evaluate import Evaluation
 from .sigma.tree import Node
-from .sigma.values import LOWER, NUMBER, SIX, helpers
 
 HOUR = 3_600_000_000
 
@@ -77,18 +76,6 @@ def load_rules(paths: Sequence[Path]) -> RuleSet:
     return load(paths)
 
 
-def prepare(events: pl.DataFrame, rules: Sequence[Rule]) -> pl.DataFrame:
-    """`events` with the columns that the rules read beside the stored ones, each made once."""
-    needed = {root for rule in rules for root in rule.node.expr.meta.root_names()}
-    derived = sorted(name for name in _plain(needed) if name in DERIVED)
-    made = events.with_columns(DERIVED[name].alias(name) for name in derived)
-    return made.with_columns(helpers(needed))
-
-
-def _plain(names: set[str]) -> set[str]:
-    return {name.removeprefix(LOWER).removeprefix(NUMBER).removeprefix(SIX) for name in names}
-
-
 def match(ruleset: RuleSet, events: pl.DataFrame) -> pl.DataFrame:
     """Which rule matches which row (`MATCH_SCHEMA`), by rule and row."""
     rules = ruleset.rules
@@ -98,28 +85,21 @@ def match(ruleset: RuleSet, events: pl.DataFrame) -> pl.DataFrame:
     chosen = [rule for rule in rules if rule.datasets & present]
     if not chosen:
         return pl.DataFrame(schema=MATCH_SCHEMA)
-    frame = prepare(events, chosen)
-    found = frame.select(
-        (
-            rule.node.expr
-            if present <= rule.datasets
-            else rule.node.expr & pl.col("event.dataset").is_in(sorted(rule.datasets))
-        )
-        .arg_true()
-        .implode()
-        .alias(rule.key)
-        for rule in chosen
-    )
-    rows = [
-        pl.DataFrame({"rule": pl.Series([rule.key]).new_from_index(0, len(hits)), "row": hits})
-        for rule in chosen
-        if len(hits := found[rule.key][0])
-    ]
-    if not rows:
-        return pl.DataFrame(schema=MATCH_SCHEMA)
-    return pl.concat(rows).cast({"row": pl.UInt32})
+    evaluation = Evaluation(events)
+    rows: list[pl.DataFrame] = []
+    for rule in chosen:
+        outcome = evaluation.outcome(rule.node)
+        if not present <= rule.datasets and outcome is not False:
+            fed = events["event.dataset"].is_in(sorted(rule.datasets))
+            outcome = fed if outcome is True else outcome & fed
+        if outcome is False:
+            continue
+        hits = _every_row(events) if outcome is True else outcome.arg_true()
+        if len(hits):
+            named = pl.Series("rule", [rule.key]).new_from_index(0, len(hits))
+            rows.append(pl.DataFrame({"rule": named, "row": hits}))
+    return pl.concat(rows) if rows else pl.DataFrame(schema=MATCH_SCHEMA)
 
 
-def check_columns(names: Sequence[str]) -> str | None:
-    """The first of these names that is no column of the schema."""
-    return next((name for name in names if name not in STORED and name not in DERIVED), None)
+def _every_row(events: pl.DataFrame) -> pl.Series:
+    return pl.int_range(events.height, dtype=pl.UInt32, eager=True)

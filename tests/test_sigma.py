@@ -355,3 +355,48 @@ def test_conditions_mean_what_a_plain_interpreter_says(
         if eval(condition, {"__builtins__": {}}, names):  # noqa: S307  our own words only
             wanted.append(row)
     assert match(rules, frame(events))["row"].to_list() == wanted
+
+
+def test_rules_that_look_alike_are_told_apart(tmp_path: Path) -> None:
+    """One batch, rules whose comparisons have the same words and another meaning."""
+    values = {
+        "a": "contains: SSL",
+        "b": "contains|cased: SSL",
+        "c": "startswith: 's*'",
+        "d": "startswith: 's\\*'",
+    }
+    for name, value in values.items():
+        modifier, _, text = value.partition(": ")
+        write(
+            tmp_path,
+            f"s: {{zeek.connection.service|{modifier}: {text}}}\ncondition: s",
+            title=name,
+            name=f"{name}.yml",
+        )
+    rules = load_rules([tmp_path])
+    titles = {rule.key: rule.title for rule in rules.rules}
+    found = match(rules, frame([EVENTS["web"]]))
+    assert sorted(titles[key] for key in found["rule"]) == ["a", "c"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from(list(EVENTS)), min_size=1, max_size=40))
+def test_many_rules_at_once_match_what_each_matches_alone(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("rules")
+    for number, (_, detection, _) in enumerate(MATCHES):
+        write(folder, detection, title=f"R{number}", name=f"{number}.yml")
+    rules = load_rules([folder])
+    titles = {rule.key: int(rule.title[1:]) for rule in rules.rules}
+    found = {
+        (titles[key], row)
+        for key, row in match(rules, frame([EVENTS[name] for name in names])).rows()
+    }
+    wanted = {
+        (number, row)
+        for number, (_, _, matching) in enumerate(MATCHES)
+        for row, name in enumerate(names)
+        if name in matching.split()
+    }
+    assert found == wanted

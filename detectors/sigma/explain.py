@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ..ruleset import Rule, prepare
+from ..ruleset import Rule
+from .evaluate import prepare
 from .tree import Atom, Node
 
 
@@ -23,7 +24,7 @@ class Part:
 
 def explain(rule: Rule, event: pl.DataFrame) -> list[Part]:
     """The parts of a rule's condition for one event (a frame of one row), from the whole down."""
-    return list(_parts(rule.node, prepare(event, [rule]), 0))
+    return list(_parts(rule.node, prepare(event, [rule.node.expr]), 0))
 
 
 def _parts(node: Node, frame: pl.DataFrame, depth: int) -> Iterator[Part]:

@@ -7,7 +7,7 @@ expression here is therefore Boolean and never null.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import polars as pl
@@ -16,12 +16,17 @@ import polars as pl
 @dataclass(frozen=True, slots=True)
 class Atom:
     """One comparison. columns: the schema columns it reads. equals: column of the prepared frame
-    and value, where it is nothing but their equality."""
+    and value, where it is nothing but their equality. key: the comparison itself, so that rules
+    which make the same one share its outcome."""
 
     text: str
     columns: tuple[str, ...]
     expr: pl.Expr
     equals: tuple[str, object] | None = None
+    key: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self.expr.meta.serialize())
 
 
 @dataclass(frozen=True, slots=True)
