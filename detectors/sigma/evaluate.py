@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import reduce
 from itertools import chain
 from operator import and_, or_
+from typing import Final
 
 import polars as pl
 
@@ -20,6 +21,9 @@ from connwatch.schema import BY_NAME, DERIVED, STRINGS
 
 from .tree import Atom, Branch, Node
 from .values import LOWER, NUMBER, SIX, helpers
+
+#: numbers that are names: few different ones, compared by equality
+_PORTS: Final = ("source.port", "destination.port")
 
 #: what a condition is for a batch: one bit a row, or the same for all rows
 Outcome = pl.Series | bool
@@ -99,7 +103,8 @@ class Evaluation:
         if name not in self._columns:
             expr = DERIVED.get(name, pl.col(name)).alias(name)
             whole = self._events.select(expr)
-            if BY_NAME[name].dtype == STRINGS:
+            dtype = BY_NAME[name].dtype
+            if dtype == STRINGS or (dtype.is_numeric() and name not in _PORTS):
                 self._columns[name] = _Column(whole, distinct=False)
             else:
                 values = whole.unique()
