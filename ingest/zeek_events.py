@@ -18,7 +18,7 @@ from .addresses import canonical
 from .rejects import reject_rows
 from .zeek import FIELDS, REQUIRED
 
-_LATEST: Final = 7_258_118_400_000_000  # 2200-01-01 in µs: later is a broken clock or a wrong unit
+_LATEST: Final = 4_102_444_800_000_000  # 2100-01-01 in µs: later is a broken clock or a wrong unit
 
 #: Transport names by IP protocol number, where Zeek says unknown_transport (and ip_proto) itself
 PROTOCOLS: Final[dict[int, str]] = {
@@ -110,7 +110,7 @@ def _faults(
             yield fields[name].is_null(), name, pl.lit("is not set")
     if "ts" in fields.columns:
         wrong = (fields["ts"] < 0) | (fields["ts"] >= _LATEST)
-        yield wrong, "ts", pl.lit("is not a time between 1970 and 2200")
+        yield wrong, "ts", pl.lit("is not a time between 1970 and 2100")
     for name, column in addresses.items():
         if column.null_count() > fields[name].null_count():
             wrong = column.is_null() & fields[name].is_not_null()
@@ -131,7 +131,7 @@ def _faults(
             yield fields[name] < 0, name, pl.format("{} s is negative", seconds)
             late = fields[name] + fields["ts"] >= _LATEST if "ts" in fields.columns else None
             if late is not None:
-                yield late, name, pl.format("{} s ends after the year 2200", seconds)
+                yield late, name, pl.format("{} s ends after the year 2100", seconds)
 
 
 def _events(records: Records, addresses: dict[str, pl.Series], origin: Origin) -> pl.DataFrame:

@@ -336,3 +336,29 @@ def test_no_color_and_pipes_have_no_escapes(logs: Path) -> None:
         env={**os.environ, "NO_COLOR": "1"},
     )
     assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_an_output_that_cannot_be_written_is_said(
+    logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["replay", str(logs), "--summary", str(logs / "none" / "x.json")]) == 2
+    assert "no such folder" in capsys.readouterr().err
+    if not Path("/dev/full").exists():
+        return
+    command = f"{sys.executable} -m connwatch.cli replay {logs} > /dev/full"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_damaged_file_is_named_by_a_search(
+    logs: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out(capsys, "replay", str(logs))
+    (segment,) = (store / "events").rglob("*.parquet")
+    segment.write_bytes(segment.read_bytes()[:-200])
+    assert run(["search"]) == 3
+    said = capsys.readouterr().err
+    assert segment.name in said
+    assert run(["store", "verify"]) == 3

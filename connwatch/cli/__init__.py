@@ -50,8 +50,15 @@ def run(arguments: list[str]) -> int:
     except ConnwatchError as error:
         click.echo(f"connwatch: {error}", err=True)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     except BrokenPipeError:
         # What is still in the buffer has no reader either: let the interpreter flush it to nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        # An output that cannot be written: a full disk, a folder that is not there.
+        reason = error.strerror or str(error)
+        click.echo(f"connwatch: {error.filename or 'output'}: {reason}", err=True)
+        return 3
     return result if isinstance(result, int) else 0

@@ -89,6 +89,8 @@ def replay(
     options = pipeline.Options(
         moment(start, "--from"), moment(end, "--to"), HomeNetworks.parse(home) if home else None
     )
+    if summary is not None and not summary.absolute().parent.is_dir():
+        raise UsageError("no such folder", where=f"--summary {summary}", hint="nothing was read")
     rules = chosen_rules(rule_paths)
     warn_of_rules(rules)
     golden = None if check is None else _golden(check)

@@ -37,7 +37,11 @@ class StoreReader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Close; what a query came upon in a damaged file is said as StoreDamagedError."""
         self.close()
+        if isinstance(error, pl.exceptions.ComputeError):
+            with catalogue.errors(self.folder):
+                raise error
 
     def close(self) -> None:
         self._database.close()
