@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -188,11 +189,12 @@ class _Meter:
     def __init__(self) -> None:
         self._console = console(sys.stderr)
         self._progress: Progress | None = None
+        self._begun = time.monotonic()
 
     def __enter__(self) -> _Meter:
         if self._console.is_terminal:
             self._progress = Progress(
-                TextColumn("{task.fields[records]:,} records"),
+                TextColumn("{task.fields[records]:,} records, {task.fields[rate]:,.0f}/s"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("MB"),
@@ -201,7 +203,7 @@ class _Meter:
                 transient=True,
             )
             self._progress.start()
-            self._task = self._progress.add_task("", total=None, records=0)
+            self._task = self._progress.add_task("", total=None, records=0, rate=0.0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -216,4 +218,5 @@ class _Meter:
                 total=total,
                 completed=progress.done // 1_000_000,
                 records=progress.records,
+                rate=progress.records / max(0.1, time.monotonic() - self._begun),
             )
