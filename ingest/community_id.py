@@ -23,14 +23,11 @@ _ICMP6: Final = {
 }  # fmt: skip
 _WITH_PORTS: Final = ("6", "17", "132")
 
-_HEX16: Final = pl.Series([f"{number:04x}" for number in range(65536)])
-_HEX8: Final = pl.Series([f"{number:02x}" for number in range(256)])
-
 
 def community_ids(events: pl.DataFrame) -> pl.Series:
     """The Community ID of each event of the schema; null where the protocol has no number."""
     frame = events.select(
-        pl.col("network.iana_number").cast(pl.UInt32, strict=False).alias("protocol"),
+        pl.col("network.iana_number").cast(pl.UInt16, strict=False).alias("protocol"),
         *_ports(),
         _source="source.ip",
         _destination="destination.ip",
@@ -45,7 +42,7 @@ def community_ids(events: pl.DataFrame) -> pl.Series:
         pl.DataFrame({"_row": part["_row"], "id": _finish(part, ends)})
         for part, ends in (
             (both.filter(v4), _ends_v4()),
-            (_with_hex(both.filter(~v4)), _ends_hex()),
+            (_packed(both.filter(~v4)), _first() + _second()),
         )
     ]
     return pl.concat(parts).sort("_row")["id"]
@@ -78,50 +75,50 @@ def _keeps() -> pl.Expr:
     return pl.col("fixed") | (s < d) | ((s == d) & (p <= q))
 
 
-def _hex16(number: pl.Expr) -> pl.Expr:
-    return pl.lit(_HEX16).gather(number)
+def _first() -> pl.Expr:
+    return pl.when("keeps").then("s").otherwise("d")
 
 
-def _ends_v4() -> list[pl.Expr]:
-    first = pl.when("keeps").then("s").otherwise("d")
-    second = pl.when("keeps").then("d").otherwise("s")
-    return [_hex16(part) for end in (first, second) for part in (end // 65536, end % 65536)]
+def _second() -> pl.Expr:
+    return pl.when("keeps").then("d").otherwise("s")
 
 
-def _ends_hex() -> list[pl.Expr]:
-    return [
-        pl.when("keeps").then("s").otherwise("d"),
-        pl.when("keeps").then("d").otherwise("s"),
-    ]
+def _ends_v4() -> pl.Expr:
+    return _bytes(_first().cast(pl.UInt64) * 2**32 + _second())
 
 
-def _with_hex(frame: pl.DataFrame) -> pl.DataFrame:
-    """Addresses as hex text, as long as they are; one different address at a time."""
+def _bytes(number: pl.Expr) -> pl.Expr:
+    """An unsigned number's bytes in network order, as many as its type has."""
+    return plh.BytesNameSpace(number).to_be()
+
+
+def _packed(frame: pl.DataFrame) -> pl.DataFrame:
+    """Addresses as bytes, as long as they are; one different address at a time."""
     texts = pl.concat([frame["_source"], frame["_destination"]]).unique().drop_nulls()
-    packed = [
-        socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text).hex()
-        for text in texts
-    ]
-    hexed = {"old": texts, "new": pl.Series(packed, dtype=pl.String)}
+    packed = pl.Series(
+        [
+            socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+            for text in texts
+        ],
+        dtype=pl.Binary,
+    )
     return frame.with_columns(
-        pl.col(name).replace_strict(hexed["old"], hexed["new"], default=None).alias(target)
+        pl.col(name).replace_strict(texts, packed, default=None).alias(target)
         for name, target in (("_source", "s"), ("_destination", "d"))
     )
 
 
-def _finish(frame: pl.DataFrame, ends: list[pl.Expr]) -> pl.Series:
+def _finish(frame: pl.DataFrame, ends: pl.Expr) -> pl.Series:
     p = pl.when("keeps").then("p").otherwise("q")
     q = pl.when("keeps").then("q").otherwise("p")
     # Protocols without ports end after the padding byte.
-    tail = pl.concat_str(_hex16(p), _hex16(q), ignore_nulls=True)
-    flow = pl.concat_str(
-        pl.lit("0000"), *ends, pl.lit(_HEX8).gather(pl.col("protocol")), pl.lit("00"), tail
-    )
+    tail = _bytes(p * 65536 + q).fill_null(b"")
+    flow = pl.lit(b"\0\0") + ends + _bytes(pl.col("protocol") * 256) + tail
     # The streaming engine works on both halves of a column at once; the expression is one chain.
     return (
         frame.lazy()
         .with_columns(keeps=_keeps())
-        .select(x=flow.str.decode("hex"))
+        .select(x=flow)
         .select(x=plh.col("x").nchash.sha1().str.decode("hex"))
         .select(id=pl.concat_str(pl.lit("1:"), pl.col("x").bin.encode("base64")))
         .collect(engine="streaming")

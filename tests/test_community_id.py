@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import ipaddress
+import json
 import re
 import struct
 from pathlib import Path
@@ -61,6 +62,21 @@ def test_the_published_vectors_and_zeeks_own_output(data: Path) -> None:
             flows.append((found["s"], int(found["p"]), found["d"], int(found["q"]), proto))
             wanted.append(number.group())
     assert len(wanted) >= 7
+    assert community_ids(frame(flows)).to_list() == wanted
+
+
+def test_what_suricata_logged_for_real_traffic(data: Path) -> None:
+    protocols = {"TCP": 6, "UDP": 17}
+    flows, wanted = [], []
+    for path in sorted(data.glob("*/**/eve*.json")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            number = record.get("community_id")
+            if number is not None and record["proto"] in protocols:
+                ends = (record[name] for name in ("src_ip", "src_port", "dest_ip", "dest_port"))
+                flows.append((*ends, protocols[record["proto"]]))
+                wanted.append(number)
+    assert len(wanted) > 500
     assert community_ids(frame(flows)).to_list() == wanted
 
 
