@@ -37,10 +37,6 @@ _NUMBERS: Final = tuple(
 )
 
 
-class UnfedError(Exception):
-    """No source can feed the rule; the message says why."""
-
-
 def compile_rule(rule: SigmaRule, fields: FieldMap) -> Node:
     """The rule's condition; of several conditions any. UnfedError for a field nobody emits."""
     nodes = []
@@ -67,13 +63,12 @@ def _branch(kind: Any, condition: Any, fields: FieldMap) -> Node:
 
 
 def _field(condition: ConditionFieldEqualsValueExpression, fields: FieldMap) -> Node:
-    target = fields.target(condition.field)
-    if target is None:
-        near = fields.suggestion(condition.field)
-        hint = f" (did you mean {near}?)" if near else ""
-        raise UnfedError(f"no record here has the field {condition.field!r}{hint}")
-    words, expr = test(target, condition.value, fields)
     name = condition.field
+    target = fields.known(name)
+    try:
+        words, expr = test(target, condition.value, fields)
+    except RuleError as error:
+        raise RuleError(f"field {name!r}: {error.message}", hint=error.hint) from None
     return Atom(
         f"{name} {words}",
         (target.column,),

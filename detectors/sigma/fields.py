@@ -21,6 +21,10 @@ _KEYS: Final = frozenset({"logsources", "datasets", "fields"})
 _TARGET_KEYS: Final = frozenset({"column", "scale", "values"})
 
 
+class UnfedError(Exception):
+    """No source can feed the rule; the message says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What a rule's field is here. scale: the rule's number times it is the column's. values: the
@@ -44,6 +48,15 @@ class FieldMap:
         if field in self.fields:
             return self.fields[field]
         return Target(field) if field in BY_NAME else None
+
+    def known(self, field: str) -> Target:
+        """The field here; UnfedError when no parser emits it."""
+        target = self.target(field)
+        if target is None:
+            near = self.suggestion(field)
+            hint = f" (did you mean {near}?)" if near else ""
+            raise UnfedError(f"no record here has the field {field!r}{hint}")
+        return target
 
     def suggestion(self, field: str) -> str | None:
         """A known field with a name like this one."""

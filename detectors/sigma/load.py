@@ -5,35 +5,37 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
-from sigma.exceptions import SigmaConditionError, SigmaError
+from sigma.exceptions import SigmaError
 from sigma.filters import SigmaFilter
-from sigma.modifiers import modifier_mapping
+from sigma.modifiers import SigmaWideModifier, modifier_mapping
 from sigma.rule import SigmaRule
 from sigma.types import Placeholder, SigmaString
 
 from connwatch.errors import RuleError
 from connwatch.schema import BY_NAME
 
+from ..fold import EVIDENCE
 from ..ruleset import HOUR, Rule, RuleSet, Unfed
-from .compile import UnfedError, compile_rule
+from .compile import compile_rule
 from .documents import RuleDocument, read, rule_files
-from .fields import FieldMap, field_maps, map_for
+from .faults import check_keys, check_types, explained, quoted, read_by_pysigma
+from .fields import FieldMap, UnfedError, field_maps, map_for
 from .tree import columns
 
-_PERIOD: Final = re.compile(r"(\d+)([smhd])")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_STANDARD: Final = (
-    "title", "id", "name", "taxonomy", "related", "status", "description", "license", "author",
-    "references", "date", "modified", "logsource", "detection", "fields", "falsepositives",
-    "level", "tags", "scope", "action", "correlation", "filter", "analytic",
-)  # fmt: skip
-_OWN: Final = ("suppress", "group-by", "message", "enabled")
+# Sigma calls it utf16le as well as wide; pySigma 2 knows the second name only.
+modifier_mapping.setdefault("utf16le", SigmaWideModifier)
+
+_PERIOD: Final = re.compile(r"([0-9]+)([smhdw])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+#: ten years; log time and a period must fit 64 bits of microseconds together
+_LONGEST: Final = 3650 * 86400
 _DEFAULT_GROUP: Final = ("source.ip", "destination.ip")
-_QUOTED: Final = re.compile(r"'([^']{1,80})'|\"([^\"]{1,80})\"")
+_FILLED: Final = re.compile(r"\{([^{}]+)\}")
 
 
 def load(paths: Sequence[Path]) -> RuleSet:
@@ -41,11 +43,11 @@ def load(paths: Sequence[Path]) -> RuleSet:
     documents: list[RuleDocument] = []
     errors: list[RuleError] = []
     for path in rule_files(paths):
-        read_documents, error = read(path)
-        documents.extend(read_documents)
-        if error is not None:
-            errors.append(error)
-    placeholders, documents = _placeholders(documents)
+        good, bad = read(path)
+        documents.extend(good)
+        errors.extend(bad)
+    placeholders, documents, wrong = _placeholders(documents)
+    errors.extend(wrong)
     filters, documents, wrong = _filters(documents)
     errors.extend(wrong)
     rules: dict[str, Rule] = {}
@@ -79,20 +81,23 @@ def load(paths: Sequence[Path]) -> RuleSet:
 
 def _placeholders(
     documents: list[RuleDocument],
-) -> tuple[dict[str, list[str]], list[RuleDocument]]:
+) -> tuple[dict[str, list[str]], list[RuleDocument], list[RuleError]]:
     """Values of placeholders, from documents that are nothing but `placeholders:`."""
     values: dict[str, list[str]] = {}
-    rest = []
+    rest, errors = [], []
     for document in documents:
         content = document.content
-        if isinstance(content, dict) and set(content) == {"placeholders"}:
-            for name, words in (content["placeholders"] or {}).items():
-                values[str(name)] = [
-                    str(w) for w in (words if isinstance(words, list) else [words])
-                ]
-        else:
+        if not (isinstance(content, dict) and set(content) == {"placeholders"}):
             rest.append(document)
-    return values, rest
+            continue
+        named = content["placeholders"] or {}
+        if not isinstance(named, dict):
+            where = document.where("placeholders")
+            errors.append(RuleError("placeholders is a mapping of names to values", where=where))
+            continue
+        for name, words in named.items():
+            values[str(name)] = [str(w) for w in (words if isinstance(words, list) else [words])]
+    return values, rest, errors
 
 
 def _filters(
@@ -104,9 +109,14 @@ def _filters(
             rest.append(document)
             continue
         try:
-            filters.append(SigmaFilter.from_dict(document.content))
-        except SigmaError as error:
-            errors.append(_explained(error, document))
+            check_types(document)
+            with read_by_pysigma(document):
+                one = SigmaFilter.from_dict(document.content)
+                for condition in deepcopy(one.filter).parsed_condition:
+                    _ = condition.parsed  # a filter is to blame itself, not each rule it is for
+            filters.append(one)
+        except RuleError as error:
+            errors.append(error)
     return filters, rest, errors
 
 
@@ -123,16 +133,15 @@ def _rule(
         if kind in content:
             reason = f"{what} are not in this version"
             return Unfed(title, document.where(kind), reason)
-    _check_keys(document)
+    check_keys(document)
+    check_types(document)
     if _retired(content):
         reason = "its condition has the retired | syntax; write it as a correlation"
         return Unfed(title, document.where("condition"), reason)
-    try:
+    with read_by_pysigma(document):
         parsed = SigmaRule.from_dict(content)
         for one in filters:
             one.apply_on_rule(parsed)
-    except SigmaError as error:
-        raise _explained(error, document) from None
     source = {
         "category": parsed.logsource.category,
         "product": parsed.logsource.product,
@@ -146,12 +155,17 @@ def _rule(
     try:
         node = compile_rule(parsed, fields)
     except UnfedError as error:
-        return Unfed(title, document.where(*_quoted(str(error))), str(error))
+        where = document.where(*quoted(str(error)), section="detection")
+        return Unfed(title, where, str(error))
     except SigmaError as error:
-        raise _explained(error, document) from None
+        raise explained(error, document) from None
+    except RecursionError:
+        raise RuleError("is nested too deeply", where=document.where("condition")) from None
     except RuleError as error:
-        where = document.where(*_quoted(error.message), "detection")
+        # the value stands behind the field in what is said, and is the better place
+        where = document.where(*reversed(quoted(error.message)), section="detection")
         raise RuleError(error.message, where=where, hint=error.hint) from None
+    group_by = _group_by(document, fields)
     return Rule(
         key=str(parsed.id) if parsed.id else hashlib.sha256(title.encode()).hexdigest()[:32],
         id=str(parsed.id) if parsed.id else None,
@@ -162,9 +176,9 @@ def _rule(
         author=parsed.author,
         references=tuple(str(reference) for reference in parsed.references),
         falsepositives=tuple(str(one) for one in parsed.falsepositives),
-        message=_text(document, "message"),
+        message=_message(document, group_by),
         suppress=_suppress(document),
-        group_by=_group_by(document, fields),
+        group_by=group_by,
         enabled=_enabled(document),
         where=document.where(),
         needs=frozenset(columns(node)),
@@ -178,20 +192,6 @@ def _retired(content: dict[str, Any]) -> bool:
     conditions = detection.get("condition") if isinstance(detection, dict) else None
     listed = conditions if isinstance(conditions, list) else [conditions]
     return any(isinstance(one, str) and "|" in one for one in listed)
-
-
-def _check_keys(document: RuleDocument) -> None:
-    """A key that is almost one we know was meant to be it."""
-    for key in document.content:
-        if key in _STANDARD or key in _OWN:
-            continue
-        near = get_close_matches(str(key), [*_STANDARD, *_OWN], n=1, cutoff=0.8)
-        if near:
-            raise RuleError(
-                f"unknown key {key!r}",
-                where=document.where(str(key)),
-                hint=f"did you mean {near[0]!r}?",
-            )
 
 
 def _expand(rule: SigmaRule, placeholders: Mapping[str, Sequence[str | Placeholder]]) -> None:
@@ -220,10 +220,21 @@ def _expand(rule: SigmaRule, placeholders: Mapping[str, Sequence[str | Placehold
             ]
 
 
-def _text(document: RuleDocument, key: str) -> str | None:
-    value = document.content.get(key)
-    if value is not None and not isinstance(value, str):
-        raise RuleError(f"{key} must be text", where=document.where(key))
+def _message(document: RuleDocument, group_by: Sequence[str]) -> str | None:
+    value = document.content.get("message")
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise RuleError("message must be text", where=document.where("message"))
+    known = (*EVIDENCE, *group_by)
+    for name in _FILLED.findall(value):
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise RuleError(
+                f"message: {name!r} is no field of the evidence or the group",
+                where=document.where("message"),
+                hint=f"did you mean {near[0]!r}?" if near else "docs/alerts.md lists them",
+            )
     return value
 
 
@@ -236,9 +247,12 @@ def _suppress(document: RuleDocument) -> int:
         raise RuleError(
             f"suppress: {value!r} is not a period",
             where=document.where("suppress"),
-            hint="write a number and s, m, h or d, as in 30m",
+            hint="write a number and s, m, h, d or w, as in 30m",
         )
-    return int(period[1]) * _SECONDS[period[2]] * 1_000_000
+    seconds = int(period[1]) * _SECONDS[period[2]]
+    if seconds > _LONGEST:
+        raise RuleError(f"suppress: {value} is too long", where=document.where("suppress"))
+    return seconds * 1_000_000
 
 
 def _group_by(document: RuleDocument, fields: FieldMap) -> tuple[str, ...]:
@@ -267,41 +281,3 @@ def _enabled(document: RuleDocument) -> bool:
     if not isinstance(value, bool):
         raise RuleError("enabled must be true or false", where=document.where("enabled"))
     return value
-
-
-def _quoted(message: str) -> list[str]:
-    return [one or other for one, other in _QUOTED.findall(message)]
-
-
-def _explained(error: SigmaError, document: RuleDocument) -> RuleError:
-    """pySigma's error with the line it is about, and a hint where there is a likely one."""
-    message = str(error.args[0]) if error.args else type(error).__name__
-    if isinstance(error, SigmaConditionError) and message.startswith("Expected"):
-        position = message.rpartition("(at ")[2].partition(")")[0]
-        return RuleError(
-            f"the condition cannot be read further than {position or 'its beginning'}",
-            where=document.where("condition"),
-            hint="it is made of names of detections, and, or, not, 1 of, all of and parentheses",
-        )
-    words = [word.strip() for word in _quoted(message)]
-    hint = None
-    if "modifier" in message.lower() and "nknown" in message:
-        for word in words:
-            if near := get_close_matches(word, modifier_mapping, n=1, cutoff=0.6):
-                hint = f"did you mean {near[0]!r}?"
-    if "egular expression" in message:
-        hint = "expressions run in linear time: without look-around and back-references"
-    detection = document.content.get("detection")
-    names = (
-        [name for name in detection if name != "condition"] if isinstance(detection, dict) else []
-    )
-    if hint is None and "etection" in message:
-        for word in words:
-            if near := get_close_matches(word, [str(name) for name in names], n=1, cutoff=0.6):
-                hint = f"did you mean {near[0]!r}?"
-    fallback = [
-        key
-        for key in ("condition", "logsource", "detection", "level", "status", "date", "id", "tags")
-        if key in message.lower()
-    ]
-    return RuleError(message, where=document.where(*words, *fallback, "detection"), hint=hint)

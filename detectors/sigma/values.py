@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import polars as pl
@@ -59,8 +59,9 @@ Test = tuple[str, pl.Expr]  # what is asked, in words, and the expression (null 
 def test(target: Target, value: SigmaType, fields: FieldMap) -> Test:
     """The comparison of a column with a value. RuleError (without place) if it cannot be made."""
     column = BY_NAME[target.column]
-    if target.values is not None and isinstance(value, (SigmaString, SigmaBool)):
-        return _translated(target, value, fields)
+    translatable = (SigmaString, SigmaBool, SigmaRegularExpression)
+    if target.values is not None and isinstance(value, translatable):
+        return _translated(target, target.values, value)
     if isinstance(value, SigmaExpansion):
         tests = [test(target, one, fields) for one in value.values]
         return " or ".join(text for text, _ in tests), pl.any_horizontal(e for _, e in tests)
@@ -79,7 +80,8 @@ def test(target: Target, value: SigmaType, fields: FieldMap) -> Test:
     if isinstance(value, SigmaCIDRExpression):
         return f"in {value.cidr}", _cidr(target.column, value.network)
     if isinstance(value, SigmaRegularExpression):
-        return _regex(target, value)
+        words, match = _regex(value)
+        return words, _each(target.column, match)
     if isinstance(value, SigmaNumber):
         return f"is {value.number}", _number(target, value.number)
     if isinstance(value, SigmaBool):
@@ -105,15 +107,28 @@ def equality(target: Target, value: SigmaType) -> tuple[str, object] | None:
     return (name, _address(text)) if name in _IP else (_lower_name(name), text.lower())
 
 
-def _translated(target: Target, value: SigmaString | SigmaBool, fields: FieldMap) -> Test:
-    """A value of a field whose values are called something else here."""
-    said = str(value).lower()
-    values = (target.values or {}).get(said)
-    if values is None:
-        return f"is {value}, which no record here says", _FALSE
-    plain = Target(target.column)
-    tests = [test(plain, SigmaString(one), fields) for one in values]
-    return f"is {said} ({' or '.join(values)})", pl.any_horizontal(e for _, e in tests)
+def _translated(
+    target: Target,
+    values: Mapping[str, tuple[str, ...]],
+    value: SigmaString | SigmaBool | SigmaRegularExpression,
+) -> Test:
+    """A value of a field whose values are called something else here: it is compared with the
+    names that rules use, and what matches is looked up."""
+    names = pl.Series("name", list(values), dtype=pl.String)
+    if isinstance(value, SigmaBool):
+        words, match = f"is {str(value.boolean).lower()}", _pattern([str(value.boolean).lower()])
+    elif isinstance(value, SigmaRegularExpression):
+        words, match = _regex(value)
+    else:
+        parts = _parts(value)
+        words = _words(parts)
+        match = _pattern([part.lower() if isinstance(part, str) else part for part in parts])
+    said = names.to_frame().filter(match(pl.col("name")))["name"]
+    wanted = sorted({one for name in said for one in values[name]})
+    if not wanted:
+        return f"{words}, which no record here says", _FALSE
+    tests = [_each(target.column, _pattern([one])) for one in wanted]
+    return f"{words} ({' or '.join(wanted)})", pl.any_horizontal(tests)
 
 
 def _each(name: str, match: Match) -> pl.Expr:
@@ -147,13 +162,7 @@ def _lower_name(name: str) -> str:
 def _string(target: Target, value: SigmaString) -> Test:
     name = target.column
     dtype = BY_NAME[name].dtype
-    parts: list[object] = [part for part in value.s if part != ""]
-    for part in parts:
-        if isinstance(part, Placeholder):
-            raise RuleError(
-                f"the placeholder %{part.name}% has no values",
-                hint="define it in a YAML document `placeholders: {name: [values]}` in the rules",
-            )
+    parts = _parts(value)
     cased = isinstance(value, SigmaCasedString)
     words = _words(parts)
     if parts == [_MANY]:
@@ -176,6 +185,18 @@ def _string(target: Target, value: SigmaString) -> Test:
     if plain and name in _IP:
         return words, pl.col(name) == text
     return words, match(_text(name) if cased else _lowered(name))
+
+
+def _parts(value: SigmaString) -> list[object]:
+    """Texts and wildcards; RuleError for a placeholder that is still one."""
+    parts: list[object] = [part for part in value.s if part != ""]
+    for part in parts:
+        if isinstance(part, Placeholder):
+            raise RuleError(
+                f"the placeholder %{part.name}% has no values",
+                hint="define it in a YAML document `placeholders: {name: [values]}` in the rules",
+            )
+    return parts
 
 
 def _words(parts: Sequence[object]) -> str:
@@ -296,7 +317,7 @@ def _cidr(name: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> 
     return inside
 
 
-def _regex(target: Target, value: SigmaRegularExpression) -> Test:
+def _regex(value: SigmaRegularExpression) -> tuple[str, Match]:
     flags = "".join(sorted(value.sigma_to_re_flag[flag] for flag in value.flags))
     pattern = value.to_plain()
     pattern = f"(?{flags}){pattern}" if flags else pattern
@@ -308,13 +329,11 @@ def _regex(target: Target, value: SigmaRegularExpression) -> Test:
             f"the regular expression {pattern!r} cannot be used: {reason}",
             hint="expressions run in linear time: without look-around and back-references",
         ) from None
-    return f"matches /{pattern}/", _each(target.column, lambda c: c.str.contains(pattern))
+    return f"matches /{pattern}/", lambda c: c.str.contains(pattern)
 
 
 def _reference(target: Target, value: SigmaFieldReference, fields: FieldMap) -> Test:
-    other = fields.target(value.field)
-    if other is None:
-        raise RuleError(f"no record here has the field {value.field!r}")
+    other = fields.known(value.field)
     left, right = BY_NAME[target.column].dtype, BY_NAME[other.column].dtype
     if STRINGS in (left, right):
         raise RuleError(f"{value.field} holds several values and cannot be referred to")
