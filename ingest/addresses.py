@@ -48,3 +48,10 @@ def _v6(text: str) -> str | None:
         parsed = ipaddress.IPv6Address(canonical)
         return str(parsed.ipv4_mapped or parsed)
     return canonical
+
+
+def numbers(events: pl.DataFrame) -> pl.DataFrame:
+    """Both ends' IPv4 addresses as UInt32, in columns of the same names; null for IPv6."""
+    return events.select(
+        ip.ipv4_to_numeric(pl.col(name)).alias(name) for name in ("source.ip", "destination.ip")
+    )

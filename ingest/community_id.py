@@ -13,7 +13,6 @@ from typing import Final
 
 import polars as pl
 import polars_hash as plh
-import polars_iptools as ip
 
 #: ICMP types that ask or answer -> the type on the other side
 _ICMP: Final = {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 10: 9, 9: 10, 17: 18, 18: 17}
@@ -24,15 +23,18 @@ _ICMP6: Final = {
 _WITH_PORTS: Final = ("6", "17", "132")
 
 
-def community_ids(events: pl.DataFrame) -> pl.Series:
-    """The Community ID of each event of the schema; null where the protocol has no number."""
+def community_ids(events: pl.DataFrame, numbers: pl.DataFrame) -> pl.Series:
+    """The Community ID of each event of the schema; null where the protocol has no number.
+
+    numbers: the events' addresses as `addresses.numbers` gives them.
+    """
     frame = events.select(
         pl.col("network.iana_number").cast(pl.UInt16, strict=False).alias("protocol"),
         *_ports(),
         _source="source.ip",
         _destination="destination.ip",
-        s=ip.ipv4_to_numeric(pl.col("source.ip")),
-        d=ip.ipv4_to_numeric(pl.col("destination.ip")),
+        s=numbers["source.ip"],
+        d=numbers["destination.ip"],
     )
     v4 = frame["s"].is_not_null() & frame["d"].is_not_null()
     if v4.all():

@@ -12,6 +12,7 @@ import polars_iptools as ip
 
 from connwatch.errors import ConfigError
 
+from .addresses import numbers
 from .community_id import community_ids
 
 #: networks that are home when neither the user nor Zeek says which are: private, shared, loopback,
@@ -58,18 +59,19 @@ def enrich(events: pl.DataFrame, home: HomeNetworks | None) -> pl.DataFrame:
     if events.is_empty():
         return events
     logged = events["network.community_id"]
-    ids = community_ids(events) if logged.null_count() else logged
+    v4 = numbers(events)
+    ids = community_ids(events, v4) if logged.null_count() else logged
     return events.with_columns(
         pl.coalesce("network.community_id", pl.lit(ids)).alias("network.community_id"),
-        _direction(events, home).alias("network.direction"),
+        _direction(events, v4, home).alias("network.direction"),
     )
 
 
-def _direction(events: pl.DataFrame, home: HomeNetworks | None) -> pl.Series:
+def _direction(events: pl.DataFrame, v4: pl.DataFrame, home: HomeNetworks | None) -> pl.Series:
     """inbound, outbound, internal or external, by the configured networks, else as Zeek says, else
     by the private ranges. What is sent to a group or broadcast address stays where it was sent."""
-    source = _inside(events["source.ip"], home)
-    destination = _inside(events["destination.ip"], home)
+    source = _inside(events["source.ip"], v4["source.ip"], home)
+    destination = _inside(events["destination.ip"], v4["destination.ip"], home)
     frame = events.select(
         orig="zeek.connection.local_orig", resp="zeek.connection.local_resp"
     ).with_columns(source, destination)
@@ -93,10 +95,12 @@ def _direction(events: pl.DataFrame, home: HomeNetworks | None) -> pl.Series:
     ).to_series()
 
 
-def _inside(addresses: pl.Series, home: HomeNetworks | None) -> pl.Series:
-    """Whether each address is home; null for group and broadcast addresses."""
+def _inside(addresses: pl.Series, numbers: pl.Series, home: HomeNetworks | None) -> pl.Series:
+    """Whether each address is home; null for group and broadcast addresses.
+
+    numbers: the IPv4 addresses among them as numbers, null where it is IPv6.
+    """
     networks = home.networks if home else PRIVATE
-    numbers = addresses.to_frame("a").select(n=ip.ipv4_to_numeric(pl.col("a"))).to_series()
     v4 = pl.when(~_among(_LOCAL_ONLY)).then(_among(networks))
     inside = numbers.to_frame("n").select(inside=v4).to_series()
     if numbers.null_count():

@@ -14,6 +14,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connwatch.ingest.addresses import numbers
 from connwatch.ingest.community_id import community_ids
 from connwatch.schema import STORED
 
@@ -50,6 +51,10 @@ def frame(flows: list[tuple[str, int, str, int, int]]) -> pl.DataFrame:
     )
 
 
+def ids(events: pl.DataFrame) -> pl.Series:
+    return community_ids(events, numbers(events))
+
+
 def test_the_published_vectors_and_zeeks_own_output(data: Path) -> None:
     flows, wanted = [], []
     for path in sorted((data / "community_id").glob("*.out")):
@@ -62,7 +67,7 @@ def test_the_published_vectors_and_zeeks_own_output(data: Path) -> None:
             flows.append((found["s"], int(found["p"]), found["d"], int(found["q"]), proto))
             wanted.append(number.group())
     assert len(wanted) >= 7
-    assert community_ids(frame(flows)).to_list() == wanted
+    assert ids(frame(flows)).to_list() == wanted
 
 
 def test_what_suricata_logged_for_real_traffic(data: Path) -> None:
@@ -77,7 +82,7 @@ def test_what_suricata_logged_for_real_traffic(data: Path) -> None:
                 flows.append((*ends, protocols[record["proto"]]))
                 wanted.append(number)
     assert len(wanted) > 500
-    assert community_ids(frame(flows)).to_list() == wanted
+    assert ids(frame(flows)).to_list() == wanted
 
 
 _ADDRESS = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
@@ -129,16 +134,16 @@ def test_every_flow_has_the_id_that_the_specification_gives(
 ) -> None:
     # Both ends of a flow have addresses of one version.
     flows = [flow for flow in flows if (":" in flow[0]) == (":" in flow[2])]
-    assert community_ids(frame(flows)).to_list() == [plainly(*flow) for flow in flows]
+    assert ids(frame(flows)).to_list() == [plainly(*flow) for flow in flows]
 
 
 def test_both_directions_of_a_flow_have_one_id() -> None:
     there, back = ("10.0.0.1", 4000, "10.0.0.2", 80, 6), ("10.0.0.2", 80, "10.0.0.1", 4000, 6)
-    assert community_ids(frame([there, back])).n_unique() == 1
+    assert ids(frame([there, back])).n_unique() == 1
 
 
 def test_a_protocol_without_a_number_has_no_id() -> None:
     unknown = frame([("10.0.0.1", 1, "10.0.0.2", 2, 6)]).with_columns(
         pl.lit(None, pl.String).alias("network.iana_number")
     )
-    assert community_ids(unknown).to_list() == [None]
+    assert ids(unknown).to_list() == [None]
