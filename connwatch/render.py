@@ -1,7 +1,7 @@
 """What the program prints: tables for people, JSON and CSV for programs.
 
-Log content is hostile: `safe` stands between it and a terminal. JSON escapes control characters by
-itself.
+Log content is hostile: `safe` stands between it and a terminal. In JSON the same characters are
+written as escapes, so that they mean the same to a program and nothing to a terminal.
 """
 
 from __future__ import annotations
@@ -22,10 +22,21 @@ from rich.table import Table
 from rich.text import Text
 
 from connwatch.alert import iso
-from connwatch.schema import STRINGS, UTC, expand
+from connwatch.schema import BY_NAME, COLUMNS, STRINGS, UTC, expand
 
-#: C0 and C1 controls, DEL, and the characters that change the direction of text
-_HARMFUL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+#: C0 and C1 controls, DEL, characters that are invisible or change the direction of text, halves
+#: of surrogate pairs, which file names that are not UTF-8 have and no output takes
+_HARMFUL: Final = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+_ESCAPES: Final = {
+    chr(code): f"\\u{code:04x}"
+    for code in (*range(0x2070), 0xFEFF)
+    if _HARMFUL.match(chr(code))
+}
+_TEXT_ESCAPES: Final = {**_ESCAPES, '"': '\\"', "\\": "\\\\"}
+_ISO: Final = "%Y-%m-%dT%H:%M:%S%.6fZ"
+_EXTRA: Final = "connwatch.extra"
 _BATCH: Final = 10_000
 
 
@@ -89,47 +100,82 @@ def moment(text: str | None) -> str:
 def nested(row: Mapping[str, Any]) -> dict[str, Any]:
     """A flat record as a nested document: nulls left out, times as ISO 8601.
 
-    A name that is both a value and the beginning of others keeps its dotted form.
+    Where a name is both a value and the beginning of others, the others keep their dotted form.
     """
+    present = {name: value for name, value in row.items() if value is not None}
     document: dict[str, Any] = {}
-    for name, value in row.items():
-        if value is None:
-            continue
+    for name, value in present.items():
         if isinstance(value, datetime):
             value = iso(value)
         elif name == "connwatch.extra":
             value = json.loads(value)
-        here = document
         *path, last = name.split(".")
-        for step in path:
-            inner = here.setdefault(step, {})
-            if not isinstance(inner, dict):
-                break
-            here = inner
-        else:
-            here[last] = value
+        if any(".".join(path[: end + 1]) in present for end in range(len(path))):
+            document[name] = value
             continue
-        document[name] = value
+        here = document
+        for step in path:
+            here = here.setdefault(step, {})
+        here[last] = value
     return document
 
 
 def ndjson(frame: pl.DataFrame) -> Iterator[str]:
     """Whole events, derived columns included, as one nested JSON document a line."""
+    tree = nested({column.name: column.name for column in COLUMNS if column.name != _EXTRA})
+    tree["connwatch"]["extra"] = _EXTRA
+    lines = _object(tree).fill_null("{}")
     for start in range(0, frame.height, _BATCH):
-        for row in expand(frame.slice(start, _BATCH)).iter_rows(named=True):
-            yield to_json(nested(row))
+        yield from expand(frame.slice(start, _BATCH)).select(lines).to_series()
+
+
+def _object(tree: Mapping[str, Any]) -> pl.Expr:
+    """JSON text of the columns in a tree of names; null where all of them are."""
+    members = [
+        pl.lit(f'"{name}":') + (_json(below) if isinstance(below, str) else _object(below))
+        for name, below in tree.items()
+    ]
+    inside = pl.concat_str(members, separator=",", ignore_nulls=True)
+    # Named once: an expression that stands in two places is computed twice, at every level.
+    return (pl.lit("{") + inside + pl.lit("}")).replace("{}", None)
+
+
+def _json(name: str) -> pl.Expr:
+    """JSON text of a column of the schema."""
+    column, dtype = pl.col(name), BY_NAME[name].dtype
+    if name == _EXTRA:
+        return _escaped(column, _ESCAPES)
+    if dtype == UTC:
+        return pl.lit('"') + column.dt.strftime(_ISO) + pl.lit('"')
+    if dtype == pl.String:
+        return _quoted(column)
+    if dtype == STRINGS:
+        items = column.list.eval(_quoted(pl.element())).list.join(",")
+        return pl.lit("[") + items + pl.lit("]")
+    return column.cast(pl.String)
+
+
+def _quoted(text: pl.Expr) -> pl.Expr:
+    return pl.lit('"') + _escaped(text, _TEXT_ESCAPES) + pl.lit('"')
+
+
+def _escaped(text: pl.Expr, escapes: Mapping[str, str]) -> pl.Expr:
+    return text.str.replace_many(list(escapes), list(escapes.values()))
 
 
 def to_json(document: Mapping[str, Any]) -> str:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return _HARMFUL.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
-def as_csv(frame: pl.DataFrame) -> Iterator[str]:
-    """A header and one line a row; lists joined by |, times as ISO 8601."""
+def as_csv(frame: pl.DataFrame, stream: TextIO | None = None) -> Iterator[str]:
+    """A header and one line a row; lists joined by |, times as ISO 8601.
+
+    stream: where it will be written. Text is left as it is for a program, made safe on a terminal.
+    """
+    terminal = (sys.stdout if stream is None else stream).isatty()
     plain = frame.with_columns(
-        pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
-        if dtype == UTC
-        else pl.col(name).list.join("|")
+        pl.col(name).dt.strftime(_ISO) if dtype == UTC else pl.col(name).list.join("|")
         for name, dtype in frame.schema.items()
         if dtype in (UTC, STRINGS)
     )
@@ -137,5 +183,5 @@ def as_csv(frame: pl.DataFrame) -> Iterator[str]:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(plain.columns)
     for row in plain.iter_rows():
-        writer.writerow(row)
+        writer.writerow([safe(v) if isinstance(v, str) else v for v in row] if terminal else row)
     yield buffer.getvalue().rstrip("\n")
