@@ -30,9 +30,7 @@ _HARMFUL: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
 _ESCAPES: Final = {
-    chr(code): f"\\u{code:04x}"
-    for code in (*range(0x2070), 0xFEFF)
-    if _HARMFUL.match(chr(code))
+    chr(code): f"\\u{code:04x}" for code in (*range(0x2070), 0xFEFF) if _HARMFUL.match(chr(code))
 }
 _TEXT_ESCAPES: Final = {**_ESCAPES, '"': '\\"', "\\": "\\\\"}
 _ISO: Final = "%Y-%m-%dT%H:%M:%S%.6fZ"
