@@ -320,7 +320,10 @@ def test_a_reader_that_leaves_and_ctrl_c_end_quietly(tmp_path: Path, store: Path
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(1.2)
+    for _ in range(600):  # until it has begun to work
+        if (tmp_path / "other" / "catalogue.sqlite").exists():
+            break
+        time.sleep(0.05)
     again.send_signal(signal.SIGINT)
     _, said = again.communicate(timeout=60)
     assert "Traceback" not in said
