@@ -1,9 +1,10 @@
 """KQL against nested documents, alerts above all: they become a small frame, and the same compiler
 does the rest.
 
-A field is any path of the document, through objects, lists and dotted names; all that stands at one
-path, in lists too, are the values of that field, as in Elasticsearch. Its type is the alert's or the
-schema's (`connwatch.group.source.ip` is an address as `source.ip` is), else what its values are.
+A field is any path of the document, through objects, lists and dotted names; all that stands at
+one path, in lists too, are the values of that field, as in Elasticsearch. Its type is the alert's
+or the schema's (`connwatch.group.source.ip` is an address as `source.ip` is), else what its values
+are.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ ALERT_FIELDS: Final[dict[str, tuple[pl.DataType, str]]] = {
     "connwatch.count": _LONG,
 }
 #: objects whose keys are names of the schema
-_EVENTS: Final = re.compile(r"connwatch\.(?:group|evidence)\.")
+_EVENTS: Final = re.compile(r"connwatch\.(?:group|evidence)\.(.+)")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 _I64: Final = range(-(2**63), 2**63)
 
@@ -76,7 +77,8 @@ def matching(documents: Sequence[Document], query: Query, *, now: datetime) -> l
     names = _names(query)
     exact = None if any(name.wild for name in names) else {str(name) for name in names}
     rows = [_leaves(document, exact) for document in documents]
-    schema = {**ALERT_FIELDS, **_types(rows)}
+    known = {name: found for name in exact or () if (found := _known(name))}
+    schema = {**ALERT_FIELDS, **known, **_types(rows)}
     if exact is not None and not exact <= schema.keys():  # the hint takes all names
         schema |= _types([_leaves(document, None) for document in documents])
     keep = _kept(rows, query, now, schema)
@@ -118,8 +120,8 @@ def _names(query: Query) -> list[Text]:
 
 
 def _can_be_named(name: str) -> bool:
-    """Polars takes * and ^…$ for several columns: a path of that form cannot be searched."""
-    return name != "*" and not (name.startswith("^") and name.endswith("$"))
+    """Polars takes * and ^…$ for several columns: there are no fields of these names."""
+    return name not in ("", "*") and not (name.startswith("^") and name.endswith("$"))
 
 
 def _leaves(document: Mapping[str, Any], names: Iterable[str] | None) -> Leaves:
@@ -166,7 +168,8 @@ def _types(rows: Sequence[Leaves]) -> dict[str, tuple[pl.DataType, str]]:
 def _known(name: str) -> tuple[pl.DataType, str] | None:
     if name in ALERT_FIELDS:
         return ALERT_FIELDS[name]
-    column = BY_NAME.get(_EVENTS.sub("", name))
+    event = _EVENTS.fullmatch(name)
+    column = BY_NAME.get(event[1]) if event else None
     if column is None or column.es == "flattened":
         return None
     return column.dtype, column.es
