@@ -48,6 +48,11 @@ def safe(text: object) -> str:
     return _HARMFUL.sub(shown, str(text))
 
 
+def safe_lines(text: object) -> str:
+    """Text of several lines, each of them safe."""
+    return "\n".join(safe(line) for line in str(text).split("\n"))
+
+
 def console(stream: TextIO | None = None) -> Console:
     """A console for tables: colour only on a terminal and without NO_COLOR; into a pipe as wide as
     its content."""
@@ -161,8 +166,16 @@ def _escaped(text: pl.Expr, escapes: Mapping[str, str]) -> pl.Expr:
     return text.str.replace_many(list(escapes), list(escapes.values()))
 
 
-def to_json(document: Mapping[str, Any]) -> str:
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+def to_json(value: object, *, indent: int | None = None) -> str:
+    """JSON text that does nothing to a terminal; on one line unless `indent` is given."""
+    separators = (",", ":") if indent is None else (",", ": ")
+    text = json.dumps(value, ensure_ascii=False, indent=indent, separators=separators)
+    if indent is not None:  # these newlines are ours: text has its own as \n already
+        return "\n".join(_json_escaped(line) for line in text.split("\n"))
+    return _json_escaped(text)
+
+
+def _json_escaped(text: str) -> str:
     return _HARMFUL.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,29 @@ def test_wrong_use_exits_2_and_says_what_is_wrong(arguments: list[str]) -> None:
     done = connwatch(*arguments)
     assert done.returncode == 2
     assert "nonsense" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["replay", "no\x1b[31m such\nfile.log"],
+        ["search", "source.ip: \x1b[2Jx", "--store", "."],
+        ["rules", "check", "no\x1b]0;owned\x07.yml"],
+        ["alerts", "--store", "/dev/null/\x1b[31m"],
+        ["\x1b[31m"],
+    ],
+    ids=["a file", "a query", "a rule", "a store", "a command"],
+)
+def test_what_is_wrong_does_nothing_to_the_terminal(arguments: list[str]) -> None:
+    done = connwatch(*arguments)
+    assert done.returncode in (2, 3)
+    assert done.stderr.strip()
+    assert not re.search(r"[^\n -~…]", done.stdout + done.stderr)
+
+
+def test_a_hint_has_a_line_of_its_own() -> None:
+    done = connwatch("search", "x", "--store", "none")
+    assert re.search(r"^  hint: ", done.stderr, re.M)
 
 
 def test_a_reader_that_goes_away_is_no_error_message() -> None:

@@ -13,6 +13,7 @@ import sys
 import click
 
 from connwatch.cli.alerts import alerts
+from connwatch.cli.common import complain, say
 from connwatch.cli.reference import schema, version
 from connwatch.cli.replay import replay
 from connwatch.cli.rules import rules
@@ -30,11 +31,6 @@ for command in (replay, search, alerts, rules, store, rejects, formats, schema, 
     commands.add_command(command)
 
 
-def main() -> None:
-    """Entry point of the `connwatch` command."""
-    sys.exit(run(sys.argv[1:]))
-
-
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code."""
     try:
@@ -48,7 +44,7 @@ def run(arguments: list[str]) -> int:
         error.show()
         return 2
     except ConnwatchError as error:
-        click.echo(f"connwatch: {error}", err=True)
+        complain(error, "connwatch: ")
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -59,6 +55,6 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         # An output that cannot be written: a full disk, a folder that is not there.
         reason = error.strerror or str(error)
-        click.echo(f"connwatch: {error.filename or 'output'}: {reason}", err=True)
+        say(f"connwatch: {error.filename or 'output'}: {reason}")
         return 3
     return result if isinstance(result, int) else 0

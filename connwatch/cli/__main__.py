@@ -1,5 +1,5 @@
 """`python -m connwatch.cli` is the command `connwatch`."""
 
-from connwatch.cli import main
+from connwatch.command import main
 
 main()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
+import polars as pl
 
 from connwatch.alert import Document, digest
 from connwatch.cli.common import FORMATS, now, out, store_option
@@ -80,7 +80,7 @@ def _list(kql: str, store: Path, form: str, limit: int, only_digest: bool) -> No
         for document in found:
             out(to_json(document))
     elif form == "json":
-        out(json.dumps(found, indent=2, ensure_ascii=False))
+        out(to_json(found, indent=2))
     elif form == "csv":
         _csv(found)
     else:
@@ -89,22 +89,27 @@ def _list(kql: str, store: Path, form: str, limit: int, only_digest: bool) -> No
 
 
 def _csv(found: list[Document]) -> None:
-    import csv
-    import sys
-
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["id", "level", "status", "first", "last", "count", "rule", "message"])
-    for document in found:
-        own, event = document["connwatch"], document["event"]
-        writer.writerow(
-            [event["id"], own["level"], own["status"], event["start"], event["end"], own["count"],
-             document["rule"]["name"], document["message"]]
-        )  # fmt: skip
+    rows = [
+        {
+            "id": document["event"]["id"],
+            "level": document["connwatch"]["level"],
+            "status": document["connwatch"]["status"],
+            "first": document["event"]["start"],
+            "last": document["event"]["end"],
+            "count": document["connwatch"]["count"],
+            "rule": document["rule"]["name"],
+            "message": document["message"],
+        }
+        for document in found
+    ]
+    names = ("id", "level", "status", "first", "last", "count", "rule", "message")
+    for text in as_csv(pl.DataFrame(rows, schema=names)):
+        out(text)
 
 
 def _show(document: Document, form: str) -> None:
     if form in ("json", "ndjson"):
-        out(json.dumps(document, indent=2 if form == "json" else None, ensure_ascii=False))
+        out(to_json(document, indent=2 if form == "json" else None))
         return
     own, event, rule = document["connwatch"], document["event"], document["rule"]
     threat = document.get("threat", {})

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import click
 
 from connwatch.detectors.ruleset import RuleSet, load_rules
-from connwatch.errors import QueryError, UsageError
+from connwatch.errors import ConnwatchError, QueryError, UsageError
 from connwatch.paths import default_store
 from connwatch.pipeline import bundled_rules
 from connwatch.query import parse_time
-from connwatch.render import safe
+from connwatch.render import safe, safe_lines
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -82,6 +82,14 @@ def say(text: str) -> None:
     click.echo(safe(text), err=True)
 
 
+def complain(error: ConnwatchError, prefix: str = "") -> None:
+    """An error for the person at the terminal: where, what, and the hint on a line of its own."""
+    where = f"{safe(error.where)}: " if error.where else ""
+    click.echo(f"{prefix}{where}{safe_lines(error.message)}", err=True)
+    if error.hint:
+        click.echo(f"  hint: {safe_lines(error.hint)}", err=True)
+
+
 def out(text: str) -> None:
     sys.stdout.write(text + "\n")
 
@@ -89,7 +97,6 @@ def out(text: str) -> None:
 def warn_of_rules(rules: RuleSet) -> None:
     """Name the rules that cannot be used; the others run."""
     for error in rules.errors:
-        for line in str(error).splitlines():
-            say(line)
+        complain(error)
     if rules.errors:
         say(f"{len(rules.errors)} rules cannot be used, {len(rules.rules)} run")

@@ -21,6 +21,7 @@ from connwatch import pipeline
 from connwatch.alert import SEVERITY, Document, fingerprint
 from connwatch.cli.common import (
     chosen_rules,
+    complain,
     moment,
     out,
     rules_option,
@@ -123,7 +124,7 @@ def replay(
     report(counts, found, outcome, rules, shown, store, quiet=as_json)
     differs = golden is not None and _differences(golden, kept)
     for error in failed:
-        say(str(error))
+        complain(error)
     if failed:
         return 3
     if rules.errors:

@@ -19,7 +19,7 @@ from connwatch.ingest.files import discover
 from connwatch.ingest.formats import formats
 from connwatch.ingest.merge import merged
 from connwatch.ingest.streams import streams
-from connwatch.render import console, number, safe, table
+from connwatch.render import console, number, safe, safe_lines, table
 
 
 @click.group()
@@ -41,10 +41,6 @@ def check(paths: tuple[str, ...]) -> int:
         f"{len(found.unfed)} cannot be fed, {len(found.errors)} have errors"
     )
     return 2 if found.errors else 0
-
-
-def safe_lines(text: str) -> str:
-    return "\n".join(safe(line) for line in text.splitlines())
 
 
 @rules.command("list")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -15,7 +14,7 @@ from connwatch.query import count as count_events
 from connwatch.query import histogram as count_over_time
 from connwatch.query import parse
 from connwatch.query import search as find
-from connwatch.render import as_csv, console, ndjson, nested, number, table
+from connwatch.render import as_csv, console, ndjson, nested, number, table, to_json
 from connwatch.schema import STRINGS, UTC, expand
 from connwatch.sinks.embedded import StoreReader
 
@@ -115,13 +114,8 @@ def _print(found: pl.DataFrame, form: str) -> None:
         for line in ndjson(found):
             out(line)
     else:
-        out(
-            json.dumps(
-                [nested(row) for row in expand(found).iter_rows(named=True)],
-                indent=2,
-                ensure_ascii=False,
-            )
-        )
+        rows = [nested(row) for row in expand(found).iter_rows(named=True)]
+        out(to_json(rows, indent=2))
 
 
 def _print_counts(counts: pl.DataFrame, form: str) -> None:
@@ -133,9 +127,9 @@ def _print_counts(counts: pl.DataFrame, form: str) -> None:
     rows = list(plain.iter_rows(named=True))
     if form == "ndjson":
         for row in rows:
-            out(json.dumps(row, ensure_ascii=False))
+            out(to_json(row))
     elif form == "json":
-        out(json.dumps(rows, indent=2, ensure_ascii=False))
+        out(to_json(rows, indent=2))
     else:
         most = max((row["count"] for row in rows), default=0)
         console().print(

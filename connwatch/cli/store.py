@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -95,7 +94,7 @@ def rejects(store: Path, form: str) -> None:
         for row in found.iter_rows(named=True):
             out(to_json(row))
     elif form == "json":
-        out(json.dumps(found.to_dicts(), indent=2, ensure_ascii=False))
+        out(to_json(found.to_dicts(), indent=2))
     else:
         columns = ("file:line", "offset", "field", "reason", "line")
         console().print(
