@@ -107,11 +107,11 @@ _QUERIES = st.recursive(
 )
 
 
-def _kql(query: Any) -> str:
+def written(query: Any) -> str:
     if query[0] == "not":
-        return f"not ({_kql(query[1])})"
+        return f"not ({written(query[1])})"
     if query[0] in ("and", "or"):
-        return f"({_kql(query[1])}) {query[0]} ({_kql(query[2])})"
+        return f"({written(query[1])}) {query[0]} ({written(query[2])})"
     return f"{query[0]}{query[1]} {query[2]}"
 
 
@@ -136,7 +136,7 @@ def _plainly(query: Any, event: dict[str, Any]) -> bool:
 @settings(max_examples=150, deadline=None)
 @given(_QUERIES, _EVENTS)
 def test_a_query_means_what_a_plain_loop_says(query: Any, events: list[dict[str, Any]]) -> None:
-    compiled = compile_query(parse(_kql(query)), now=NOW)
+    compiled = compile_query(parse(written(query)), now=NOW)
     found = frame(events).select(compiled.alias("found"))["found"].to_list()
     if len(found) != len(events):  # a condition without a column
         found = found * len(events)

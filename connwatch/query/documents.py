@@ -85,17 +85,6 @@ def matching(documents: Sequence[Document], query: Query, *, now: datetime) -> l
     return [document for document, kept in zip(documents, keep, strict=True) if kept]
 
 
-def matches(query: Query, document: Mapping[str, Any], now: datetime) -> bool:
-    """Whether one document, of any shape, matches; a field that it does not have has no value.
-
-    Raises QueryError for a value that does not fit its field.
-    """
-    rows = [_leaves(document, None)]
-    # A pattern that fits no field stands for itself: a column without a value.
-    absent = {str(name): _KEYWORD for name in _names(query) if _can_be_named(str(name))}
-    return bool(_kept(rows, query, now, {**absent, **ALERT_FIELDS, **_types(rows)})[0])
-
-
 def _kept(rows: Sequence[Leaves], query: Query, now: datetime, schema: Schema) -> pl.Series:
     condition = compile_query(query, now=now, schema=schema)
     frame = pl.DataFrame(
