@@ -106,12 +106,6 @@ class Format(Protocol[State]):
     def parse(self, block: Block, state: State) -> tuple[Parsed, State]: ...
 
 
-class Detector(Protocol[State]):
-    """A pure function of a frame: `(events, state) -> (matches, state)`; never reads a clock."""
-
-    def __call__(self, events: pl.DataFrame, state: State) -> tuple[pl.DataFrame, State]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What one commit hands to a sink: all of it becomes visible together, or nothing.

@@ -1,13 +1,13 @@
 """The way of a record through the house, in one place.
 
-    read       files into blocks, blocks into events and rejects           connwatch.ingest
-    order      streams merged on log time                                  connwatch.ingest.merge
-    limit      --from and --to                                             here
-    enrich     direction, Community ID                                     connwatch.ingest.enrich
-    dedupe     a record counts once in a run                             connwatch.sinks.embedded
-    match      every rule against every record                           connwatch.detectors.ruleset
-    fold       hits into alerts                                            connwatch.detectors.fold
-    deliver    new events, hits, alerts and rejects, in one commit         connwatch.sinks.embedded
+    read     files into blocks, blocks into events and rejects     connwatch.ingest
+    order    streams merged on log time                            connwatch.ingest.merge
+    limit    --from and --to                                       here
+    enrich   direction, Community ID                               connwatch.ingest.enrich
+    dedupe   a record counts once in a run                         connwatch.sinks.embedded
+    match    every rule against every record                       connwatch.detectors.ruleset
+    fold     hits into alerts                                      connwatch.detectors.fold
+    deliver  new events, hits, alerts and rejects, in one commit   connwatch.sinks.embedded
 
 The alert set is a function of the records and the rules: not of batch size, speed, paths, or of
 what the store has already.
