@@ -7,13 +7,17 @@ from typing import Final
 
 RULES: Final = 100
 _STATES: Final = ("S0", "REJ", "SF", "RSTO", "RSTR")
+#: ports and states of the made-up traffic (traffic.KINDS), which every tenth rule looks for
+_SEEN: Final = ((445, "S0"), (22, "RSTO"), (8080, "REJ"), (443, "RSTR"), (8443, "OTH"))
 
 #: each rule: ports, states, smallest number of bytes
 SETTINGS: Final = tuple(
     (
-        tuple(20_000 + rule * 7 + step for step in range(5)),
-        (_STATES[rule % 5], _STATES[(rule + 2) % 5]),
-        rule * 10,
+        (*(20_000 + rule * 7 + step for step in range(4)), _SEEN[rule // 10 % 5][0])
+        if rule % 10 == 0
+        else tuple(20_000 + rule * 7 + step for step in range(5)),
+        (_SEEN[rule // 10 % 5][1], "SH"),
+        rule * 60,
     )
     for rule in range(RULES)
 )
@@ -30,7 +34,8 @@ def write_rules(folder: Path) -> Path:
             f"  size:\n    source.bytes|gte: {size}\n"
             "  home:\n    source.ip|cidr: 192.168.0.0/16\n"
             "  name:\n    zeek.connection.service|contains: tls\n"
-            "  condition: (port and size and home) or name\n",
+            "  condition: (port and size and home) or name\n"
+            "group-by: [source.ip]\nsuppress: 1h\n",
             encoding="utf-8",
         )
     return folder

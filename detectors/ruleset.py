@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,7 @@ from connwatch.contracts import MATCH_SCHEMA
 from connwatch.errors import RuleError
 
 from .fold import Folding
-from .sigma.evaluate import Evaluation
+from .sigma.evaluate import Evaluation, Plan, plan
 from .sigma.tree import Node
 
 HOUR = 3_600_000_000
@@ -50,7 +51,7 @@ class Unfed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RuleSet:
     """rules: those that run, by key. errors: files or rules that cannot be used; the rest runs."""
 
@@ -62,6 +63,11 @@ class RuleSet:
     @property
     def by_key(self) -> dict[str, Rule]:
         return {rule.key: rule for rule in self.rules}
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The conditions of `rules`, in their order."""
+        return plan(rule.node for rule in self.rules)
 
     @property
     def foldings(self) -> dict[str, Folding]:
@@ -82,13 +88,12 @@ def match(ruleset: RuleSet, events: pl.DataFrame) -> pl.DataFrame:
     if not rules or events.is_empty():
         return pl.DataFrame(schema=MATCH_SCHEMA)
     present = frozenset(events["event.dataset"].unique())
-    chosen = [rule for rule in rules if rule.datasets & present]
-    if not chosen:
-        return pl.DataFrame(schema=MATCH_SCHEMA)
-    evaluation = Evaluation(events)
+    evaluation = Evaluation(events, ruleset.plan)
     rows: list[pl.DataFrame] = []
-    for rule in chosen:
-        outcome = evaluation.outcome(rule.node)
+    for rule, condition in zip(rules, ruleset.plan.conditions, strict=True):
+        if not rule.datasets & present:
+            continue
+        outcome = evaluation.outcome(condition)
         if not present <= rule.datasets and outcome is not False:
             fed = events["event.dataset"].is_in(sorted(rule.datasets))
             outcome = fed if outcome is True else outcome & fed

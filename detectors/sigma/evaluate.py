@@ -1,17 +1,16 @@
 """Conditions of many rules over one batch, each comparison made once.
 
 A comparison that reads one column is made on that column's distinct values, of which there are
-mostly few: thousands of ports, thirteen states. When it holds for none of them (or for all), it is
-a constant, and `and`, `or`, `not` fold constants; so a rule that looks for a port that nobody used
-costs next to nothing. What is left are bitmaps.
+mostly few: thousands of ports, thirteen states; all comparisons of such a column at once. When one
+holds for none of the values (or for all), it is a constant, and `and`, `or`, `not` fold constants;
+so a rule that looks for a port that nobody used costs next to nothing. What is left are bitmaps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import chain
 from operator import and_, or_
 from typing import Final
 
@@ -24,6 +23,9 @@ from .values import LOWER, NUMBER, SIX, helpers
 
 #: numbers that are names: few different ones, compared by equality
 _PORTS: Final = ("source.port", "destination.port")
+
+#: rows that tell whether it is worth while to look for distinct values
+_SAMPLE: Final = 4_000
 
 #: what a condition is for a batch: one bit a row, or the same for all rows
 Outcome = pl.Series | bool
@@ -38,66 +40,87 @@ class _Column:
     distinct: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Test:
+    """One comparison, made ready. column: the only one it reads (None: several, or none). key: what
+    it is known by, the same in all rules that make it."""
+
+    column: str | None
+    key: object
+    expr: pl.Expr
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Junction:
+    """and, or, not over other conditions."""
+
+    kind: str
+    parts: tuple[Condition, ...]
+
+
+Condition = Test | Junction
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Conditions made ready once, for every batch. conditions: in the order of the nodes. tests: by
+    the column that they read, and what they are known by."""
+
+    conditions: tuple[Condition, ...]
+    tests: Mapping[str, Mapping[object, Test]]
+
+
+def plan(nodes: Iterable[Node]) -> Plan:
+    """The conditions of rules, with what they have in common known."""
+    conditions = tuple(_ready(node) for node in nodes)
+    tests: dict[str, dict[object, Test]] = {}
+    waiting = list(conditions)
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Junction):
+            waiting.extend(one.parts)
+        elif one.column is not None:
+            tests.setdefault(one.column, {})[one.key] = one
+    return Plan(conditions, tests)
+
+
 class Evaluation:
     """The conditions' outcomes for one batch of events."""
 
-    def __init__(self, events: pl.DataFrame) -> None:
+    def __init__(self, events: pl.DataFrame, plan: Plan) -> None:
         self._events = events
+        self._plan = plan
         self._columns: dict[str, _Column] = {}
         self._codes: dict[str, pl.Series] = {}
+        #: by the tests' keys: over the values of its column, and over the rows
+        self._found: dict[object, Outcome] = {}
         self._known: dict[object, Outcome] = {}
 
-    def outcome(self, node: Node) -> Outcome:
-        """Whether each row fulfils the node."""
-        if isinstance(node, Atom):
-            return self._atom(node)
-        if node.kind == "not":
-            inner = self.outcome(node.children[0])
+    def outcome(self, condition: Condition) -> Outcome:
+        """Whether each row fulfils a condition of the plan."""
+        if isinstance(condition, Test):
+            if condition.key not in self._known:
+                self._known[condition.key] = self._test(condition)
+            return self._known[condition.key]
+        if condition.kind == "not":
+            inner = self.outcome(condition.parts[0])
             return not inner if isinstance(inner, bool) else ~inner
-        if node.kind == "and":
-            return _folded(map(self.outcome, node.children), absorbing=False)
-        return self._any(node)
+        return _folded(map(self.outcome, condition.parts), absorbing=condition.kind == "or")
 
-    def _any(self, node: Branch) -> Outcome:
-        """`or`; many values of one column are one look-up."""
-        values: dict[str, list[object]] = {}
-        rest: list[Node] = []
-        for child in node.children:
-            if isinstance(child, Atom) and child.equals is not None and len(child.columns) == 1:
-                values.setdefault(child.equals[0], []).append(child.equals[1])
-            else:
-                rest.append(child)
-        looked = (self._among(name, wanted) for name, wanted in values.items())
-        return _folded(chain(looked, map(self.outcome, rest)), absorbing=True)
-
-    def _among(self, name: str, wanted: Sequence[object]) -> Outcome:
-        key = (name, *wanted)
-        if key not in self._known:
-            expr = pl.col(name).is_in(wanted).fill_null(value=False)
-            self._known[key] = self._single(_base(name), expr)
-        return self._known[key]
-
-    def _atom(self, atom: Atom) -> Outcome:
-        if atom.equals is not None and len(atom.columns) == 1:
-            return self._among(atom.equals[0], [atom.equals[1]])
-        key = atom.key
-        if key not in self._known:
-            roots = {_base(root) for root in atom.expr.meta.root_names()}
-            if len(roots) == 1:
-                self._known[key] = self._single(roots.pop(), atom.expr)
-            else:
-                self._known[key] = _constant(_select(prepare(self._events, [atom.expr]), atom.expr))
-        return self._known[key]
-
-    def _single(self, name: str, expr: pl.Expr) -> Outcome:
-        """A comparison that reads one column."""
-        column = self._column(name)
-        missing = set(expr.meta.root_names()) - set(column.values.columns)
-        column.values = column.values.with_columns(helpers(missing))
-        found = _constant(_select(column.values, expr))
+    def _test(self, test: Test) -> Outcome:
+        if test.column is None:
+            return _selected(prepare(self._events, [test.expr]), [test])[test.key]
+        column = self._column(test.column)
+        if test.key not in self._found:
+            # Where the values are few, all that is asked of them anywhere is asked now.
+            tests = [*self._plan.tests[test.column].values()] if column.distinct else [test]
+            roots = {root for one in tests for root in one.expr.meta.root_names()}
+            column.values = column.values.with_columns(helpers(roots - {*column.values.columns}))
+            self._found |= _selected(column.values, tests)
+        found = self._found[test.key]
         if isinstance(found, bool) or not column.distinct:
             return found
-        return found.gather(self._code(name))
+        return found.gather(self._code(test.column))
 
     def _column(self, name: str) -> _Column:
         if name not in self._columns:
@@ -107,9 +130,7 @@ class Evaluation:
             if dtype == STRINGS or (dtype.is_numeric() and name not in _PORTS):
                 self._columns[name] = _Column(whole, distinct=False)
             else:
-                values = whole.unique()
-                few = values.height * 4 <= whole.height
-                self._columns[name] = _Column(values if few else whole, few)
+                self._columns[name] = _distinct(whole)
         return self._columns[name]
 
     def _code(self, name: str) -> pl.Series:
@@ -136,10 +157,50 @@ def _base(name: str) -> str:
     return name.removeprefix(LOWER).removeprefix(NUMBER).removeprefix(SIX)
 
 
-def _select(frame: pl.DataFrame, expr: pl.Expr) -> pl.Series:
-    found = frame.select(expr.alias("found"))["found"]
-    # An expression without a column (a value that cannot match) gives one row.
-    return found if len(found) == frame.height else pl.repeat(found[0], frame.height, eager=True)
+def _ready(node: Node) -> Condition:
+    if isinstance(node, Branch):
+        parts = _alternatives(node) if node.kind == "or" else map(_ready, node.children)
+        return Junction(node.kind, tuple(parts))
+    if (value := _value(node)) is not None:
+        return _looked(value[0], [value[1]])
+    roots = {_base(root) for root in node.expr.meta.root_names()}
+    return Test(roots.pop() if len(roots) == 1 else None, node.key, node.expr)
+
+
+def _alternatives(node: Branch) -> list[Condition]:
+    """The parts of an `or`; many values of one column are one look-up."""
+    values: dict[str, list[object]] = {}
+    rest: list[Condition] = []
+    for child in node.children:
+        if isinstance(child, Atom) and (value := _value(child)) is not None:
+            values.setdefault(value[0], []).append(value[1])
+        else:
+            rest.append(_ready(child))
+    return [*(_looked(name, wanted) for name, wanted in values.items()), *rest]
+
+
+def _value(atom: Atom) -> tuple[str, object] | None:
+    """Column and value of a comparison that is nothing but their equality."""
+    return atom.equals if len(atom.columns) == 1 else None
+
+
+def _looked(name: str, wanted: Sequence[object]) -> Test:
+    return Test(_base(name), (name, *wanted), pl.col(name).is_in(wanted).fill_null(value=False))
+
+
+def _distinct(whole: pl.DataFrame) -> _Column:
+    """A column's distinct values, where they are a quarter of it or less."""
+    if whole.head(_SAMPLE).n_unique() * 2 > _SAMPLE:
+        return _Column(whole, distinct=False)
+    values = whole.unique()
+    few = values.height * 4 <= whole.height
+    return _Column(values if few else whole, few)
+
+
+def _selected(frame: pl.DataFrame, tests: Sequence[Test]) -> dict[object, Outcome]:
+    # An expression without a column (a value that cannot match) has one row, said of all.
+    found = frame.select(test.expr.alias(str(place)) for place, test in enumerate(tests))
+    return {test.key: _constant(found[str(place)]) for place, test in enumerate(tests)}
 
 
 def _constant(found: pl.Series) -> Outcome:
