@@ -19,9 +19,12 @@ from benchmarks.rules import SETTINGS
 Event = dict[str, Any]
 
 
-def rule(ports: tuple[int, ...], states: tuple[str, ...], size: int) -> Callable[[Event], bool]:
+def rule(
+    ports: tuple[int, ...], states: tuple[str, ...], size: int, few: tuple[str, ...]
+) -> Callable[[Event], bool]:
     """One of the hundred, with Sigma's meaning of case and of missing fields."""
     wanted, named = frozenset(ports), frozenset(state.lower() for state in states)
+    hosts = frozenset(few)
 
     def matches(event: Event) -> bool:
         service = event["service"]
@@ -31,7 +34,7 @@ def rule(ports: tuple[int, ...], states: tuple[str, ...], size: int) -> Callable
             and event["state"].lower() in named
             and event["source.bytes"] is not None
             and event["source.bytes"] >= size
-            and event["source.ip"].startswith("192.168.")
+            and (event["source.ip"] in hosts if hosts else event["source.ip"].startswith("192.168."))
         ) or (service is not None and "tls" in service.lower())
 
     return matches

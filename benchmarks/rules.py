@@ -1,4 +1,7 @@
-"""A hundred rules for the benchmark, in Sigma and as plain Python."""
+"""A hundred rules for the benchmark, in Sigma and as plain Python.
+
+Ten of them find something, in the traffic of eight hosts of 250: half a percent of the records.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ from pathlib import Path
 from typing import Final
 
 RULES: Final = 100
-_STATES: Final = ("S0", "REJ", "SF", "RSTO", "RSTR")
 #: ports and states of the made-up traffic (traffic.KINDS), which every tenth rule looks for
 _SEEN: Final = ((445, "S0"), (22, "RSTO"), (8080, "REJ"), (443, "RSTR"), (8443, "OTH"))
 
-#: each rule: ports, states, smallest number of bytes
+#: hosts of that traffic
+_FEW: Final = tuple(f"192.168.0.{host}" for host in range(2, 10))
+
+#: each rule: ports, states, smallest number of bytes, sources (none: all of the network)
 SETTINGS: Final = tuple(
     (
         (*(20_000 + rule * 7 + step for step in range(4)), _SEEN[rule // 10 % 5][0])
@@ -18,6 +23,7 @@ SETTINGS: Final = tuple(
         else tuple(20_000 + rule * 7 + step for step in range(5)),
         (_SEEN[rule // 10 % 5][1], "SH"),
         rule * 60,
+        _FEW if rule % 10 == 0 else (),
     )
     for rule in range(RULES)
 )
@@ -26,13 +32,13 @@ SETTINGS: Final = tuple(
 def write_rules(folder: Path) -> Path:
     """The rules as Sigma files."""
     folder.mkdir(exist_ok=True)
-    for number, (ports, states, size) in enumerate(SETTINGS):
+    for number, (ports, states, size, few) in enumerate(SETTINGS):
         (folder / f"{number}.yml").write_text(
             f"title: Rule {number}\nlogsource: {{category: network, service: connection}}\n"
             f"detection:\n  port:\n    destination.port: {list(ports)}\n"
             f"    zeek.connection.state: [{', '.join(states)}]\n"
             f"  size:\n    source.bytes|gte: {size}\n"
-            "  home:\n    source.ip|cidr: 192.168.0.0/16\n"
+            f"  home:\n    source.ip{f': {list(few)}' if few else '|cidr: 192.168.0.0/16'}\n"
             "  name:\n    zeek.connection.service|contains: tls\n"
             "  condition: (port and size and home) or name\n"
             "group-by: [source.ip]\nsuppress: 1h\n",
