@@ -34,7 +34,9 @@ def rule(
             and event["state"].lower() in named
             and event["source.bytes"] is not None
             and event["source.bytes"] >= size
-            and (event["source.ip"] in hosts if hosts else event["source.ip"].startswith("192.168."))
+            and (
+                event["source.ip"] in hosts if hosts else event["source.ip"].startswith("192.168.")
+            )
         ) or (service is not None and "tls" in service.lower())
 
     return matches

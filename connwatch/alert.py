@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -17,6 +18,9 @@ SEVERITY: Final = {"informational": 1, "low": 21, "medium": 47, "high": 73, "cri
 
 #: hits kept at either end of an alert's evidence
 KEPT: Final = 5
+
+#: counted values that an alert lists
+COUNTED: Final = 50
 
 Document = dict[str, Any]
 
@@ -68,10 +72,39 @@ def joined(documents: Iterable[Document], count: int) -> Document:
     own["evidence"] = evidence(e for d in ordered for e in d["connwatch"]["evidence"])
     union = {**first, "connwatch": own, "event": dict(first["event"])}
     union["event"]["end"] = max(d["event"]["end"] for d in ordered)
+    if "values" in own:
+        own["values"] = _values([d["connwatch"]["values"] for d in ordered])
     for name in ("source", "destination", "related"):
         union.pop(name, None)
     union.update(sides(own["evidence"], own["group"]))
     return union
+
+
+def _values(several: list[Document]) -> Document:
+    """What windows measured in alerts that are one: what fired first, and the most of all."""
+    own = dict(several[0])
+    own["peak"] = max(one["peak"] for one in several)
+    counted = {value for one in several for value in one.get("counted", ())}
+    if counted:
+        own["counted"] = natural(sorted(counted)[:COUNTED])
+    return own
+
+
+def natural(values: Iterable[str]) -> list[str]:
+    """Texts in order, numbers in them by size: 22, 80, 443."""
+    return sorted(
+        values,
+        key=lambda text: [
+            (0, int(part), "") if part.isdecimal() else (1, 0, part)
+            for part in re.split(r"([0-9]+)", text)
+        ],
+    )
+
+
+def fired(document: Mapping[str, Any]) -> str:
+    """When an alert fired first: log time; what windows saw before belongs to it too."""
+    begun: str = document["connwatch"].get("values", {}).get("fired", document["event"]["start"])
+    return begun
 
 
 def fingerprint(document: Mapping[str, Any]) -> str:
@@ -91,6 +124,7 @@ def fingerprint(document: Mapping[str, Any]) -> str:
             own["level"],
             document["message"],
             [event["event.id"] for event in own["evidence"]],
+            own.get("values"),
         ],
         sort_keys=True,
         ensure_ascii=False,

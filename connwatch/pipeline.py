@@ -6,6 +6,7 @@
     enrich   direction, Community ID                               connwatch.ingest.enrich
     dedupe   a record counts once in a run                         connwatch.sinks.embedded
     match    every rule against every record                       connwatch.detectors.ruleset
+    count    what many matches come to, in sliding windows         connwatch.detectors.windows
     fold     hits into alerts                                      connwatch.detectors.fold
     deliver  new events, hits, alerts and rejects, in one commit   connwatch.sinks.embedded
 
@@ -31,6 +32,7 @@ from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, Delivery, Parsed
 from connwatch.detectors import fold
 from connwatch.detectors.alerts import documents
 from connwatch.detectors.ruleset import RuleSet, match
+from connwatch.detectors.windows.engine import State, correlate
 from connwatch.errors import InputError
 from connwatch.ingest.enrich import HomeNetworks, enrich
 from connwatch.ingest.files import Found, Source
@@ -148,6 +150,7 @@ class _Replay:
         self._foldings = rules.foldings
         self._on_alert, self._on_progress = on_alert, on_progress
         self._open = fold.begin()
+        self._windows = State()
         self._documents: dict[str, Document] = {}
         self._digest = Digest()
         self._rejects: list[pl.DataFrame] = []
@@ -179,21 +182,27 @@ class _Replay:
         self.outcome.failed.append(error)
 
     def process(self, events: pl.DataFrame) -> None:
-        """limit, enrich, dedupe, match, fold, deliver"""
+        """limit, enrich, dedupe, match, count, fold, deliver"""
         events = self._limited(events)
         events = enrich(events, self._options.home)
         events, fresh, keys = self._deduplicated(events)
         matches = match(self._rules, events)
-        folded = fold.fold(events, matches, self._foldings, self._open)
-        found = documents(folded.alerts, self._by_key)
-        self.writer.put((self._delivery(events.filter(fresh), folded.hits, found), keys))
-        self._tell_closed(folded, found)
+        found = correlate(self._rules.correlated, events, matches, self._windows, fold.EVIDENCE)
+        self._windows = found.state
+        folded = fold.fold(events, matches, self._foldings, self._open, found.hits)
+        made = documents(folded.alerts, self._by_key)
+        self.writer.put((self._delivery(events.filter(fresh), folded.hits, made), keys))
+        self._tell_closed(folded, made)
         self._progress.done = sum(self._taken.values())
         self._progress.records += events.height
         self._on_progress(self._progress)
 
     def finish(self) -> None:
         """Everything is read: what is still open is final, and the last rejects are stored."""
+        for key, lost in self._windows.forgotten.items():
+            title = next(rule.title for rule in self._rules.every if rule.key == key)
+            note = f"the rule {title!r} counts more than it may hold: {lost} records left it early"
+            self.outcome.notes.append(note)
         self._tell_all(self._open)
         if self._rejects:
             self.writer.put((self._delivery(empty(), _NO_HITS, []), None))

@@ -14,8 +14,12 @@ from typing import Any, Final, Protocol
 
 import polars as pl
 
-from connwatch.alert import SEVERITY, Document, sides
+from connwatch.alert import SEVERITY, Document, natural, sides
 from connwatch.schema import ECS_VERSION
+
+from .ruleset import Correlation
+from .windows.engine import Correlated
+from .windows.spec import Presence
 
 #: ATT&CK tactics: tag -> (id, name)
 TACTICS: Final = {
@@ -35,6 +39,8 @@ TACTICS: Final = {
     "impact": ("TA0040", "Impact"),
 }
 _TECHNIQUE: Final = re.compile(r"^attack\.(t\d{4})(\.\d{3})?$", re.IGNORECASE)
+#: values that a message lists
+_LISTED: Final = 10
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
 
 
@@ -76,7 +82,11 @@ def documents(alerts: pl.DataFrame, rules: Mapping[str, Describing]) -> list[Doc
         "rule",
         "group",
         "count",
-        pl.col("first", "last").dt.strftime(time),
+        "window",
+        "value",
+        "peak",
+        "counted",
+        pl.col("first", "last", "fired").dt.strftime(time),
         evidence=pl.concat_list("head", "tail").list.eval(shown),
     )
     return [_document(row, rules[row["rule"]]) for row in rows.iter_rows(named=True)]
@@ -86,6 +96,7 @@ def _document(row: Mapping[str, Any], rule: Describing) -> Document:
     # The last events may be among the first ones; both are in order, so what is left is too.
     listed = [_plain(event) for event in {e["event.id"]: e for e in row["evidence"]}.values()]
     group = json.loads(row["group"])
+    values = _values(row, rule.windows) if isinstance(rule, Correlation) else {}
     severity = SEVERITY.get(rule.level, SEVERITY["medium"])
     first = row["first"]
     document: Document = {
@@ -103,7 +114,7 @@ def _document(row: Mapping[str, Any], rule: Describing) -> Document:
             "severity": severity,
             "risk_score": float(severity),
         },
-        "message": _message(rule, listed[0], group),
+        "message": _message(rule, listed[0], group, {**values, "count": row["count"]}),
         "rule": _rule(rule),
         "connwatch": {
             "level": rule.level,
@@ -111,6 +122,7 @@ def _document(row: Mapping[str, Any], rule: Describing) -> Document:
             "count": row["count"],
             "group": group,
             "evidence": listed,
+            **({"values": values} if values else {}),
             "key": {"rule": row["rule"], "group": row["group"], "suppress_us": rule.suppress},
         },
     }
@@ -138,16 +150,55 @@ def _rule(rule: Describing) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _message(rule: Describing, event: Mapping[str, Any], group: Mapping[str, Any]) -> str:
+def _values(row: Mapping[str, Any], rule: Correlated) -> Document:
+    """What the window that fired first measured, and how."""
+    window = rule.windows[row["window"]]
+    fields = sorted({name for per in window.fields for name in per})
+    condition = window.condition
+    found: dict[str, Any] = {
+        "window": window.name or None,
+        "measure": window.measure,
+        "fields": fields or None,
+        "rules": list(rule.names) if window.measure.startswith("temporal") else None,
+        "condition": condition.text(rule.names)
+        if isinstance(condition, Presence)
+        else str(condition),
+        "timespan_seconds": window.timespan // 1_000_000,
+        "fired": row["fired"],
+        "value": _plain_number(row["value"]),
+        "peak": _plain_number(row["peak"]),
+        "counted": natural(row["counted"]) if row["counted"] else None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _plain_number(value: float) -> float | int:
+    return int(value) if value.is_integer() else value
+
+
+def _message(
+    rule: Describing,
+    event: Mapping[str, Any],
+    group: Mapping[str, Any],
+    values: Mapping[str, Any],
+) -> str:
     """The rule's message with the values of the first event filled in; a plain one otherwise."""
-    values = {**event, **group}
+    known = {**event, **group, **values}
 
     def value(found: re.Match[str]) -> str:
-        known = values.get(found.group(1))
-        return "unknown" if known is None else str(known)
+        filled = known.get(found.group(1))
+        if isinstance(filled, list):
+            more = f" and {len(filled) - _LISTED} more" if len(filled) > _LISTED else ""
+            return ", ".join(map(str, filled[:_LISTED])) + more
+        return "unknown" if filled is None else str(filled)
 
-    template = rule.message or f"{rule.title}: {{source.ip}} to {{destination.ip}}"
-    return _PLACEHOLDER.sub(value, template)
+    if rule.message:
+        return _PLACEHOLDER.sub(value, rule.message)
+    if "measure" not in values:
+        return _PLACEHOLDER.sub(value, f"{rule.title}: {{source.ip}} to {{destination.ip}}")
+    who = ", ".join(f"{name} {one}" for name, one in group.items())
+    what = " ".join((values["measure"], *values.get("fields", ())))
+    return f"{rule.title}: {who + ': ' if who else ''}{what} {values['peak']}"
 
 
 @cache

@@ -10,15 +10,23 @@
         event: …
 
 An event is stored columns of the schema; what a case leaves out of the columns that are never null
-has the values of `DEFAULTS`.
+has the values of `DEFAULTS`. A case of a rule about many records is a short log, in `events`: each
+entry is an event, and how often it comes (`times`, once), how far apart (`every`, 1s), when it
+begins (`at`, 0s after the beginning), and values that grow by one each time (`count`):
+
+      - name: twenty ports of one host
+        events:
+          - {event: {zeek.connection.state: S0}, times: 20, every: 3s, count: {destination.port: 1}}
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +36,8 @@ import yaml
 from connwatch.errors import RuleError
 from connwatch.schema import STORED, conform
 
-from .ruleset import Rule, RuleSet, match
+from .ruleset import Described, RuleSet, match
+from .windows.engine import State, correlate
 
 _TIME: Final = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DEFAULTS: Final[dict[str, Any]] = {
@@ -48,14 +57,14 @@ DEFAULTS: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One event and whether the rule must match it."""
+    """Events in the order of their time, and whether the rule must match."""
 
     name: str
     hit: bool
-    event: Mapping[str, Any]
+    events: Sequence[Mapping[str, Any]]
 
 
-def cases_path(rule: Rule) -> Path:
+def cases_path(rule: Described) -> Path:
     """Where a rule's cases are."""
     return Path(rule.where.rsplit(":", 1)[0]).with_suffix(".events.yml")
 
@@ -69,19 +78,56 @@ def load_cases(path: Path) -> list[Case]:
     if not isinstance(content, dict) or set(content) - {"hits", "misses"}:
         raise RuleError("cases are the keys hits and misses", where=str(path))
     return [
-        Case(one["name"], key == "hits", _event(one["event"], one["name"], path))
+        Case(str(one.get("name")), key == "hits", _events(one, path))
         for key in ("hits", "misses")
         for one in content.get(key) or ()
     ]
 
 
-def _event(event: Mapping[str, Any], name: str, path: Path) -> Mapping[str, Any]:
+def _events(case: Mapping[str, Any], path: Path) -> Sequence[Mapping[str, Any]]:
+    where = f"{path}, case {case.get('name')!r}"
+    if set(case) == {"name", "event"}:
+        return [_event(case["event"], where)]
+    if set(case) != {"name", "events"} or not isinstance(case["events"], list):
+        raise RuleError("a case has a name, and one event or a list of events", where=where)
+    made = [event for entry in case["events"] for event in _repeated(entry, where)]
+    return sorted(made, key=lambda event: event["@timestamp"])
+
+
+def _repeated(entry: Mapping[str, Any], where: str) -> Iterator[Mapping[str, Any]]:
+    """The events of one entry of a short log."""
+    unknown = set(entry) - {"event", "times", "every", "at", "count"}
+    times, count = entry.get("times", 1), entry.get("count", {})
+    if unknown or not isinstance(times, int) or not isinstance(count, dict):
+        raise RuleError("an entry has event, times, every, at and count", where=where)
+    at, every = (
+        _span(entry.get(key, text), where) for key, text in (("at", "0s"), ("every", "1s"))
+    )
+    event = _event({**entry.get("event", {}), **count}, where)
+    for number in range(times):
+        moment = _TIME + at + number * every
+        grown = {name: _plus(value, number) for name, value in count.items()}
+        yield {**event, "@timestamp": moment, "connwatch.log_time": moment, **grown}
+
+
+def _plus(value: Any, number: int) -> Any:
+    return value + number if isinstance(value, int) else str(ip_address(value) + number)
+
+
+def _span(text: object, where: str) -> timedelta:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(text))
+    if found is None:
+        raise RuleError(f"{text!r} is no span of time such as 30s, 5m or 1.5h", where=where)
+    return timedelta(seconds=float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]])
+
+
+def _event(event: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     for column in event:
         if column not in STORED:
             near = get_close_matches(column, STORED, n=1)
             raise RuleError(
-                f"case {name!r}: {column!r} is no stored column",
-                where=str(path),
+                f"{column!r} is no stored column",
+                where=where,
                 hint=f"did you mean {near[0]!r}?" if near else "connwatch schema lists them",
             )
     return event
@@ -98,9 +144,17 @@ def frame(events: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     )
 
 
-def run(rule: Rule, cases: Sequence[Case]) -> list[bool]:
-    """Whether the rule matches each case's event."""
-    if not cases:
-        return []
-    found = set(match(RuleSet((rule,)), frame([case.event for case in cases]))["row"])
-    return [row in found for row in range(len(cases))]
+def run(ruleset: RuleSet, rule: Described, cases: Sequence[Case]) -> list[bool]:
+    """Whether the rule, one of the set's, matches each case's events."""
+    only = ruleset.only(rule)
+    return [bool(_hits(only, frame(case.events))) for case in cases]
+
+
+def _hits(only: RuleSet, events: pl.DataFrame) -> int:
+    """How many hits the one rule of a set has in a short log."""
+    events = events.with_columns(
+        pl.Series("event.id", [f"{number:032x}" for number in range(events.height)])
+    )
+    matches = match(only, events)
+    found = correlate(only.correlated, events, matches, State(), ("event.id",))
+    return found.hits.height + matches.filter(pl.col("rule").is_in([*only.alerting])).height

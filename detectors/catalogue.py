@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from connwatch.alert import SEVERITY
 from connwatch.schema import BY_NAME
 
-from .ruleset import Rule
+from .ruleset import Described
 
 _NEVER = BY_NAME["event.id"].null
 
@@ -24,13 +24,13 @@ record may lack.
 """
 
 
-def markdown(rules: Iterable[Rule]) -> str:
+def markdown(rules: Iterable[Described]) -> str:
     """The page, weightiest rules first."""
     ordered = sorted(rules, key=lambda rule: (-SEVERITY.get(rule.level, 0), rule.title))
     return _HEAD + "".join(_row(rule) for rule in ordered)
 
 
-def _row(rule: Rule) -> str:
+def _row(rule: Described) -> str:
     techniques = " ".join(
         tag.removeprefix("attack.").upper() for tag in rule.tags if tag.startswith("attack.t")
     )

@@ -5,6 +5,10 @@ the open alert of its rule and group when its log time is at most the rule's `su
 after that alert's last hit; otherwise it opens a new alert. Because log time never goes back, an
 alert whose last hit is more than `suppress` behind is closed for good, and leaves the state.
 
+A record that a window saw before anything fired is a hit of the record that fired first: `fired` is
+that record's log time, `by` its number, and the quiet period is counted from one `fired` to the
+next. A hit of a rule about one record fires itself.
+
 The result does not depend on how the records were cut into batches: a session is only ever
 extended at its end, and its evidence is the first and the last `KEPT` hits by log time and id.
 """
@@ -18,7 +22,7 @@ from typing import Final
 import polars as pl
 import polars_hash as plh
 
-from connwatch.alert import KEPT
+from connwatch.alert import COUNTED, KEPT
 from connwatch.contracts import HIT_SCHEMA, group_key
 from connwatch.schema import DERIVED, STORED
 
@@ -45,16 +49,31 @@ EVIDENCE: Final = (
 _EVIDENCE_TYPE: Final = pl.Struct({name: STORED[name] for name in EVIDENCE})
 
 #: One row per alert: `alert` its id (32 hex digits), `group` the JSON text of its group values,
-#: `first`/`last` log time of its first and last hit, `head`/`tail` its first and last events.
+#: `first`/`last` log time of its first and last hit, `fired` log time of the first that fired,
+#: `head`/`tail` its first and last events. Of windows, null for rules about one record: `window`
+#: which one fired first, `value` what it measured then, `peak` the most that it measured when it
+#: fired, `counted` the first `COUNTED` of the values that it counted.
 ALERT_SCHEMA: Final[dict[str, pl.DataType]] = {
     "alert": pl.String(),
     "rule": pl.String(),
     "group": pl.String(),
     "first": STORED["connwatch.log_time"],
     "last": STORED["connwatch.log_time"],
+    "fired": STORED["connwatch.log_time"],
     "count": pl.Int64(),
     "head": pl.List(_EVIDENCE_TYPE),
     "tail": pl.List(_EVIDENCE_TYPE),
+    "window": pl.UInt8(),
+    "value": pl.Float64(),
+    "peak": pl.Float64(),
+    "counted": pl.List(pl.String()),
+}
+#: columns of a hit, and those that windows fill in
+_HIT: Final = (
+    "rule", "group", "event.id", "@timestamp", "connwatch.log_time", "fired", "by", "order",
+)  # fmt: skip
+_WINDOWED: Final = {name: ALERT_SCHEMA[name] for name in ("window", "value")} | {
+    "counted": pl.String()
 }
 
 
@@ -85,12 +104,18 @@ def fold(
     matches: pl.DataFrame,
     foldings: Mapping[str, Folding],
     state: pl.DataFrame,
+    correlated: pl.DataFrame | None = None,
 ) -> Folded:
     """Fold one batch's matches (`MATCH_SCHEMA`, rows of `events`) into alerts.
 
-    events: stored columns, in log-time order, `connwatch.log_time` filled. foldings: by rule key.
+    events: stored columns, in log-time order, `connwatch.log_time` filled. foldings: by rule key;
+    matches of other rules are left out. correlated: hits of windows (`engine.Found.hits`).
     """
-    if matches.is_empty():
+    matches = matches.filter(pl.col("rule").is_in(list(foldings)))
+    parts = [] if matches.is_empty() else [_hits(events, matches, foldings)]
+    if correlated is not None and correlated.height:
+        parts.append(correlated.select(*_HIT, pl.struct(EVIDENCE).alias("evidence"), *_WINDOWED))
+    if not parts:
         return Folded(
             pl.DataFrame(schema=HIT_SCHEMA),
             pl.DataFrame(schema=ALERT_SCHEMA),
@@ -100,8 +125,10 @@ def fold(
         {"rule": list(foldings), "suppress": [f.suppress for f in foldings.values()]},
         schema={"rule": pl.String(), "suppress": pl.Int64()},
     )
-    hits = _hits(events, matches, foldings).join(
-        periods, on="rule", how="left", maintain_order="left"
+    hits = (
+        pl.concat(parts)
+        .sort("rule", "group", "by", "order")
+        .join(periods, on="rule", how="left", maintain_order="left")
     )
     sessions = _sessions(hits, state)
     alerts = _merge(sessions, state)
@@ -127,7 +154,6 @@ def _hits(
         parts.append(
             rows.select(
                 chosen["rule"],
-                chosen["row"],
                 rows.select(DERIVED.get(name, pl.col(name)).alias(name) for name in fields)
                 .select(group_key(fields))
                 .to_series()
@@ -135,33 +161,68 @@ def _hits(
                 "event.id",
                 "@timestamp",
                 "connwatch.log_time",
+                pl.col("connwatch.log_time").alias("fired"),
+                chosen["row"].cast(pl.Int64).alias("by"),
+                chosen["row"].cast(pl.Int64).alias("order"),
                 pl.struct(EVIDENCE).alias("evidence"),
+                *(pl.lit(None, dtype).alias(name) for name, dtype in _WINDOWED.items()),
             )
         )
-    return pl.concat(parts).sort("rule", "group", "row")
+    return pl.concat(parts)
 
 
 def _sessions(hits: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
     """Hits of the batch as sessions; `joins` says that the first one continues an open alert."""
     key = ["rule", "group"]
     before = state.select(*key, pl.col("last").alias("open_last"))
-    time = pl.col("connwatch.log_time")
-    previous = time.shift(1).over(key)
+    fired = pl.col("fired")
+    previous = fired.shift(1).over(key)
     period = pl.duration(microseconds=pl.col("suppress"))
     marked = hits.join(before, on=key, how="left", maintain_order="left").with_columns(
-        opens=(time - pl.coalesce(previous, "open_last") > period).fill_null(value=True),
+        opens=(fired - pl.coalesce(previous, "open_last") > period).fill_null(value=True),
     )
+    marked = marked.with_columns(session=pl.col("opens").cast(pl.Int64).cum_sum().over(key))
+    sessions = marked.group_by(*key, "session", maintain_order=True).agg(
+        first=pl.col("connwatch.log_time").min(),
+        fired=fired.first(),
+        last=fired.last(),
+        count=pl.len().cast(pl.Int64),
+        head=pl.col("evidence").sort().head(KEPT),
+        tail=pl.col("evidence").sort().tail(KEPT),
+        opening=pl.col("event.id").first(),
+        joins=~pl.col("opens").first(),
+    )
+    windowed = marked.filter(pl.col("window").is_not_null())
+    if windowed.is_empty():
+        return sessions.with_columns(
+            pl.lit(None, ALERT_SCHEMA[name]).alias(name)
+            for name in ("window", "value", "peak", "counted")
+        )
+    return sessions.join(
+        _measured(windowed, state), on=[*key, "session"], how="left", maintain_order="left"
+    )
+
+
+def _measured(hits: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
+    """What windows measured in each session; that of an open alert is about its window."""
+    key = ["rule", "group", "session"]
+    measured = pl.col("value").is_not_null()
+    opening = pl.col("window").filter(measured).first().over(key)
+    known = state.select("rule", "group", open_window="window")
     return (
-        marked.with_columns(session=pl.col("opens").cast(pl.Int64).cum_sum().over(key))
-        .group_by(*key, "session", maintain_order=True)
+        hits.join(known, on=["rule", "group"], how="left", maintain_order="left")
+        .with_columns(own=pl.when(pl.col("session") == 0).then("open_window").otherwise(opening))
+        .group_by(key)
         .agg(
-            first=time.first(),
-            last=time.last(),
-            count=pl.len().cast(pl.Int64),
-            head=pl.col("evidence").sort().head(KEPT),
-            tail=pl.col("evidence").sort().tail(KEPT),
-            opening=pl.col("event.id").first(),
-            joins=~pl.col("opens").first(),
+            window=pl.col("own").first(),
+            value=pl.col("value").filter(measured).first(),
+            peak=pl.col("value").filter(pl.col("window") == pl.col("own")).max(),
+            counted=pl.col("counted")
+            .filter(pl.col("window") == pl.col("own"))
+            .drop_nulls()
+            .unique()
+            .sort()
+            .head(COUNTED),
         )
     )
 
@@ -169,7 +230,7 @@ def _sessions(hits: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
 def _merge(sessions: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
     """Sessions as alerts: continued ones take over what the open alert had."""
     opened = state.rename(
-        {name: f"open_{name}" for name in ("alert", "first", "last", "count", "head", "tail")}
+        {name: f"open_{name}" for name in ALERT_SCHEMA if name not in ("rule", "group")}
     )
     joined = sessions.join(opened, on=["rule", "group"], how="left", maintain_order="left")
     own_id = plh.concat_str("rule", "group", "opening", separator="\x00").nchash.xxh3_128(
@@ -178,18 +239,35 @@ def _merge(sessions: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
     joins = pl.col("joins")
     tail = pl.concat_list("open_tail", "tail").list.sort().list.tail(KEPT)
     head = pl.concat_list("open_head", "head").list.sort().list.head(KEPT)
+    both = (
+        pl.concat_list(pl.col("open_counted").fill_null([]), pl.col("counted").fill_null([]))
+        .list.unique()
+        .list.sort()
+        .list.head(COUNTED)
+    )
     return joined.select(
         pl.when(joins).then("open_alert").otherwise(own_id.bin.encode("hex")).alias("alert"),
         "rule",
         "group",
-        pl.when(joins).then("open_first").otherwise("first").alias("first"),
+        pl.when(joins)
+        .then(pl.min_horizontal("open_first", "first"))
+        .otherwise("first")
+        .alias("first"),
         "last",
+        pl.when(joins).then("open_fired").otherwise("fired").alias("fired"),
         pl.when(joins)
         .then(pl.col("count") + pl.col("open_count"))
         .otherwise("count")
         .alias("count"),
         pl.when(joins).then(head).otherwise("head").alias("head"),
         pl.when(joins).then(tail).otherwise("tail").alias("tail"),
+        pl.when(joins).then("open_window").otherwise("window").alias("window"),
+        pl.when(joins).then("open_value").otherwise("value").alias("value"),
+        pl.when(joins).then(pl.max_horizontal("open_peak", "peak")).otherwise("peak").alias("peak"),
+        pl.when(joins & pl.col("open_window").is_not_null())
+        .then(both)
+        .otherwise("counted")
+        .alias("counted"),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,14 +14,17 @@ from connwatch.errors import RuleError
 
 from .fold import Folding
 from .sigma.evaluate import Evaluation, Plan, plan
+from .sigma.fields import FieldMap
 from .sigma.tree import Node
+from .windows.engine import Correlated
 
 HOUR = 3_600_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule, ready to run. suppress: µs. where: file:line. node: its condition."""
+class Described:
+    """What every rule says of itself. suppress: µs. group_by: fields of its alerts' group. where:
+    file:line. needs: columns that it reads. datasets: what it applies to."""
 
     key: str
     id: str | None
@@ -39,7 +42,24 @@ class Rule:
     where: str
     needs: frozenset[str]
     datasets: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule(Described):
+    """A rule about one record, ready to run. node: its condition. fields: what names it may use."""
+
     node: Node = field(repr=False)
+    fields: FieldMap = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation(Described):
+    """A rule about many records. windows: what it counts, and of which rules. fields: what names
+    rules that count it may use. own: which records it counts, where that is not said by others."""
+
+    windows: Correlated = field(repr=False)
+    fields: FieldMap = field(repr=False)
+    own: Rule | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +73,66 @@ class Unfed:
 
 @dataclass(frozen=True)
 class RuleSet:
-    """rules: those that run, by key. errors: files or rules that cannot be used; the rest runs."""
+    """Rules that can be used, by key, those that others count before these others; and which of
+    them alert. errors: files or rules that cannot be used; the rest runs."""
 
-    rules: tuple[Rule, ...] = ()
-    disabled: tuple[Rule, ...] = ()
+    every: tuple[Rule | Correlation, ...] = ()
+    alerting: frozenset[str] = frozenset()
     errors: tuple[RuleError, ...] = ()
     unfed: tuple[Unfed, ...] = ()
 
+    def only(self, *rules: Described) -> RuleSet:
+        """The same rules, of which these alert."""
+        return replace(self, alerting=frozenset(rule.key for rule in rules))
+
+    @cached_property
+    def running(self) -> tuple[Rule | Correlation, ...]:
+        """All that alert."""
+        return tuple(rule for rule in self.every if rule.key in self.alerting)
+
     @property
-    def by_key(self) -> dict[str, Rule]:
-        return {rule.key: rule for rule in self.rules}
+    def disabled(self) -> tuple[Rule | Correlation, ...]:
+        """Those that are switched off."""
+        return tuple(rule for rule in self.every if not rule.enabled)
+
+    @cached_property
+    def _needed(self) -> frozenset[str]:
+        """The keys of all that alert, and of all that these count."""
+        needed = set(self.alerting)
+        for rule in reversed(self.every):
+            if isinstance(rule, Correlation) and rule.key in needed:
+                needed.update(rule.windows.bases)
+        return frozenset(needed)
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules to ask of every record."""
+        needed = (rule for rule in self.every if rule.key in self._needed)
+        own = (rule if isinstance(rule, Rule) else rule.own for rule in needed)
+        return tuple(rule for rule in own if rule is not None)
+
+    @cached_property
+    def correlated(self) -> tuple[Correlated, ...]:
+        """What to count, in this order."""
+        return tuple(
+            replace(rule.windows, alerts=rule.key in self.alerting)
+            for rule in self.every
+            if isinstance(rule, Correlation) and rule.key in self._needed
+        )
 
     @cached_property
     def plan(self) -> Plan:
-        """The conditions of `rules`, in their order."""
+        """The conditions of `rules`, in that order."""
         return plan(rule.node for rule in self.rules)
+
+    @property
+    def by_key(self) -> dict[str, Rule | Correlation]:
+        return {rule.key: rule for rule in self.running}
 
     @property
     def foldings(self) -> dict[str, Folding]:
         """How each rule's hits are folded into alerts."""
-        return {rule.key: Folding(rule.group_by, rule.suppress) for rule in self.rules}
+        return {rule.key: Folding(rule.group_by, rule.suppress) for rule in self.running}
 
 
 def load_rules(paths: Sequence[Path]) -> RuleSet:

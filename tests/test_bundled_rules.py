@@ -15,15 +15,16 @@ from connwatch.detectors.alerts import TACTICS
 from connwatch.detectors.cases import Case, cases_path, load_cases, run
 from connwatch.detectors.catalogue import markdown
 from connwatch.detectors.fold import EVIDENCE
-from connwatch.detectors.ruleset import Rule, load_rules
+from connwatch.detectors.ruleset import Described, load_rules
+from connwatch.detectors.sigma.own import FILLED_IN
 from connwatch.pipeline import bundled_rules
 
 RULES = load_rules([bundled_rules()])
-EVERY = [*RULES.rules, *RULES.disabled]
+EVERY = RULES.every
 CASES = [(rule, case) for rule in EVERY for case in load_cases(cases_path(rule))]
 
 
-def stem(rule: Rule) -> str:
+def stem(rule: Described) -> str:
     return Path(rule.where.rsplit(":", 1)[0]).stem
 
 
@@ -38,12 +39,12 @@ def test_all_of_them_can_be_used() -> None:
     CASES,
     ids=[f"{stem(r)}-{'hit' if c.hit else 'miss'}-{c.name}" for r, c in CASES],
 )
-def test_case(rule: Rule, case: Case) -> None:
-    assert run(rule, [case]) == [case.hit]
+def test_case(rule: Described, case: Case) -> None:
+    assert run(RULES, rule, [case]) == [case.hit]
 
 
 @pytest.mark.parametrize("rule", EVERY, ids=stem)
-def test_a_rule_says_all_that_an_analyst_needs(rule: Rule) -> None:
+def test_a_rule_says_all_that_an_analyst_needs(rule: Described) -> None:
     cases = load_cases(cases_path(rule))
     assert sum(case.hit for case in cases) >= 1
     assert sum(not case.hit for case in cases) >= 2
@@ -57,7 +58,7 @@ def test_a_rule_says_all_that_an_analyst_needs(rule: Rule) -> None:
     assert rule.author == "connwatch"
     assert UUID(rule.id).version == 4
     assert rule.level in SEVERITY
-    known = {*EVIDENCE, *rule.group_by}
+    known = {*EVIDENCE, *rule.group_by, *FILLED_IN}
     assert set(re.findall(r"\{([^{}]+)\}", rule.message)) <= known
 
 
@@ -67,7 +68,7 @@ def test_no_two_rules_share_an_id_or_a_title() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES.disabled, ids=stem)
-def test_a_rule_that_is_off_says_why(rule: Rule) -> None:
+def test_a_rule_that_is_off_says_why(rule: Described) -> None:
     text = Path(rule.where.rsplit(":", 1)[0]).read_text(encoding="utf-8")
     assert re.search(r"^# Off: .+", text, re.MULTILINE)
 

@@ -175,7 +175,6 @@ UNFED: list[tuple[str, str, str]] = [
     ("another log source", "title: x\nlogsource: {category: dns}\ndetection: {s: {query: a}, condition: s}\n", "no source here feeds category dns"),
     ("a field nobody emits", "title: x\nlogsource: {category: firewall}\ndetection: {s: {dst_prt: 4}, condition: s}\n", "no record here has the field 'dst_prt' (did you mean dst_port?)"),
     ("the retired pipe", "title: x\nlogsource: {category: firewall}\ndetection: {s: {dst_port: 4}, condition: 's | count() > 5'}\n", "its condition has the retired | syntax; write it as a correlation"),
-    ("a correlation", "title: x\ncorrelation: {type: event_count, rules: [a], group-by: [x], timespan: 1h, condition: {gt: 5}}\n", "correlations are not in this version"),
 ]  # fmt: skip
 
 

@@ -99,4 +99,4 @@ def warn_of_rules(rules: RuleSet) -> None:
     for error in rules.errors:
         complain(error)
     if rules.errors:
-        say(f"{len(rules.errors)} rules cannot be used, {len(rules.rules)} run")
+        say(f"{len(rules.errors)} rules cannot be used, {len(rules.running)} run")

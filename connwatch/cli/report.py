@@ -46,7 +46,7 @@ def report(
         _read(counts, found),
         _kept(counts),
         _span(counts),
-        f"rules    {number(len(rules.rules))} run"
+        f"rules    {number(len(rules.running))} run"
         + (f", {len(rules.disabled)} are switched off" if rules.disabled else "")
         + (f", {len(rules.unfed)} cannot be fed by these logs" if rules.unfed else ""),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 import polars as pl
@@ -11,8 +12,9 @@ from connwatch.alert import SEVERITY
 from connwatch.cli.common import chosen_rules, out, rules_option
 from connwatch.detectors.cases import cases_path, load_cases, run
 from connwatch.detectors.catalogue import markdown
-from connwatch.detectors.ruleset import Rule, RuleSet, load_rules, match
+from connwatch.detectors.ruleset import Described, Rule, RuleSet, load_rules, match
 from connwatch.detectors.sigma.explain import explain
+from connwatch.detectors.windows.engine import State, correlate
 from connwatch.errors import RuleError, UsageError
 from connwatch.ingest.enrich import enrich
 from connwatch.ingest.files import discover
@@ -20,6 +22,11 @@ from connwatch.ingest.formats import formats
 from connwatch.ingest.merge import merged
 from connwatch.ingest.streams import streams
 from connwatch.render import console, number, safe, safe_lines, table
+
+_SHOWN: Final = (
+    "event.sequence", "@timestamp", "source.ip", "destination.ip", "destination.port",
+    "network.transport", "zeek.connection.service", "zeek.connection.state",
+)  # fmt: skip
 
 
 @click.group()
@@ -37,7 +44,7 @@ def check(paths: tuple[str, ...]) -> int:
     for one in found.unfed:
         click.echo(safe(f"{one.where}: {one.title}: {one.reason}"))
     click.echo(
-        f"{len(found.rules)} rules run, {len(found.disabled)} are switched off, "
+        f"{len(found.running)} rules run, {len(found.disabled)} are switched off, "
         f"{len(found.unfed)} cannot be fed, {len(found.errors)} have errors"
     )
     return 2 if found.errors else 0
@@ -48,9 +55,7 @@ def check(paths: tuple[str, ...]) -> int:
 def list_rules(rule_paths: tuple[str, ...]) -> None:
     """All rules, the weightiest first."""
     found = chosen_rules(rule_paths)
-    every = sorted(
-        [*found.rules, *found.disabled], key=lambda r: (-SEVERITY.get(r.level, 0), r.title)
-    )
+    every = sorted(found.every, key=lambda r: (-SEVERITY.get(r.level, 0), r.title))
     console().print(
         table(
             ("level", "on", "title", "ATT&CK", "id"),
@@ -73,7 +78,7 @@ def list_rules(rule_paths: tuple[str, ...]) -> None:
 def rules_table(rule_paths: tuple[str, ...]) -> None:
     """The rules as the Markdown table of rules/README.md."""
     found = chosen_rules(rule_paths)
-    click.echo(markdown([*found.rules, *found.disabled]), nl=False)
+    click.echo(markdown(found.every), nl=False)
 
 
 @rules.command()
@@ -87,11 +92,10 @@ def show(name: str, rule_paths: tuple[str, ...]) -> None:
     click.echo(safe_lines(Path(path).read_text(encoding="utf-8")))
 
 
-def _one(found: RuleSet, name: str) -> Rule:
-    every = [*found.rules, *found.disabled]
+def _one(found: RuleSet, name: str) -> Described:
     chosen = [
         rule
-        for rule in every
+        for rule in found.every
         if rule.key.startswith(name.lower())
         or rule.title.lower() == name.lower()
         or Path(rule.where.rsplit(":", 1)[0]).stem == name
@@ -135,13 +139,13 @@ def _test_cases(found: RuleSet) -> int:
     wrong = total = untested = 0
     for error in found.errors:
         click.echo(safe_lines(str(error)))
-    for rule in [*found.rules, *found.disabled]:
+    for rule in found.every:
         path = cases_path(rule)
         if not path.exists():
             untested += 1
             continue
         cases = load_cases(path)
-        for case, matched in zip(cases, run(rule, cases), strict=True):
+        for case, matched in zip(cases, run(found, rule, cases), strict=True):
             total += 1
             if matched != case.hit:
                 wrong += 1
@@ -159,24 +163,26 @@ def _test_log(path: Path, log: str, line: int | None, shown: int) -> int:
         raise found.errors[0]
     if found.unfed:
         raise RuleError(found.unfed[0].reason, where=found.unfed[0].where)
-    rules_here = RuleSet((*found.rules, *found.disabled))
+    rules_here = found.only(*found.every)
     events, lines, rejected = _read(log)
     matches = match(rules_here, events)
+    counted = correlate(rules_here.correlated, events, matches, State(), _SHOWN).hits
     click.echo(
         f"{number(lines)} lines, {number(events.height)} records, {number(rejected)} rejects"
     )
-    for rule in rules_here.rules:
-        hits = events[matches.filter(pl.col("rule") == rule.key)["row"]]
-        click.echo(safe(f"{rule.title}: {number(hits.height)} records match"))
+    for rule in rules_here.every:
+        if isinstance(rule, Rule):
+            hits = events[matches.filter(pl.col("rule") == rule.key)["row"]]
+            click.echo(safe(f"{rule.title}: {number(hits.height)} records match"))
+        else:
+            hits = counted.filter(pl.col("rule") == rule.key) if counted.height else counted
+            groups = hits["group"].n_unique() if hits.height else 0
+            said = f"{number(hits.height)} records fire or were counted, in {number(groups)} groups"
+            click.echo(safe(f"{rule.title}: {said}"))
         if hits.height and shown:
-            columns = (
-                "event.sequence", "@timestamp", "source.ip", "destination.ip", "destination.port",
-                "network.transport", "zeek.connection.service", "zeek.connection.state",
-            )  # fmt: skip
-            console().print(
-                table(("line", *columns[1:]), hits.head(shown).select(columns).iter_rows())
-            )
-        if line is not None:
+            rows = hits.head(shown).select(_SHOWN).iter_rows()
+            console().print(table(("line", *_SHOWN[1:]), rows))
+        if line is not None and isinstance(rule, Rule):
             _explain(rule, events.filter(pl.col("event.sequence") == line), line)
     return 0
 

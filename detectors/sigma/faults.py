@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Final
@@ -38,6 +38,21 @@ def check_keys(document: RuleDocument) -> None:
             )
 
 
+def check_nested(document: RuleDocument, section: str, known: Sequence[str]) -> None:
+    """A section's keys are all known."""
+    content = document.content[section]
+    if not isinstance(content, dict):
+        raise RuleError(f"{section} is a mapping of keys", where=document.where(section))
+    for key in content:
+        if key not in known:
+            near = get_close_matches(str(key), known, n=1)
+            raise RuleError(
+                f"{section}: unknown key {key!r}",
+                where=document.where(str(key), section=section),
+                hint=f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}",
+            )
+
+
 @contextmanager
 def read_by_pysigma(document: RuleDocument) -> Iterator[None]:
     """pySigma's errors as ours, and what it raises for values of a type it does not look at."""
@@ -48,7 +63,7 @@ def read_by_pysigma(document: RuleDocument) -> Iterator[None]:
     except RecursionError:
         raise RuleError("is nested too deeply", where=document.where("condition")) from None
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        where = document.where("detection", "filter")
+        where = document.where("detection", "filter", "correlation")
         raise RuleError(f"a value has the wrong type: {error}", where=where) from None
 
 

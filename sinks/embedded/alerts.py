@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from connwatch.alert import Document, joined
+from connwatch.alert import Document, fired, joined
 from connwatch.schema import UTC
 
 
@@ -129,13 +129,13 @@ class _Changes:
 def _merge_one(group: list[Document], alert: Document, new: int, changes: _Changes) -> None:
     """Join an alert with those of its group that are near; `group` becomes what is then stored."""
     period = timedelta(microseconds=alert["connwatch"]["key"]["suppress_us"])
-    first = datetime.fromisoformat(alert["event"]["start"]) - period
+    first = datetime.fromisoformat(fired(alert)) - period
     last = datetime.fromisoformat(alert["event"]["end"]) + period
     near = [
         one
         for one in group
         if datetime.fromisoformat(one["event"]["end"]) >= first
-        and datetime.fromisoformat(one["event"]["start"]) <= last
+        and datetime.fromisoformat(fired(one)) <= last
     ]
     union = joined([alert, *near], new + sum(one["connwatch"]["count"] for one in near))
     said = [status for one in near if (status := one["connwatch"]["status"]) != "open"]

@@ -1,0 +1,1 @@
+"""Sliding windows on log time: what correlations and analytics count, exactly, at every record."""

@@ -1,0 +1,243 @@
+"""The arithmetic of sliding windows, on arrays: what each window holds at each of its items.
+
+Items stand in one array, group by group, each group in the order of its records. The window of an
+item at time t is what its group has from after t - W up to the item itself: items that come later
+with the same time do not belong to it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from .spec import Flags, Numbers, Presence, Threshold, Window
+
+Positions = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
+#: older than every time
+_NEVER = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True)
+class Items:
+    """What one rule's windows are about, group after group.
+
+    group: of each item. time: µs. record: number of the record, growing within a group; a record
+    that matches several base rules has an item for each. base: position of the base rule. value:
+    hash of the values that are counted, or the number that is measured.
+    """
+
+    group: Hashes
+    time: Positions
+    record: Positions
+    base: npt.NDArray[np.uint8]
+    value: npt.NDArray[np.uint64] | npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    @cached_property
+    def number(self) -> Positions:
+        """Of each item's group, from 0."""
+        return np.cumsum(self.begins) - 1
+
+    @cached_property
+    def begins(self) -> Flags:
+        """Whether an item is the first of its group."""
+        found = np.ones(len(self), dtype=np.bool_)
+        found[1:] = self.group[1:] != self.group[:-1]
+        return found
+
+    @cached_property
+    def closes(self) -> Flags:
+        """Whether an item is the last of its record."""
+        found = np.ones(len(self), dtype=np.bool_)
+        found[:-1] = (self.record[1:] != self.record[:-1]) | self.begins[1:]
+        return found
+
+    @cached_property
+    def _scale(self) -> tuple[Positions, Positions]:
+        """The different times, and each item's place among groups and times as one number."""
+        times = np.unique(self.time)
+        place = self.number * (len(times) + 1) + np.searchsorted(times, self.time)
+        return times, place
+
+    def first_after(self, moments: Positions) -> Positions:
+        """For each item, the first position of its group whose time is after a moment; the group's
+        end where there is none."""
+        times, place = self._scale
+        wanted = self.number * (len(times) + 1) + np.searchsorted(times, moments, side="right")
+        return np.searchsorted(place, wanted)
+
+    def starts(self, timespan: int) -> Positions:
+        """The position where each item's window begins."""
+        return self.first_after(self.time - timespan)
+
+    def ends(self, timespan: int) -> Positions:
+        """The position of the first item that does not see an item any more for its age."""
+        return self.first_after(self.time + (timespan - 1))
+
+
+def measured(window: Window, items: Items) -> Numbers:
+    """What the window of each item holds; for a condition on rules, 1 where it holds, else 0."""
+    if isinstance(window.condition, Presence):
+        found = _present(window.condition, window, items)
+        if window.measure == "temporal_ordered":
+            found &= _ordered(window.condition, window, items)
+        return found.astype(np.float64)
+    if window.measure == "event_count":
+        return (np.arange(1, len(items) + 1) - items.starts(window.timespan)).astype(np.float64)
+    if window.measure == "value_count":
+        return _distinct(items, items.value, window.timespan)
+    if window.measure == "temporal":
+        return _distinct(items, items.base, window.timespan)
+    if window.measure == "temporal_ordered":
+        return _longest_order(window, items)
+    if window.measure in ("value_sum", "value_avg"):
+        starts = items.starts(window.timespan)
+        total = np.concatenate(([0], np.cumsum(items.value.astype(np.int64))))
+        sums = (total[1:] - total[starts]).astype(np.float64)
+        if window.measure == "value_sum":
+            return sums
+        return sums / (np.arange(1, len(items) + 1) - starts)
+    return _quantile(items, window.timespan, window.percentile / 100)
+
+
+def fires(window: Window, items: Items, found: Numbers) -> Flags:
+    """Whether the condition holds at the end of each item's record; false before that."""
+    if isinstance(window.condition, Threshold):
+        return window.condition.holds(found) & items.closes
+    return (found > 0) & items.closes
+
+
+def _distinct(items: Items, values: npt.NDArray[np.generic], timespan: int) -> Numbers:
+    """How many different values each window holds.
+
+    A value is there from each of its items until the next one with it, or until the item is too
+    old: one is added at the item and taken off there, and the sum so far is the count.
+    """
+    order = np.lexsort((values, items.number))
+    same = (values[order[1:]] == values[order[:-1]]) & (
+        items.number[order[1:]] == items.number[order[:-1]]
+    )
+    gone = items.ends(timespan)
+    following = order[1:][same]
+    gone[order[:-1][same]] = np.minimum(gone[order[:-1][same]], following)
+    taken = np.bincount(gone, minlength=len(items) + 1)[: len(items)]
+    return np.cumsum(1 - taken).astype(np.float64)
+
+
+def _quantile(items: Items, timespan: int, share: float) -> Numbers:
+    """A quantile of the numbers of each window, between two of them in proportion."""
+    starts = items.starts(timespan)
+    values: list[int] = items.value.astype(np.int64).tolist()
+    found = np.empty(len(items))
+    inside: list[int] = []
+    begin = 0
+    # A sorted list that items enter and leave: row by row, as nothing sorted can be shared.
+    for position, (start, value) in enumerate(zip(starts.tolist(), values, strict=True)):
+        for old in values[begin:start]:
+            del inside[bisect_left(inside, old)]
+        begin = start
+        insort(inside, value)
+        place = (len(inside) - 1) * share
+        below = int(place)
+        above = min(below + 1, len(inside) - 1)
+        found[position] = inside[below] + (inside[above] - inside[below]) * (place - below)
+    return found
+
+
+def _running(items: Items, times: Positions) -> Positions:
+    """The latest of `times` that each group has had so far."""
+    # Groups one after the other: what a group has is above all that those before it have.
+    distinct, ranks = np.unique(times, return_inverse=True)
+    height = len(distinct)
+    top = np.maximum.accumulate(items.number * height + ranks)
+    found: Positions = distinct[top - items.number * height]
+    return found
+
+
+def _before_record(items: Items, times: Positions) -> Positions:
+    """What stood in `times` at the end of the record before an item's, in its group."""
+    opens = np.ones(len(items), dtype=np.bool_)
+    opens[1:] = items.closes[:-1]
+    first = np.maximum.accumulate(np.where(opens, np.arange(len(items)), 0))
+    return np.where(items.begins[first], _NEVER, times[first - 1])
+
+
+def _inside(times: Positions, window: Window, items: Items) -> Flags:
+    """Whether each item's window reaches back to a time."""
+    found: Flags = (times != _NEVER) & (times > items.time - window.timespan)
+    return found
+
+
+def _seen(items: Items, base: int) -> Positions:
+    """The time of the latest item of a base rule, up to each item."""
+    return _running(items, np.where(items.base == base, items.time, _NEVER))
+
+
+def _present(condition: Presence, window: Window, items: Items) -> Flags:
+    """Whether the window of each item has the rules that it must have."""
+    if condition.kind == "rule":
+        seen = _seen(items, condition.base)
+        return _inside(seen, window, items)
+    parts = [_present(part, window, items) for part in condition.parts]
+    if condition.kind == "not":
+        return ~parts[0]
+    join = np.logical_and if condition.kind == "and" else np.logical_or
+    found: Flags = join.reduce(parts)
+    return found
+
+
+def _ordered(condition: Presence, window: Window, items: Items) -> Flags:
+    """Whether the window has the rules of a condition one after the other, as they are named."""
+    latest = _chain(condition, None, items)
+    if latest is None:
+        return np.ones(len(items), dtype=np.bool_)
+    return _inside(latest, window, items)
+
+
+def _chain(condition: Presence, before: Positions | None, items: Items) -> Positions | None:
+    """Of the chains that a condition completes, the latest beginning up to each item; None: it asks
+    for no rule to come. before: the same of what must come first."""
+    if condition.kind == "rule":
+        begun = items.time if before is None else _before_record(items, before)
+        return _running(items, np.where(items.base == condition.base, begun, _NEVER))
+    if condition.kind == "not":
+        return before
+    if condition.kind == "and":
+        for part in condition.parts:
+            before = _chain(part, before, items)
+        return before
+    ends = [_chain(part, before, items) for part in condition.parts]
+    known = [end for end in ends if end is not None]
+    if len(known) < len(ends):
+        return before
+    found: Positions = np.maximum.reduce(known)
+    return found
+
+
+def _longest_order(window: Window, items: Items) -> Numbers:
+    """How many different rules each window has, one after the other in the order of the rule."""
+    bases = len(window.group_by)
+    best = np.zeros(len(items))
+    #: by the rule that a chain ends with: the latest beginning of chains of the present length
+    chains = [_chain(Presence("rule", base=base), None, items) for base in range(bases)]
+    for length in range(1, bases + 1):
+        for latest in chains:
+            if latest is None:
+                continue
+            best[_inside(latest, window, items)] = length
+        grown: list[Positions | None] = []
+        for base in range(bases):
+            shorter = [chain for chain in chains[:base] if chain is not None]
+            before = np.maximum.reduce(shorter) if shorter else None
+            grown.append(
+                None if before is None else _chain(Presence("rule", base=base), before, items)
+            )
+        chains = grown
+    return best

@@ -1,0 +1,376 @@
+"""Correlations against a reference that walks over all records for each one: hits, alerts, values,
+for random rules, records with ties in time, and batches."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connwatch.detectors import fold
+from connwatch.detectors.alerts import documents
+from connwatch.detectors.cases import frame
+from connwatch.detectors.ruleset import load_rules, match
+from connwatch.detectors.windows.engine import State, correlate
+from connwatch.schema import UTC
+
+SECOND = 1_000_000
+BASES = """title: Base A
+name: base_a
+logsource: {category: network, service: connection}
+detection: {s: {zeek.connection.state: [S0, SF]}, condition: s}
+---
+title: Base B
+name: base_b
+logsource: {category: network, service: connection}
+detection: {s: {zeek.connection.state: [SF, REJ]}, condition: s}
+---
+title: Base C
+name: base_c
+logsource: {category: network, service: connection}
+detection: {s: {zeek.connection.state: OTH}, condition: s}
+---
+"""
+STATES = {"base_a": ("S0", "SF"), "base_b": ("SF", "REJ"), "base_c": ("OTH",)}
+OPERATORS = {
+    "gte": lambda a, b: a >= b,
+    "gt": lambda a, b: a > b,
+    "lt": lambda a, b: a < b,
+    "lte": lambda a, b: a <= b,
+    "eq": lambda a, b: a == b,
+    "neq": lambda a, b: a != b,
+}
+
+_EVENT = st.fixed_dictionaries(
+    {
+        "gap": st.sampled_from([0, 0, 1, 2, 5, 9]),
+        "source.ip": st.sampled_from(["10.0.0.1", "10.0.0.2"]),
+        "destination.ip": st.sampled_from(["192.0.2.1", "192.0.2.2", "192.0.2.3"]),
+        "destination.port": st.sampled_from([22, 80, 443, None]),
+        "source.bytes": st.sampled_from([0, 10, 25, 1000, None]),
+        "zeek.connection.state": st.sampled_from(["S0", "SF", "REJ", "OTH", None]),
+    }
+)
+_COUNTED = st.one_of(
+    st.just(("event_count", None, None)),
+    st.tuples(
+        st.just("value_count"),
+        st.sampled_from(
+            ["destination.ip", "destination.port", ["destination.ip", "destination.port"]]
+        ),
+        st.none(),
+    ),
+    st.tuples(
+        st.sampled_from(["value_sum", "value_avg", "value_median"]),
+        st.just("source.bytes"),
+        st.none(),
+    ),
+    st.tuples(st.just("value_percentile"), st.just("source.bytes"), st.sampled_from([10, 75, 90])),
+    st.tuples(st.sampled_from(["temporal", "temporal_ordered"]), st.none(), st.none()),
+)
+_EXPRESSION = st.recursive(
+    st.sampled_from(["base_a", "base_b", "base_c"]),
+    lambda inner: st.one_of(
+        inner.map(lambda one: ("not", one)),
+        st.tuples(st.sampled_from(["and", "or"]), inner, inner),
+    ),
+    max_leaves=4,
+)
+_RULE = st.fixed_dictionaries(
+    {
+        "counted": _COUNTED,
+        "expression": st.none() | _EXPRESSION,
+        "bases": st.lists(st.sampled_from(list(STATES)), min_size=1, max_size=3, unique=True),
+        "group": st.sampled_from([[], ["source.ip"], ["source.ip", "destination.port"]]),
+        "timespan": st.sampled_from([1, 3, 10, 40]),
+        "operator": st.sampled_from(["gte", "gte", "gt", "lt", "lte", "eq", "neq"]),
+        "number": st.sampled_from([1, 2, 3, 30]),
+        "longer": st.sampled_from([0, 7]),
+    }
+)
+
+
+def named(expression: Any) -> set[str]:
+    if isinstance(expression, str):
+        return {expression}
+    return set().union(*(named(part) for part in expression[1:]))
+
+
+def written(expression: Any) -> str:
+    if isinstance(expression, str):
+        return expression
+    if expression[0] == "not":
+        return f"not ({written(expression[1])})"
+    return f"({written(expression[1])}) {expression[0]} ({written(expression[2])})"
+
+
+def settled(rule: dict[str, Any]) -> dict[str, Any]:
+    """The rule with an expression only where there may be one."""
+    rule = dict(rule)
+    if not rule["counted"][0].startswith("temporal"):
+        rule["expression"] = None
+    if rule["expression"] is not None:
+        rule["bases"] = sorted(named(rule["expression"]))
+    return rule
+
+
+def text(rule: dict[str, Any]) -> str:
+    measure, field, percentile = rule["counted"]
+    condition: Any = {rule["operator"]: rule["number"]}
+    if field:
+        condition["field"] = field
+    if percentile:
+        condition["percentile"] = percentile
+    if rule["expression"] is not None:
+        condition = written(rule["expression"])
+    content = {
+        "type": measure,
+        "rules": rule["bases"],
+        "group-by": rule["group"],
+        "timespan": f"{rule['timespan']}s",
+        "condition": condition,
+    }
+    quiet = f"suppress: {rule['timespan'] + rule['longer']}s"
+    return f"title: Counted\n{quiet}\ncorrelation: {json.dumps(content)}\n"
+
+
+# -- the reference ----------------------------------------------------------------------------
+
+
+def measure(rule: dict[str, Any], inside: list[dict[str, Any]]) -> float:
+    """What a window holds: its items, in order."""
+    kind, _, percentile = rule["counted"]
+    if rule["expression"] is not None:
+        return float(present(rule["expression"], inside) and ordered(rule, inside))
+    if kind == "event_count":
+        return len(inside)
+    if kind == "temporal":
+        return len({item["base"] for item in inside})
+    if kind == "temporal_ordered":
+        return max(longest(rule["bases"], inside, at) for at in range(len(inside)))
+    values = [item["value"] for item in inside]
+    if kind == "value_count":
+        return len(set(values))
+    if kind == "value_sum":
+        return sum(values)
+    if kind == "value_avg":
+        return sum(values) / len(values)
+    share = 0.5 if kind == "value_median" else percentile / 100
+    values.sort()
+    place = (len(values) - 1) * share
+    low = int(place)
+    high = min(low + 1, len(values) - 1)
+    found = values[low] + (values[high] - values[low]) * (place - low)
+    if kind == "value_median":
+        assert found == pytest.approx(statistics.median(values))
+    return found
+
+
+def longest(bases: list[str], inside: list[dict[str, Any]], last: int) -> int:
+    """The longest chain of rules in their order that ends with the item at `last`."""
+    item = inside[last]
+    return 1 + max(
+        (
+            longest(bases, inside, before)
+            for before in range(last)
+            if inside[before]["record"] < item["record"]
+            and bases.index(inside[before]["base"]) < bases.index(item["base"])
+        ),
+        default=0,
+    )
+
+
+def present(expression: Any, inside: list[dict[str, Any]]) -> bool:
+    if isinstance(expression, str):
+        return any(item["base"] == expression for item in inside)
+    parts = [present(part, inside) for part in expression[1:]]
+    return (
+        not parts[0] if expression[0] == "not" else (all if expression[0] == "and" else any)(parts)
+    )
+
+
+def ordered(rule: dict[str, Any], inside: list[dict[str, Any]]) -> bool:
+    """Whether the rules of the expression come one after the other in the window."""
+    if rule["counted"][0] == "temporal":
+        return True
+    return bool(after(rule["expression"], {-1}, inside))
+
+
+def after(expression: Any, reached: set[int], inside: list[dict[str, Any]]) -> set[int]:
+    """The records with which an expression can be complete, begun after one of `reached`."""
+    if isinstance(expression, str):
+        return {
+            item["record"]
+            for item in inside
+            if item["base"] == expression and any(item["record"] > one for one in reached)
+        }
+    if expression[0] == "not":
+        return reached
+    if expression[0] == "and":
+        return after(expression[2], after(expression[1], reached, inside), inside)
+    return after(expression[1], reached, inside) | after(expression[2], reached, inside)
+
+
+def reference(rule: dict[str, Any], events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All alerts of a rule, by walking back from every record."""
+    _, field, _ = rule["counted"]
+    fields = [] if field is None else [field] if isinstance(field, str) else field
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for record, event in enumerate(events):
+        for base in rule["bases"]:
+            group = tuple(event[name] for name in rule["group"])
+            value = tuple(event[name] for name in fields)
+            if event["zeek.connection.state"] in STATES[base] and None not in group + value:
+                item = {"record": record, "base": base, "time": event["time"]}
+                item["value"] = value[0] if isinstance(field, str) else value
+                groups.setdefault(group, []).append(item)
+    found = []
+    for group, items in groups.items():
+        hit: dict[int, int] = {}
+        values: dict[int, float] = {}
+        for record in sorted({item["record"] for item in items}):
+            now = events[record]["time"]
+            inside = [
+                item
+                for item in items
+                if item["record"] <= record and item["time"] > now - rule["timespan"]
+            ]
+            value = measure(rule, inside)
+            holds = (
+                value > 0
+                if rule["expression"] is not None
+                else OPERATORS[rule["operator"]](value, rule["number"])
+            )
+            if holds:
+                values[record] = value
+                for item in inside:
+                    hit.setdefault(item["record"], record)
+        found += sessions(rule, group, events, hit, values)
+    return found
+
+
+def sessions(
+    rule: dict[str, Any],
+    group: tuple[Any, ...],
+    events: list[dict[str, Any]],
+    hit: dict[int, int],
+    values: dict[int, float],
+) -> list[dict[str, Any]]:
+    alerts: list[dict[str, Any]] = []
+    last = None
+    for by in sorted(set(hit.values())):
+        now = events[by]["time"]
+        records = sorted(record for record, other in hit.items() if other == by)
+        if last is None or now - last > rule["timespan"] + rule["longer"]:
+            alerts.append(
+                {
+                    "group": dict(zip(rule["group"], group, strict=True)),
+                    "records": [],
+                    "fired": now,
+                    "value": values[by],
+                    "peak": values[by],
+                }
+            )
+        alerts[-1]["records"] += records
+        alerts[-1]["last"] = now
+        alerts[-1]["peak"] = max(alerts[-1]["peak"], values[by])
+        last = now
+    return alerts
+
+
+# -- the comparison ---------------------------------------------------------------------------
+
+
+def batch(events: list[dict[str, Any]]) -> pl.DataFrame:
+    made = frame(
+        [{k: v for k, v in event.items() if k not in ("gap", "time", "id")} for event in events]
+    )
+    times = pl.Series([event["time"] * SECOND for event in events], dtype=pl.Int64).cast(UTC)
+    return made.with_columns(
+        times.alias("connwatch.log_time"),
+        times.alias("@timestamp"),
+        pl.Series("event.id", [f"{event['id']:032x}" for event in events]),
+    )
+
+
+def found_by(rules: Any, events: list[dict[str, Any]], cuts: list[int]) -> list[dict[str, Any]]:
+    state, open_alerts = State(), fold.begin()
+    newest: dict[str, Any] = {}
+    listed: dict[str, list[int]] = {}
+    edges = sorted({0, len(events), *(c for c in cuts if c < len(events))})
+    for start, end in pairwise(edges):
+        events_here = batch(events[start:end])
+        matches = match(rules, events_here)
+        found = correlate(rules.correlated, events_here, matches, state, fold.EVIDENCE)
+        state = found.state
+        folded = fold.fold(events_here, matches, rules.foldings, open_alerts, found.hits)
+        open_alerts = folded.state
+        for document in documents(folded.alerts, rules.by_key):
+            newest[document["event"]["id"]] = document
+        for hit in folded.hits.iter_rows(named=True):
+            listed.setdefault(hit["rule"] + hit["group"], []).append(int(hit["event.id"], 16))
+    for ids in listed.values():
+        assert len(ids) == len(set(ids)), "a record is a hit once"
+    return sorted(
+        newest.values(), key=lambda d: (str(d["connwatch"]["group"]), d["event"]["start"])
+    )
+
+
+def seconds(text: str) -> int:
+    return int(text[11:13]) * 3600 + int(text[14:16]) * 60 + int(text[17:19])
+
+
+def timed(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    now, made = 0, []
+    for number, event in enumerate(events):
+        now += event["gap"]
+        made.append({**event, "time": now, "id": number})
+    return made
+
+
+@settings(max_examples=150, deadline=None)
+@given(_RULE, st.lists(_EVENT, min_size=1, max_size=30), st.lists(st.integers(0, 30), max_size=5))
+def test_alerts_are_those_of_the_reference(
+    tmp_path_factory: pytest.TempPathFactory,
+    rule: dict[str, Any],
+    events: list[dict[str, Any]],
+    cuts: list[int],
+) -> None:
+    rule, events = settled(rule), timed(events)
+    folder: Path = tmp_path_factory.mktemp("rules")
+    (folder / "rules.yml").write_text(BASES + text(rule), encoding="utf-8")
+    rules = load_rules([folder])
+    assert not rules.errors, rules.errors[0]
+    found = [d for d in found_by(rules, events, cuts) if d["rule"]["name"] == "Counted"]
+    wanted = sorted(reference(rule, events), key=lambda a: (str(a["group"]), min(a["records"])))
+    assert [
+        (
+            d["connwatch"]["group"],
+            d["connwatch"]["count"],
+            seconds(d["event"]["start"]),
+            seconds(d["event"]["end"]),
+            seconds(d["connwatch"]["values"]["fired"]),
+            d["connwatch"]["values"]["value"],
+            d["connwatch"]["values"]["peak"],
+        )
+        for d in found
+    ] == [
+        (
+            a["group"],
+            len(a["records"]),
+            min(events[r]["time"] for r in a["records"]),
+            a["last"],
+            a["fired"],
+            a["value"],
+            a["peak"],
+        )
+        for a in wanted
+    ]
+    assert found == [d for d in found_by(rules, events, []) if d["rule"]["name"] == "Counted"]
