@@ -125,21 +125,22 @@ def _read(path: Path, data: bytes, now: datetime, slack: timedelta) -> pl.DataFr
         if name in columns
         else pl.lit(None, pl.String).alias(name)
         for name in _NAMES
-    )
-    reader = _Reader(path, now)
+    ).with_row_index("row")
+    text = text.filter(~pl.all_horizontal(pl.col(name).is_null() for name in _NAMES))  # blank lines
+    reader = _Reader(path, now, text["row"] + 2)
     first, last = reader.times(text["first"], begin=True), reader.times(text["last"], begin=False)
     told = reader.times(text["first"].alias("told"), begin=False)
-    seconds = reader.mapped(text["seconds"], _seconds, pl.Float64())
-    protocol = reader.mapped(text["network.transport"], _protocol, pl.String())
+    seconds = reader.mapped(text["seconds"], _seconds, pl.Float64(), "a number of seconds")
+    protocol = reader.mapped(text["network.transport"], _protocol, pl.String(), "a protocol")
     read = text.with_columns(
         first,
         last,
         told,
         seconds,
         protocol,
-        *(reader.mapped(text[f"{side}.ip"], _address, pl.String()) for side in _SIDES),
-        *(reader.mapped(text[f"{side}.port"], _port, pl.Int64()) for side in _SIDES),
-    ).with_row_index("row")
+        *(reader.mapped(text[f"{s}.ip"], _address, pl.String(), "an address") for s in _SIDES),
+        *(reader.mapped(text[f"{s}.port"], _port, pl.Int64(), "a port") for s in _SIDES),
+    )
     reader.check(read)
     ended = pl.col("told") + pl.duration(microseconds=pl.col("seconds").fill_null(0) * 1_000_000)
     icmp = pl.col("network.transport").is_in(["icmp", "ipv6-icmp"])  # its ports are types and codes
@@ -190,22 +191,22 @@ def _address(text: str) -> str:
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 <= seconds <= _LONGEST:
-        raise ValueError("is not a number of seconds")
+        raise ValueError
     return seconds
 
 
 def _port(text: str) -> int:
     port = int(text)
     if not 0 <= port <= 65535:
-        raise ValueError("is not a port")
+        raise ValueError
     return port
 
 
 class _Reader:
     """Turns a column's text into values; says in which line one cannot be read."""
 
-    def __init__(self, path: Path, now: datetime) -> None:
-        self._path, self._now = path, now
+    def __init__(self, path: Path, now: datetime, lines: pl.Series) -> None:
+        self._path, self._now, self._lines = path, now, lines
 
     def times(self, column: pl.Series, *, begin: bool) -> pl.Series:
         """Times as people write them; of a span (a day, a second) its begin or its last instant."""
@@ -214,28 +215,29 @@ class _Reader:
             first, after = parse_span(text, self._now)
             return first if begin else after - timedelta(microseconds=1)
 
-        return self.mapped(column, moment, UTC)
+        return self.mapped(column, moment, UTC, "a time")
 
     def mapped(
-        self, column: pl.Series, convert: Callable[[str], Any], dtype: pl.DataType
+        self, column: pl.Series, convert: Callable[[str], Any], dtype: pl.DataType, what: str
     ) -> pl.Series:
         """Each different value is converted once: people's forms of a time are read in Python."""
         known: dict[str, Any] = {}
         for text in column.drop_nulls().unique(maintain_order=True):
             try:
                 known[text] = convert(text)
-            except (ValueError, QueryError) as error:
-                reason = error.message if isinstance(error, QueryError) else f"{text!r} {error}"
-                where = (column == text).arg_true()[0]
-                raise ConfigError(
-                    f"{column.name}: {reason}",
-                    where=f"{self._path}:{where + 2}",
-                    hint=error.hint if isinstance(error, QueryError) else None,
-                ) from None
+            except QueryError as error:
+                raise self._error(column, text, error.message, error.hint) from None
+            except ValueError:
+                raise self._error(column, text, f"{text!r} is not {what}", None) from None
         return column.replace_strict(known, default=None, return_dtype=dtype)
+
+    def _error(self, column: pl.Series, text: str, said: str, hint: str | None) -> ConfigError:
+        line = self._lines[int((column == text).arg_true()[0])]
+        return ConfigError(f"{column.name}: {said}", where=f"{self._path}:{line}", hint=hint)
 
     def check(self, flows: pl.DataFrame) -> None:
         """Every row needs an address."""
-        rows = flows.filter(pl.col("source.ip").is_null() & pl.col("destination.ip").is_null())
-        if rows.height:
-            raise ConfigError("has no address", where=f"{self._path}:{rows['row'][0] + 2}")
+        nothing = flows["source.ip"].is_null() & flows["destination.ip"].is_null()
+        if nothing.any():
+            line = self._lines[int(nothing.arg_true()[0])]
+            raise ConfigError("has no address", where=f"{self._path}:{line}")

@@ -27,7 +27,7 @@ import yaml
 
 from connwatch.errors import ConfigError, InputError, QueryError
 from connwatch.query import compile_query, parse, parse_span
-from connwatch.query.addresses import read_network, within
+from connwatch.query.addresses import Network, read_network, within
 
 from .flows import flow_labels
 from .labels import Labeller, by_rules
@@ -111,7 +111,7 @@ def _condition(key: str, value: Any, where: str, now: datetime) -> pl.Expr:
     try:
         if key in ("host", "source", "destination"):
             sides = ("source", "destination") if key == "host" else (key,)
-            networks = [read_network(one) for one in values]
+            networks = [_network(one) for one in values]
             return _any(within(pl.col(f"{side}.ip"), one) for side in sides for one in networks)
         if key in ("port", "source-port"):
             column = pl.col("destination.port" if key == "port" else "source.port")
@@ -127,6 +127,13 @@ def _condition(key: str, value: Any, where: str, now: datetime) -> pl.Expr:
         raise ConfigError(f"{key}: {error}", where=where) from None
     time = pl.col("@timestamp")
     return time >= begin if key == "from" else time < begin
+
+
+def _network(text: str) -> Network:
+    try:
+        return read_network(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an address or network") from None
 
 
 def _ports(text: str) -> tuple[int, int]:
