@@ -164,7 +164,7 @@ def _walk(content: Any, path: str) -> Iterator[str | int]:
             return
         step = max(fitting, key=len)
         yield step
-        here, rest = here[step], rest[len(step) + 1 :]
+        here, rest = here[_own(here, step)], rest[len(step) + 1 :]
         walked = f"{walked}.{step}".removeprefix(".")
 
 
