@@ -9,6 +9,8 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from connwatch.errors import ConfigError, ConnwatchError, InputError
 from connwatch.evaluate.label_files import by_file
@@ -191,6 +193,7 @@ def test_other_names_durations_and_icmp(tmp_path: Path) -> None:
         (HEAD + ",,10.0.0.1,70000,,,,bad,\n", ":2", "source.port: '70000' is not a port"),
         (HEAD + "soon,,10.0.0.1,,,,,bad,\n", ":2", "first: 'soon' is not a time"),
         (HEAD + ",,10.0.0.1,,,,,bad,\n,,,,,22,tcp,bad,\n", ":3", "has no address"),
+        (HEAD + "2026-11-21,2026-11-20,10.0.0.1,,,,,bad,\n", ":2", "ends before it begins"),
         ("start,source.ip\n", ":1", "has no column for label"),
         ("src,label,duration\n10.0.0.1,x,inf\n", ":2", "'inf' is not a number of seconds"),
         ("", "flows.csv", "is not CSV"),
@@ -202,6 +205,65 @@ def test_what_is_wrong_in_a_csv(tmp_path: Path, text: str, where: str, said: str
         from_csv(tmp_path, text)
     assert str(caught.value.where).endswith(where)
     assert said in caught.value.message
+
+
+HOSTS = st.sampled_from(["10.0.0.1", "10.0.0.2"])
+PORTS = st.sampled_from([22, 80])
+MINUTES = st.integers(0, 100)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    events=st.lists(st.tuples(HOSTS, PORTS, HOSTS, PORTS, MINUTES, MINUTES), min_size=1, max_size=8),
+    rows=st.lists(
+        st.tuples(
+            HOSTS, st.none() | PORTS, st.none() | HOSTS, st.none() | PORTS,
+            st.none() | MINUTES, st.none() | MINUTES,
+        ),
+        max_size=6,
+    ),
+)  # fmt: skip
+def test_rows_fit_as_a_plain_loop_says(
+    tmp_path: Path, events: list[tuple[Any, ...]], rows: list[tuple[Any, ...]]
+) -> None:
+    """Whatever the joins do to be fast: short spans and long ones, keys given and not."""
+    rows = [(*row[:4], *sorted(row[4:])) if None not in row[4:] else row for row in rows]
+    text = HEAD.replace("network.transport,", "").replace(",detail", "")
+    for number, (src, sport, dst, dport, first, last) in enumerate(rows):
+        times = [
+            "" if m is None else str((T0 + timedelta(minutes=m)).timestamp()) for m in (first, last)
+        ]
+        cells = [*times, src, sport, dst, dport, number]
+        text += ",".join("" if cell is None else str(cell) for cell in cells) + "\n"
+
+    def fits(event: tuple[Any, ...], row: tuple[Any, ...]) -> bool:
+        begin, end = event[4], event[4] + event[5]
+        in_time = (row[4] is None or row[4] <= end) and (row[5] is None or row[5] >= begin)
+        if row[4] is not None and row[5] is None:  # an instant
+            in_time = begin <= row[4] <= end
+        turned = (*event[2:4], *event[:2])
+        sides = any(
+            all(want in (None, got) for want, got in zip(row[:4], side, strict=True))
+            for side in (event[:4], turned)
+        )
+        return in_time and sides
+
+    made = [
+        event(
+            str(number), minute * 60,
+            **{
+                "source.ip": src, "source.port": sport, "destination.ip": dst,
+                "destination.port": dport, "event.duration": length * 60_000_000_000,
+            },
+        )
+        for number, (src, sport, dst, dport, minute, length) in enumerate(events)
+    ]  # fmt: skip
+    found = told(from_csv(tmp_path, text), *made)
+    for number, one in enumerate(events):
+        expected = next((str(n) for n, row in enumerate(rows) if fits(one, row)), None)
+        assert found[str(number)][0] == expected
 
 
 def from_yaml(folder: Path, text: str, rest: str | None = None) -> Labeller:

@@ -8,7 +8,7 @@ anything; one address it must have.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -55,8 +55,10 @@ _TURNED: Final = {
     "source.ip": "destination.ip", "source.port": "destination.port",
     "destination.ip": "source.ip", "destination.port": "source.port",
 }  # fmt: skip
-#: events that are joined at once: rows of one pair of hosts multiply
-_SLICE: Final = 20_000
+#: pairs of event and row that are compared at once: those of one pair of hosts multiply
+_PAIRS: Final = 4_000_000
+#: minutes that a span may touch to be looked up by them
+_MINUTES: Final = 60
 
 
 def flow_labels(path: Path, data: bytes, now: datetime, slack: float, rest: str | None) -> Labeller:
@@ -67,8 +69,7 @@ def flow_labels(path: Path, data: bytes, now: datetime, slack: float, rest: str 
         wanted = events.select(
             "event.id", "@timestamp", "connwatch.log_time", *_KEYS, end=DERIVED["event.end"]
         ).collect()
-        parts = [_fitting(one, flows) for one in wanted.iter_slices(_SLICE)]
-        rows = pl.concat(parts) if parts else pl.DataFrame(schema=_FITS)
+        rows = _fitting(wanted, flows)
         return (
             wanted.lazy()
             .join(rows.lazy(), on="event.id", how="left")
@@ -90,26 +91,45 @@ _FITS: Final = {"event.id": pl.String(), "row": pl.UInt32()}
 def _fitting(events: pl.DataFrame, flows: pl.DataFrame) -> pl.DataFrame:
     """The first row that fits each event: event.id, row; events without one are left out."""
     found = [pl.DataFrame(schema=_FITS)]
-    named = flows.with_columns(
-        named=pl.concat_str(pl.col(key).is_null().cast(pl.Int8) for key in _KEYS)
-    )
-    for part in named.partition_by("named"):
+    given = pl.concat_str(pl.col(key).is_null().cast(pl.Int8) for key in _KEYS)
+    for part in flows.with_columns(given=given).partition_by("given"):
         keys = [key for key in _KEYS if part[key][0] is not None]
+        brief, rows = _brief(part.select("row", "first", "last", *keys), "first", "last")
         for turned in (False, True):
             own = [_TURNED.get(key, key) if turned else key for key in keys]
-            found.append(
-                events.join(
-                    part.select(
-                        "row", "first", "last", *(pl.col(k).alias(f"of {k}") for k in keys)
-                    ),
-                    left_on=own,
-                    right_on=[f"of {key}" for key in keys],
-                )
-                .filter(pl.col("first").is_null() | (pl.col("first") <= pl.col("end")))
-                .filter(pl.col("last").is_null() | (pl.col("last") >= pl.col("@timestamp")))
-                .select("event.id", "row")
-            )
+            sides = events.select("event.id", "@timestamp", "end", *own)
+            sides = sides.rename(dict(zip(own, keys, strict=True)))
+            short, long = _brief(sides, "@timestamp", "end")
+            found.extend(_pairs(short, brief, [*keys, "minute"]))
+            found.extend(_pairs(long, brief, keys))
+            found.extend(_pairs(sides, rows, keys))
     return pl.concat(found).group_by("event.id").agg(pl.col("row").min())
+
+
+def _brief(spans: pl.DataFrame, first: str, last: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Spans of at most `_MINUTES`, once for each minute that they touch; and all others.
+
+    Two spans that overlap touch the same minute: a key that keeps long lists of flows between the
+    same two hosts from being compared each with each.
+    """
+    begin, end = (pl.col(name).dt.epoch("s") // 60 for name in (first, last))
+    short = (end - begin < _MINUTES).fill_null(value=False)
+    touched = spans.filter(short).with_columns(minute=pl.int_ranges(begin, end + 1))
+    return touched.explode("minute"), spans.filter(~short)
+
+
+def _pairs(events: pl.DataFrame, rows: pl.DataFrame, keys: list[str]) -> Iterator[pl.DataFrame]:
+    """For each event the first of the rows with its keys that overlaps it in time."""
+    often = rows.group_by(keys).agg(rows=pl.len().cast(pl.Int64))
+    share = (pl.col("rows").cum_sum() // _PAIRS).alias("share")
+    for some in events.join(often, on=keys).with_columns(share).partition_by("share"):
+        yield (
+            some.join(rows, on=keys)
+            .filter(pl.col("first").is_null() | (pl.col("first") <= pl.col("end")))
+            .filter(pl.col("last").is_null() | (pl.col("last") >= pl.col("@timestamp")))
+            .group_by("event.id")
+            .agg(pl.col("row").min())
+        )
 
 
 def _read(path: Path, data: bytes, now: datetime, slack: timedelta) -> pl.DataFrame:
@@ -236,8 +256,10 @@ class _Reader:
         return ConfigError(f"{column.name}: {said}", where=f"{self._path}:{line}", hint=hint)
 
     def check(self, flows: pl.DataFrame) -> None:
-        """Every row needs an address."""
+        """Every row needs an address, and ends after it begins."""
         nothing = flows["source.ip"].is_null() & flows["destination.ip"].is_null()
-        if nothing.any():
-            line = self._lines[int(nothing.arg_true()[0])]
-            raise ConfigError("has no address", where=f"{self._path}:{line}")
+        turned = (flows["last"] < flows["first"]).fill_null(value=False)
+        for wrong, what in ((nothing, "has no address"), (turned, "ends before it begins")):
+            if wrong.any():
+                line = self._lines[int(wrong.arg_true()[0])]
+                raise ConfigError(what, where=f"{self._path}:{line}")
