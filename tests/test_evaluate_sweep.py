@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from connwatch.errors import UsageError
+from connwatch.evaluate import plot
 from connwatch.evaluate.sweep import read_sweep, variants
 
 SCAN = """
@@ -114,3 +115,20 @@ def test_a_number_that_is_a_key_stays_one(files: list[Path], tmp_path: Path) -> 
     _, base = yaml.safe_load_all(one.changed.read_text())
     assert base["detection"]["selection"][80] == "y"
     assert "80" not in base["detection"]["selection"]
+
+
+@pytest.mark.parametrize(
+    ("values", "order", "places", "scale"),
+    [
+        (["5", "20", "10"], ["5", "10", "20"], [5, 10, 20], "linear"),
+        (["5", "1000"], ["5", "1000"], [5, 1000], "log"),
+        (["0", "1000"], ["0", "1000"], [0, 1000], "linear"),
+        (["10m", "1h"], ["10m", "1h"], [0, 1], "linear"),
+        (["1", "nan"], ["1", "nan"], [0, 1], "linear"),
+    ],
+)
+def test_where_values_stand_on_the_curve(
+    values: list[str], order: list[str], places: list[float], scale: str
+) -> None:
+    found = plot.placed([(value, None) for value in values])  # type: ignore[list-item]
+    assert ([text for text, _ in found[0]], found[1], found[2]) == (order, places, scale)

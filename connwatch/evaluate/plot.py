@@ -34,6 +34,9 @@ _CURVES: Final = (
     ("false-positive rate", "#000000", "x"),
 )
 
+#: from this ratio of largest and smallest value on the axis is logarithmic
+_WIDE: Final = 20
+
 
 def check(path: Path) -> None:
     """UsageError unless a curve can be drawn into a file of this name."""
@@ -81,13 +84,16 @@ def _figure(name: str, points: Sequence[tuple[str, Scored]]) -> Figure:
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     figure.suptitle(safe(name), parse_math=False)
-    _against_value(left, points)
-    _against_each_other(right, points)
+    ordered, places, scale = placed(points)
+    _against_value(left, ordered, places, scale)
+    _against_each_other(right, ordered)
     return figure
 
 
-def _against_value(axes: Axes, points: Sequence[tuple[str, Scored]]) -> None:
-    places, numeric = _places([text for text, _ in points])
+def _against_value(
+    axes: Axes, points: Sequence[tuple[str, Scored]], places: Sequence[float], scale: str
+) -> None:
+    axes.set_xscale(scale)
     for index, (label, colour, mark) in enumerate(_CURVES):
         rates = [_rates(one)[index] for _, one in points]
         drawn = [(x, rate) for x, rate in zip(places, rates, strict=True) if rate.value is not None]
@@ -105,8 +111,8 @@ def _against_value(axes: Axes, points: Sequence[tuple[str, Scored]]) -> None:
             alpha=0.12,
             linewidth=0,
         )
-    if not numeric:
-        axes.set_xticks(places, [safe(text) for text, _ in points], parse_math=False)
+    axes.set_xticks(places, [safe(text) for text, _ in points], parse_math=False)
+    axes.minorticks_off()
     axes.set(xlabel="value", ylabel="rate, of flows", ylim=(-0.03, 1.03))
     axes.grid(alpha=0.3)
     if axes.lines:
@@ -114,20 +120,18 @@ def _against_value(axes: Axes, points: Sequence[tuple[str, Scored]]) -> None:
 
 
 def _against_each_other(axes: Axes, points: Sequence[tuple[str, Scored]]) -> None:
-    drawn = [
-        (text, false.value, recall.value)
-        for text, one in points
-        for _, recall, _, false in [_rates(one)]
-        if false.value is not None and recall.value is not None
-    ]
+    drawn: dict[tuple[float, float], list[str]] = {}
+    for text, one in points:
+        _, recall, _, false = _rates(one)
+        if false.value is not None and recall.value is not None:
+            drawn.setdefault((false.value, recall.value), []).append(safe(text))
     if drawn:
-        x, y = [one[1] for one in drawn], [one[2] for one in drawn]
-        axes.plot(x, y, color="#0072b2", marker="o")
-        for text, across, up in drawn:
-            axes.annotate(
-                safe(text), (across, up), xytext=(5, 5), textcoords="offset points",
-                fontsize="small", parse_math=False,
-            )  # fmt: skip
+        axes.plot(*zip(*drawn, strict=True), color="#0072b2", marker="o")
+    for place, texts in drawn.items():
+        axes.annotate(
+            ", ".join(texts), place, xytext=(5, 5), textcoords="offset points",
+            fontsize="small", parse_math=False,
+        )  # fmt: skip
     axes.set(xlabel="false-positive rate, of flows", ylabel="recall, of flows", ylim=(-0.03, 1.03))
     axes.grid(alpha=0.3)
 
@@ -137,10 +141,18 @@ def _rates(one: Scored) -> tuple[Rate, Rate, Rate, Rate]:
     return flows.precision, flows.recall, flows.f1, flows.false_positive_rate
 
 
-def _places(texts: Sequence[str]) -> tuple[list[float], bool]:
-    """Where the values stand: where they are numbers at themselves, else one beside the other."""
+def placed(
+    points: Sequence[tuple[str, Scored]],
+) -> tuple[list[tuple[str, Scored]], list[float], str]:
+    """The points in the order in which they are drawn, where, and on what kind of axis.
+
+    Numbers stand at themselves in their order, on a logarithmic axis when they span much; other
+    values one beside the other."""
     with suppress(ValueError):
-        numbers = [float(text) for text in texts]
+        numbers = [float(text) for text, _ in points]
         if all(map(isfinite, numbers)):
-            return numbers, True
-    return [float(place) for place in range(len(texts))], False
+            order = sorted(range(len(points)), key=lambda n: numbers[n])
+            places = [numbers[n] for n in order]
+            wide = places[0] > 0 and places[-1] / places[0] >= _WIDE
+            return [points[n] for n in order], places, "log" if wide else "linear"
+    return list(points), [float(place) for place in range(len(points))], "linear"

@@ -234,6 +234,8 @@ def _by_value(swept: Swept) -> Iterator[Section]:
     if alone:
         yield Section(name, ("this rule alone",), columns, rows(alone), columns[1:])
     everything = [(point.text, point.overall) for point in swept.points]
+    if len(alone) == len(everything) and rows(alone) == rows(everything):
+        return  # no other rule has a part in it
     yield Section(name, ("all rules together",), columns, rows(everything), columns[1:])
 
 
