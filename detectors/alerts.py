@@ -168,6 +168,7 @@ def _values(row: Mapping[str, Any], rule: Correlated) -> Document:
         "value": _plain_number(row["value"]),
         "peak": _plain_number(row["peak"]),
         "counted": natural(row["counted"]) if row["counted"] else None,
+        "actor": rule.actor,
     }
     return {name: value for name, value in found.items() if value is not None}
 

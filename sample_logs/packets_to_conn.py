@@ -79,6 +79,8 @@ def packets(path: Path) -> Iterator[Packet]:
 def _packet(time: int, frame: bytes) -> Packet | None:
     kind = struct.unpack_from("!H", frame, 12)[0]
     ip = frame[14:]
+    while kind == 0x8100:  # a VLAN's tag
+        kind, ip = struct.unpack_from("!H", ip, 2)[0], ip[4:]
     if kind == 0x0800:
         version, header, proto = 4, (ip[0] & 15) * 4, ip[9]
         size = struct.unpack_from("!H", ip, 2)[0]

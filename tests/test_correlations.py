@@ -194,7 +194,7 @@ def test_a_circle_is_named(tmp_path: Path) -> None:
 
 def test_a_quiet_period_is_at_least_the_window(tmp_path: Path) -> None:
     (error,) = load(tmp_path, SSH, correlation(COUNT, more="suppress: 5s\n")).errors
-    assert "suppress is shorter than the timespan" in error.message
+    assert "suppress is shorter than the window" in error.message
 
 
 def test_what_the_cap_takes_away_is_counted(

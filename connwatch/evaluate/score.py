@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from connwatch.alert import SEVERITY, Document, iso
+from connwatch.alert import SEVERITY, Document, fired, iso
 from connwatch.schema import UTC
 
 from .metrics import AlertCounts, Counts, Detection, Rate, wilson
@@ -28,6 +28,7 @@ _ALERTS: Final[dict[str, pl.DataType]] = {
     "group": pl.String(),
     "start": UTC,
     "end": UTC,
+    "fired": UTC,
     "blamed": pl.String(),
 }
 #: entities that are named as missed
@@ -184,7 +185,8 @@ def evaluate(
 
 
 def alert_frame(alerts: Iterable[Document]) -> pl.DataFrame:
-    """One row per alert: id, rule key, group, log time of first and last hit, whom it blames."""
+    """One row per alert: id, rule key, group, log time of first and last hit and of when it fired
+    first, whom it blames."""
     rows = [
         (
             one["event"]["id"],
@@ -192,6 +194,7 @@ def alert_frame(alerts: Iterable[Document]) -> pl.DataFrame:
             one["connwatch"]["key"]["group"],
             datetime.fromisoformat(one["event"]["start"]),
             datetime.fromisoformat(one["event"]["end"]),
+            datetime.fromisoformat(fired(one)),
             blamed(one),
         )
         for one in alerts
@@ -206,7 +209,8 @@ def blamed(alert: Document) -> str | None:
 
 
 def listing(hits: pl.DataFrame, alerts: pl.DataFrame) -> pl.DataFrame:
-    """Which event each alert lists: alert, rule, blamed, event.id, and when it was hit (`time`).
+    """Which event each alert lists: alert, rule, blamed, event.id, and when the alert said so
+    (`time`): for what a window had seen before, when the alert fired.
 
     As `StoreReader.alert_events`: the hits of its rule and group between its first and last.
     Alerts of one rule and group do not overlap.
@@ -223,6 +227,7 @@ def listing(hits: pl.DataFrame, alerts: pl.DataFrame) -> pl.DataFrame:
             check_sortedness=False,  # sorted just above
         )
         .filter(pl.col("time") <= pl.col("end"))
+        .with_columns(time=pl.max_horizontal("time", "fired"))
         .select("alert", "rule", "blamed", "event.id", "time")
         .collect()
     )

@@ -25,7 +25,7 @@ from ..windows.spec import METRICS, Measure, Presence, Threshold, Window
 from .documents import RuleDocument
 from .faults import check_keys, check_nested, read_by_pysigma
 from .fields import FieldMap, Target
-from .own import described, suppress
+from .own import described, quiet_period
 
 _KEYS: Final = (
     "type", "rules", "generate", "timespan", "group-by", "aliases", "condition",
@@ -68,14 +68,7 @@ def correlation(document: RuleDocument, known: Known) -> Correlation | Unfed:
     reading = _Reading(document, parsed, tuple(one.reference for one in named), tuple(bases))
     window = reading.window()
     group, group_by = reading.group()
-    quiet = suppress(document, window.timespan)
-    if quiet < window.timespan:
-        raise RuleError(
-            "suppress is shorter than the timespan",
-            where=document.where("suppress"),
-            hint="the quiet period of a window is at least as long as the window",
-        )
-    base = described(document, parsed, group, quiet)
+    base = described(document, parsed, group, quiet_period(document, window.timespan))
     return Correlation(
         **base,
         needs=window.columns.union(*(one.needs for one in bases)),

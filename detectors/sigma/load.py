@@ -12,6 +12,7 @@ from sigma.filters import SigmaFilter
 from connwatch.errors import RuleError
 
 from ..ruleset import Correlation, Rule, RuleSet, Unfed
+from .analytic import analytic
 from .correlation import Known, correlation, references
 from .documents import RuleDocument, read, rule_files
 from .faults import check_types, read_by_pysigma
@@ -62,9 +63,10 @@ class _Loading:
         self._counted: set[str] = set()
 
     def single(self, document: RuleDocument) -> None:
-        """Take in a rule about one record."""
+        """Take in a rule that does not count others."""
         try:
-            self._add(document, single(document, self._context))
+            reader = analytic if "analytic" in document.content else single
+            self._add(document, reader(document, self._context))
         except RuleError as error:
             self._refuse(document, error)
 

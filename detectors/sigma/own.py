@@ -73,6 +73,18 @@ def suppress(document: RuleDocument, default: int) -> int:
     return default if value is None else period(document, "suppress", value)
 
 
+def quiet_period(document: RuleDocument, timespan: int) -> int:
+    """The quiet period of a window; RuleError when it is shorter than the window."""
+    quiet = suppress(document, timespan)
+    if quiet < timespan:
+        raise RuleError(
+            "suppress is shorter than the window",
+            where=document.where("suppress"),
+            hint="the quiet period of a window is at least as long as the window",
+        )
+    return quiet
+
+
 def period(document: RuleDocument, key: str, value: object) -> int:
     """A number and a unit as µs; RuleError when it is none."""
     found = _PERIOD.fullmatch(str(value))

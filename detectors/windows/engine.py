@@ -40,7 +40,7 @@ class Correlated:
     key: of the rule. bases: keys of the rules that feed it, in its order. windows: any of them
     fires. group: names of the fields of its alerts' group; group_by: their columns, by base.
     alerts: whether it has alerts of its own, or only feeds other rules. names: what the rule calls
-    its bases.
+    its bases. actor: the side that is to blame, source or destination (None: that is not said).
     """
 
     key: str
@@ -50,6 +50,7 @@ class Correlated:
     group_by: tuple[tuple[str, ...], ...]
     alerts: bool = True
     names: tuple[str, ...] = ()
+    actor: str | None = None
 
     @property
     def timespan(self) -> int:
