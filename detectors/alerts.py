@@ -18,7 +18,7 @@ from connwatch.alert import SEVERITY, Document, natural, sides
 from connwatch.schema import ECS_VERSION
 
 from .ruleset import Correlation
-from .windows.engine import Correlated
+from .windows.held import Correlated
 from .windows.spec import Presence
 
 #: ATT&CK tactics: tag -> (id, name)

@@ -16,7 +16,7 @@ from .fold import Folding
 from .sigma.evaluate import Evaluation, Plan, plan
 from .sigma.fields import FieldMap
 from .sigma.tree import Node
-from .windows.engine import Correlated
+from .windows.held import Correlated
 
 HOUR = 3_600_000_000
 

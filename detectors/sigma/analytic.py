@@ -13,7 +13,7 @@ from ..analytics import ANALYTICS
 from ..analytics.spec import Analytic, Count
 from ..fold import EVIDENCE
 from ..ruleset import Correlation, Rule, Unfed
-from ..windows.engine import Correlated
+from ..windows.held import Correlated
 from ..windows.spec import Threshold, Window
 from .documents import RuleDocument
 from .faults import check_nested

@@ -20,7 +20,7 @@ from connwatch.errors import RuleError
 from connwatch.schema import BY_NAME, STRINGS
 
 from ..ruleset import Correlation, Rule, Unfed
-from ..windows.engine import Correlated
+from ..windows.held import Correlated
 from ..windows.spec import METRICS, Measure, Presence, Threshold, Window
 from .documents import RuleDocument
 from .faults import check_keys, check_nested, read_by_pysigma

@@ -8,72 +8,36 @@ alerts that they are folded into, do not depend on where a batch ends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
-import polars_hash as plh
 
 from connwatch.contracts import group_key
 from connwatch.schema import DERIVED, UTC
 
-from .measure import Items, fires, measured
-from .spec import METRICS, Window
+from .held import Correlated, Held, hashed
+from .measure import Hashes, Positions, changes, fires, measured
+from .spec import METRICS, Flags, Numbers, Window
 
 #: items that the windows of one rule may hold; the oldest of more are forgotten, and counted
 CAP: Final = 1_000_000
-
-_ITEM: Final[dict[str, pl.DataType]] = {
-    "record": pl.Int64(),
-    "time": pl.Int64(),
-    "base": pl.UInt8(),
-    "hit": pl.Boolean(),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Correlated:
-    """What the engine needs of a rule over many records.
-
-    key: of the rule. bases: keys of the rules that feed it, in its order. windows: any of them
-    fires. group: names of the fields of its alerts' group; group_by: their columns, by base.
-    alerts: whether it has alerts of its own, or only feeds other rules. names: what the rule calls
-    its bases. actor: the side that is to blame, source or destination (None: that is not said).
-    """
-
-    key: str
-    bases: tuple[str, ...]
-    windows: tuple[Window, ...]
-    group: tuple[str, ...]
-    group_by: tuple[tuple[str, ...], ...]
-    alerts: bool = True
-    names: tuple[str, ...] = ()
-    actor: str | None = None
-
-    @property
-    def timespan(self) -> int:
-        """Of its longest window, µs."""
-        return max(window.timespan for window in self.windows)
-
-    @property
-    def columns(self) -> frozenset[str]:
-        """Every column that it reads."""
-        read = {name for window in self.windows for name in window.columns}
-        return frozenset(read | {name for per in self.group_by for name in per})
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """What the next batch must know of those before it.
 
-    items: by rule key, what its windows still see, in the order of the records. records: those
-    records, each once, with its number as `record`. next: number of the next record. forgotten:
-    items that the cap took away, by rule key.
+    items: by rule key, what its windows still see. records: those records, each once, ascending by
+    their number (`record`). next: number of the next record. forgotten: items that the cap took
+    away, by rule key.
     """
 
-    items: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    items: Mapping[str, Held] = field(default_factory=dict)
     records: pl.DataFrame | None = None
     next: int = 0
     forgotten: Mapping[str, int] = field(default_factory=dict)
@@ -109,17 +73,29 @@ def correlate(
     items, forgotten, hits = {}, dict(state.forgotten), []
     for rule in rules:
         found, left = batch.step(rule, state.items.get(rule.key))
-        if left.height > CAP:
-            forgotten[rule.key] = forgotten.get(rule.key, 0) + left.height - CAP
-            left = left.tail(CAP)
+        if len(left) > CAP:
+            forgotten[rule.key] = forgotten.get(rule.key, 0) + len(left) - CAP
+            left = left.take(slice(len(left) - CAP, None))
         items[rule.key] = left
-        if rule.alerts and found.height:
+        if rule.alerts and found is not None:
             hits.append(found)
-    seen = pl.concat([one.select("record") for one in items.values()]).unique()
-    records = batch.records.join(seen, on="record", how="semi", maintain_order="left")
+    records = batch.seen_by(items.values())
     following = state.next + events.height
-    found_hits = pl.concat(hits, how="diagonal") if hits else _NO_HITS
+    found_hits = pl.concat(hits) if hits else _NO_HITS
     return Found(found_hits, State(items, records, following, forgotten))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sightings:
+    """Items that a record of this batch sees as it fires, each with the first that does: positions
+    in `Held`, and of that record its number, time, window, and what was measured (NaN unless it is
+    the item's own)."""
+
+    at: Positions
+    by: Positions
+    fired: Positions
+    window: npt.NDArray[np.uint8]
+    value: Numbers
 
 
 class _Batch:
@@ -133,73 +109,127 @@ class _Batch:
         state: State,
         keep: Sequence[str],
     ) -> None:
-        self._first = state.next
-        self._times = events["connwatch.log_time"].dt.epoch("us")
+        self._first, self._height = state.next, events.height
         self._rows = {
-            str(rule): part["row"]
+            str(rule): part["row"].to_numpy().astype(np.int64)
             for (rule,), part in matches.partition_by("rule", as_dict=True).items()
         }
         self._keep = keep
+        fed = [base for rule in rules for base in rule.bases if base in self._rows]
+        used = np.zeros(events.height, dtype=np.bool_)
+        for base in fed:
+            used[self._rows[base]] = True
         columns = sorted({name for rule in rules for name in rule.columns}.union(keep))
-        fed = {base for rule in rules for base in rule.bases}
-        rows = matches.filter(pl.col("rule").is_in(fed))["row"].unique().sort()
-        new = events[rows].select(
-            *(DERIVED.get(name, pl.col(name)).alias(name) for name in columns),
-            record=pl.Series(rows.cast(pl.Int64) + self._first),
-        )
-        self._new = new
-        self.records = new if state.records is None else pl.concat([state.records, new])
+        self._columns = [DERIVED.get(name, pl.col(name)).alias(name) for name in columns]
+        self._events = events if used.all() else events.filter(pl.Series(used))
+        #: of each row of the batch, its place among those that rules count
+        self._place = np.cumsum(used) - 1
+        self._numbers = np.flatnonzero(used) + state.next
+        times = events["connwatch.log_time"].dt.epoch("us").to_numpy()
+        self._times, self._now = times[used], int(times[-1])
+        self._hashes: dict[tuple[str, ...], tuple[Hashes, Flags]] = {}
+        self._records = state.records
+        self._whole: pl.DataFrame | None = None
 
-    def step(
-        self, rule: Correlated, held: pl.DataFrame | None
-    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def step(self, rule: Correlated, held: Held | None) -> tuple[pl.DataFrame | None, Held]:
         """The hits of one rule, and the items that its windows still see."""
         new = self._items(rule)
-        items = new if held is None else pl.concat([held, new])
-        if new.is_empty():
-            return _NO_HITS, self._left(rule, items)
-        sightings, fired = [], []
-        for place, window in enumerate(rule.windows):
-            seen = self._window(place, window, items)
-            if seen is not None:
-                sightings.append(seen)
-                fired.append(seen.filter(pl.col("record") == pl.col("by"))["record"])
+        if not len(new):
+            return None, self._left(rule, held or new)
+        items = new if held is None else held.followed_by(new)
+        seen = [self._window(place, items, window) for place, window in enumerate(rule.windows)]
+        sightings = [one for one in seen if one is not None]
         if not sightings:
-            return _NO_HITS, self._left(rule, items)
-        self._rows[rule.key] = (pl.concat(fired).unique().sort() - self._first).cast(pl.UInt32)
-        first = (
-            pl.concat(sightings)
-            .sort("record", "by", "window", "base")
-            .unique(["record", "alert"], keep="first", maintain_order=True)
+            return None, self._left(rule, items)
+        fired = np.zeros(self._height, dtype=np.bool_)
+        for one in sightings:
+            fired[one.by - self._first] = True
+        self._rows[rule.key] = np.flatnonzero(fired)
+        first = _first_sightings(items, sightings)
+        items.mark(first.at)
+        hits = self._hits(rule, items, first) if rule.alerts else None
+        return hits, self._left(rule, items)
+
+    def seen_by(self, items: Iterable[Held]) -> pl.DataFrame | None:
+        """The records that windows still see."""
+        old = self._records
+        known = np.empty(0, dtype=np.int64) if old is None else old["record"].to_numpy()
+        numbers = np.concatenate((known, self._numbers))
+        seen = np.zeros(len(numbers), dtype=np.bool_)
+        for one in items:
+            seen[np.searchsorted(numbers, one.record)] = True
+        new = self._kept_of_batch(seen[len(known) :])
+        return new if old is None else pl.concat([old.filter(pl.Series(seen[: len(known)])), new])
+
+    def _kept_of_batch(self, wanted: Flags) -> pl.DataFrame:
+        return (
+            self._events.filter(pl.Series(wanted))
+            .select(self._columns)
+            .with_columns(pl.Series("record", self._numbers[wanted]))
         )
-        marks = first.select("record", "alert", mark=pl.lit(value=True))
-        items = items.join(marks, on=["record", "alert"], how="left", maintain_order="left")
-        items = items.with_columns(hit=pl.col("hit") | pl.col("mark").is_not_null()).drop("mark")
-        return self._hits(rule, first), self._left(rule, items)
 
-    def _items(self, rule: Correlated) -> pl.DataFrame:
+    def _items(self, rule: Correlated) -> Held:
         """The batch's items of a rule, in the order of the records."""
-        parts = []
-        for base, key in enumerate(rule.bases):
-            rows = self._rows.get(key)
-            if rows is not None and len(rows):
-                wanted = pl.DataFrame({"record": rows.cast(pl.Int64) + self._first})
-                taken = self._new.join(wanted, on="record", how="semi", maintain_order="left")
-                parts.append(_ready(rule, base, taken, self._times[taken["record"] - self._first]))
+        parts = [
+            self._ready(rule, base, self._place[self._rows[key]])
+            for base, key in enumerate(rule.bases)
+            if key in self._rows
+        ]
         if not parts:
-            return pl.DataFrame(schema=_schema(rule))
-        return parts[0] if len(parts) == 1 else pl.concat(parts).sort("record", "base")
+            return Held.none(rule)
+        if len(parts) == 1:
+            return parts[0]
+        both = reduce(Held.followed_by, parts)
+        return both.take(np.lexsort((both.base, both.record)))
 
-    def _left(self, rule: Correlated, items: pl.DataFrame) -> pl.DataFrame:
+    def _ready(self, rule: Correlated, base: int, at: Positions) -> Held:
+        """Items of one base rule at positions among the counted records."""
+        alert, _ = self._hash(rule.group_by[base])
+        groups, values, parts = [], [], []
+        for window in rule.windows:
+            fields = window.fields[base]
+            group, part = self._hash(window.group_by[base])
+            if window.measure in METRICS:
+                numbers = self._events.select(DERIVED.get(fields[0], pl.col(fields[0]))).to_series()
+                value = numbers.fill_null(0).cast(pl.Int64).to_numpy()
+                part = part & numbers.is_not_null().to_numpy()
+            elif window.measure == "value_count":
+                value, part = self._hash((*window.group_by[base], *fields))
+            else:
+                value = np.zeros(len(group), dtype=np.int64)
+            groups.append(group[at])
+            values.append(value[at])
+            parts.append(part[at])
+        found = Held(
+            self._numbers[at],
+            self._times[at],
+            np.full(len(at), base, dtype=np.uint8),
+            np.zeros(len(at), dtype=np.bool_),
+            alert[at],
+            tuple(groups),
+            tuple(values),
+            tuple(parts),
+        )
+        takes_part = np.logical_or.reduce(parts)
+        return found if takes_part.all() else found.take(np.flatnonzero(takes_part))
+
+    def _hash(self, columns: tuple[str, ...]) -> tuple[Hashes, Flags]:
+        """64 bits that tell the values of columns from others, and whether there are values."""
+        if columns not in self._hashes:
+            self._hashes[columns] = hashed(self._events, columns)
+        return self._hashes[columns]
+
+    def _left(self, rule: Correlated, items: Held) -> Held:
         """What a later record can still see."""
-        return items.filter(pl.col("time") > self._times[-1] - rule.timespan)
+        first = int(np.searchsorted(items.time, self._now - rule.timespan, side="right"))
+        return items.take(slice(first, None)) if first else items
 
-    def _window(self, place: int, window: Window, items: pl.DataFrame) -> pl.DataFrame | None:
-        """The items that a record of this batch sees as it fires, each with the first that does."""
-        taken = taking_part(items, place, self._first)
-        if taken.is_empty():
+    def _window(self, place: int, items: Held, window: Window) -> _Sightings | None:
+        """What fires in one window, and what it sees."""
+        at = items.concerned(place, self._first)
+        if not len(at):
             return None
-        arranged = arrange(taken, place)
+        arranged, at = items.arranged(place, at)
         found = measured(window, arranged)
         firing = fires(window, arranged, found) & (arranged.record >= self._first)
         positions = np.flatnonzero(firing)
@@ -209,107 +239,96 @@ class _Batch:
         exists = following < len(positions)
         fire = positions[np.where(exists, following, 0)]
         hit = exists & (fire < arranged.ends(window.timespan))
-        own = arranged.record[fire] == arranged.record
-        return (
-            taken.sort(f"group{place}", maintain_order=True)
-            .select("record", "base", "hit", "alert")
-            .with_columns(
-                by=pl.Series(arranged.record[fire]),
-                fired=pl.Series(arranged.time[fire]),
-                window=pl.lit(place, pl.UInt8),
-                value=pl.Series(np.where(own, found[fire], np.nan)).fill_nan(None),
-                sees=pl.Series(hit),
-            )
-            .filter(pl.col("sees") & ~pl.col("hit"))
-            .drop("sees", "hit")
+        hit &= ~items.hit[at]
+        fire = fire[hit]
+        own = arranged.record[fire] == arranged.record[hit]
+        return _Sightings(
+            at[hit],
+            arranged.record[fire],
+            arranged.time[fire],
+            np.full(len(fire), place, dtype=np.uint8),
+            np.where(own, found[fire], np.nan),
         )
 
-    def _hits(self, rule: Correlated, first: pl.DataFrame) -> pl.DataFrame:
+    def _hits(self, rule: Correlated, items: Held, first: _Sightings) -> pl.DataFrame:
         """Sightings with what is kept of their records."""
-        whole = first.join(self.records, on="record", how="left", maintain_order="left")
-        parts = []
-        for (base, window), part in whole.partition_by("base", "window", as_dict=True).items():
-            columns = rule.group_by[int(base)]
-            group = [pl.col(c).alias(name) for c, name in zip(columns, rule.group, strict=True)]
-            counted = rule.windows[int(window)].fields[int(base)]
-            measure = rule.windows[int(window)].measure
-            parts.append(
-                part.select(
-                    *self._keep,
-                    pl.lit(rule.key).alias("rule"),
-                    part.select(group).select(group_key(rule.group)).to_series().alias("group")
-                    if group
-                    else pl.lit("{}").alias("group"),
-                    pl.col("fired").cast(UTC),
-                    "by",
-                    "window",
-                    "value",
-                    pl.concat_str(counted, separator=" ").alias("counted")
-                    if measure == "value_count"
-                    else pl.lit(None, pl.String).alias("counted"),
-                    pl.col("record").alias("order"),
-                )
-            )
-        return pl.concat(parts).sort("order")
+        if self._whole is None:
+            every = np.ones(len(self._numbers), dtype=np.bool_)
+            new = self._kept_of_batch(every)
+            self._whole = new if self._records is None else pl.concat([self._records, new])
+        whole = self._whole
+        rows = np.searchsorted(whole["record"].to_numpy(), items.record[first.at])
+        kept = whole[rows]
+        bases, windows = items.base[first.at], first.window
+        return kept.select(self._keep).with_columns(
+            rule=pl.lit(rule.key),
+            group=_groups(rule, kept, bases, items.alert[first.at]),
+            fired=pl.Series(first.fired).cast(UTC),
+            by=pl.Series(first.by),
+            window=pl.Series(windows),
+            value=pl.Series(first.value).fill_nan(None),
+            counted=_counted(rule, kept, bases, windows),
+            order=kept["record"],
+        )
 
 
-def taking_part(items: pl.DataFrame, place: int, first: int) -> pl.DataFrame:
-    """The items that one of a rule's windows is about, of groups with a record from `first` on."""
-    mine = items.filter(pl.col(f"group{place}").is_not_null())
-    fresh = mine.filter(pl.col("record") >= first).select(f"group{place}").unique()
-    if fresh.height == 0:
-        return mine.clear()
-    return mine.join(fresh, on=f"group{place}", how="semi", maintain_order="left")
+def _first_sightings(items: Held, several: Sequence[_Sightings]) -> _Sightings:
+    """Of each record and group the first record that fired and sees it, in the records' order."""
+    if len(several) == 1 and not items.base.any():
+        order = np.argsort(several[0].at, kind="stable")
+        one = several[0]
+        return _Sightings(
+            one.at[order], one.by[order], one.fired[order], one.window[order], one.value[order]
+        )
+    joined = [
+        np.concatenate([getattr(one, name) for one in several])
+        for name in ("at", "by", "fired", "window", "value")
+    ]
+    at, by, _, window, _ = joined
+    record, alert, base = items.record[at], items.alert[at], items.base[at]
+    order = np.lexsort((base, window, by, alert, record))
+    fresh = np.ones(len(order), dtype=np.bool_)
+    record, alert = record[order], alert[order]
+    fresh[1:] = (record[1:] != record[:-1]) | (alert[1:] != alert[:-1])
+    return _Sightings(*(column[order[fresh]] for column in joined))
 
 
-def arrange(taken: pl.DataFrame, place: int) -> Items:
-    """Items as the arithmetic of one window wants them, group after group."""
-    group, value = f"group{place}", f"value{place}"
-    ordered = taken.select(group, "time", "record", "base", value).sort(group, maintain_order=True)
-    return Items(*(column.to_numpy() for column in ordered.iter_columns()))
+def _groups(
+    rule: Correlated, records: pl.DataFrame, bases: npt.NDArray[np.uint8], alert: Hashes
+) -> pl.Series:
+    """The group of each hit as JSON text, made once for each group."""
+    if not rule.group:
+        return pl.repeat("{}", records.height, eager=True)
+    order = np.argsort(alert, kind="stable")
+    fresh = changes(alert[order])
+    first, inverse = order[fresh], np.empty(len(order), dtype=np.int64)
+    inverse[order] = np.cumsum(fresh) - 1
+    one = records[first]
+    of = pl.Series(bases[first])
+    texts = pl.Series([None] * len(first), dtype=pl.String)
+    for base, columns in enumerate(rule.group_by):
+        fields = [pl.col(c).alias(name) for c, name in zip(columns, rule.group, strict=True)]
+        made = one.select(fields).select(group_key(rule.group)).to_series()
+        texts = texts.zip_with(of != base, made)
+    return texts[inverse]
 
 
-def _ready(rule: Correlated, base: int, taken: pl.DataFrame, times: pl.Series) -> pl.DataFrame:
-    """Items of one base rule: their group and value in each window; null where a field is."""
-    exprs = [_hash(rule.group_by[base]).alias("alert")]
+def _counted(
+    rule: Correlated,
+    records: pl.DataFrame,
+    bases: npt.NDArray[np.uint8],
+    windows: npt.NDArray[np.uint8],
+) -> pl.Series:
+    """The values of each hit that its window counts, as text."""
+    found = pl.Series([None] * records.height, dtype=pl.String)
     for place, window in enumerate(rule.windows):
-        fields = window.fields[base]
-        if window.measure in METRICS:
-            value = pl.col(fields[0]).cast(pl.Int64)
-        elif window.measure == "value_count":
-            value = _hash(fields)
-        else:
-            value = pl.lit(0, pl.Int64)
-        value = value.alias(f"value{place}")
-        group = _hash(window.group_by[base])
-        exprs += [
-            pl.when(value.is_not_null()).then(group).alias(f"group{place}"),
-            value,
-        ]
-    made = taken.select(
-        "record",
-        times.alias("time"),
-        pl.lit(base, pl.UInt8).alias("base"),
-        pl.lit(value=False).alias("hit"),
-        *exprs,
-    )
-    groups = [f"group{place}" for place in range(len(rule.windows))]
-    return made.filter(pl.any_horizontal(pl.col(groups).is_not_null()))
-
-
-def _hash(columns: Sequence[str]) -> pl.Expr:
-    """64 bits that tell the values of columns from others; null where one of them is."""
-    if not columns:
-        return pl.lit(0, pl.UInt64)
-    texts = [pl.col(name).cast(pl.String) for name in columns]
-    return plh.concat_str(*texts, separator="\x00").nchash.xxh3_64()
-
-
-def _schema(rule: Correlated) -> dict[str, pl.DataType]:
-    found = {**_ITEM, "alert": pl.UInt64()}
-    for place, window in enumerate(rule.windows):
-        found[f"group{place}"] = pl.UInt64()
-        found[f"value{place}"] = pl.UInt64() if window.measure == "value_count" else pl.Int64()
+        if window.measure != "value_count":
+            continue
+        for base, fields in enumerate(window.fields):
+            here = (windows == place) & (bases == base)
+            if here.any():
+                texts = records.select(pl.concat_str(fields, separator=" ")).to_series()
+                found = texts if here.all() else found.zip_with(pl.Series(~here), texts)
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +25,12 @@ _NEVER = np.iinfo(np.int64).min
 
 @dataclass(frozen=True)
 class Items:
-    """What one rule's windows are about, group after group.
+    """What one window is about, group after group.
 
     group: of each item. time: µs. record: number of the record, growing within a group; a record
     that matches several base rules has an item for each. base: position of the base rule. value:
-    hash of the values that are counted, or the number that is measured.
+    hash of the group and of the values that are counted, or the number that is measured. times: the
+    different times, ascending; rank: of each item's time among them.
     """
 
     group: Hashes
@@ -36,21 +38,21 @@ class Items:
     record: Positions
     base: npt.NDArray[np.uint8]
     value: npt.NDArray[np.uint64] | npt.NDArray[np.int64]
+    times: Positions
+    rank: Positions
 
     def __len__(self) -> int:
         return len(self.group)
 
     @cached_property
+    def begins(self) -> Flags:
+        """Whether an item is the first of its group."""
+        return changes(self.group)
+
+    @cached_property
     def number(self) -> Positions:
         """Of each item's group, from 0."""
         return np.cumsum(self.begins) - 1
-
-    @cached_property
-    def begins(self) -> Flags:
-        """Whether an item is the first of its group."""
-        found = np.ones(len(self), dtype=np.bool_)
-        found[1:] = self.group[1:] != self.group[:-1]
-        return found
 
     @cached_property
     def closes(self) -> Flags:
@@ -60,26 +62,36 @@ class Items:
         return found
 
     @cached_property
-    def _scale(self) -> tuple[Positions, Positions]:
-        """The different times, and each item's place among groups and times as one number."""
-        times = np.unique(self.time)
-        place = self.number * (len(times) + 1) + np.searchsorted(times, self.time)
-        return times, place
+    def _place(self) -> Positions:
+        """Each item's group and time as one ascending number."""
+        return self.number * (len(self.times) + 1) + self.rank
 
-    def first_after(self, moments: Positions) -> Positions:
-        """For each item, the first position of its group whose time is after a moment; the group's
-        end where there is none."""
-        times, place = self._scale
-        wanted = self.number * (len(times) + 1) + np.searchsorted(times, moments, side="right")
-        return np.searchsorted(place, wanted)
+    def _first_after(self, moments: Positions) -> Positions:
+        """For each item, the first position of its group whose time is after a moment (one of each
+        different time); the group's end where there is none."""
+        after = np.searchsorted(self.times, moments, side="right")[self.rank]
+        return np.searchsorted(self._place, self._place - self.rank + after)
 
     def starts(self, timespan: int) -> Positions:
         """The position where each item's window begins."""
-        return self.first_after(self.time - timespan)
+        return self._first_after(self.times - timespan)
 
     def ends(self, timespan: int) -> Positions:
         """The position of the first item that does not see an item any more for its age."""
-        return self.first_after(self.time + (timespan - 1))
+        return self._first_after(self.times + (timespan - 1))
+
+
+def changes(values: npt.NDArray[Any]) -> Flags:
+    """Whether each value is another than the one before."""
+    found = np.ones(len(values), dtype=np.bool_)
+    found[1:] = values[1:] != values[:-1]
+    return found
+
+
+def ranked(times: Positions) -> tuple[Positions, Positions]:
+    """The different times of an ascending array, and the rank of each of its times among them."""
+    fresh = changes(times)
+    return times[fresh], np.cumsum(fresh) - 1
 
 
 def measured(window: Window, items: Items) -> Numbers:
@@ -94,7 +106,7 @@ def measured(window: Window, items: Items) -> Numbers:
     if window.measure == "value_count":
         return _distinct(items, items.value, window.timespan)
     if window.measure == "temporal":
-        return _distinct(items, items.base, window.timespan)
+        return _distinct(items, items.number * 256 + items.base, window.timespan)
     if window.measure == "temporal_ordered":
         return _longest_order(window, items)
     if window.measure in ("value_sum", "value_avg"):
@@ -114,19 +126,18 @@ def fires(window: Window, items: Items, found: Numbers) -> Flags:
     return (found > 0) & items.closes
 
 
-def _distinct(items: Items, values: npt.NDArray[np.generic], timespan: int) -> Numbers:
-    """How many different values each window holds.
+def _distinct(items: Items, values: npt.NDArray[Any], timespan: int) -> Numbers:
+    """How many different values each window holds; values of different groups are different.
 
     A value is there from each of its items until the next one with it, or until the item is too
     old: one is added at the item and taken off there, and the sum so far is the count.
     """
-    order = np.lexsort((values, items.number))
-    same = (values[order[1:]] == values[order[:-1]]) & (
-        items.number[order[1:]] == items.number[order[:-1]]
-    )
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    same = ordered[1:] == ordered[:-1]
     gone = items.ends(timespan)
-    following = order[1:][same]
-    gone[order[:-1][same]] = np.minimum(gone[order[:-1][same]], following)
+    before = order[:-1][same]
+    gone[before] = np.minimum(gone[before], order[1:][same])
     taken = np.bincount(gone, minlength=len(items) + 1)[: len(items)]
     return np.cumsum(1 - taken).astype(np.float64)
 

@@ -1,0 +1,171 @@
+"""The items that a rule's windows see, kept from batch to batch as columns of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import polars_hash as plh
+
+from connwatch.schema import DERIVED
+
+from .measure import Hashes, Items, Positions, ranked
+from .spec import Flags, Window
+
+Values = npt.NDArray[np.uint64] | npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Correlated:
+    """What the engine needs of a rule over many records.
+
+    key: of the rule. bases: keys of the rules that feed it, in its order. windows: any of them
+    fires. group: names of the fields of its alerts' group; group_by: their columns, by base.
+    alerts: whether it has alerts of its own, or only feeds other rules. names: what the rule calls
+    its bases. actor: the side that is to blame, source or destination (None: that is not said).
+    """
+
+    key: str
+    bases: tuple[str, ...]
+    windows: tuple[Window, ...]
+    group: tuple[str, ...]
+    group_by: tuple[tuple[str, ...], ...]
+    alerts: bool = True
+    names: tuple[str, ...] = ()
+    actor: str | None = None
+
+    @property
+    def timespan(self) -> int:
+        """Of its longest window, µs."""
+        return max(window.timespan for window in self.windows)
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Every column that it reads."""
+        read = {name for window in self.windows for name in window.columns}
+        return frozenset(read | {name for per in self.group_by for name in per})
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Items in the order of their records.
+
+    record: number of the record. time: µs. base: position of the base rule. hit: whether it was a
+    hit already. alert: hash of the alert's group. By window: group, value (as in `measure.Items`),
+    and part: whether the item takes part, which it does not where a field has no value.
+    """
+
+    record: Positions
+    time: Positions
+    base: npt.NDArray[np.uint8]
+    hit: Flags
+    alert: Hashes
+    group: tuple[Hashes, ...]
+    value: tuple[Values, ...]
+    part: tuple[Flags, ...]
+
+    @classmethod
+    def none(cls, rule: Correlated) -> Held:
+        """No items of a rule."""
+        numbers, hashes = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint64)
+        flags = np.empty(0, dtype=np.bool_)
+        windows = len(rule.windows)
+        return cls(
+            numbers, numbers, np.empty(0, dtype=np.uint8), flags, hashes,
+            (hashes,) * windows, (hashes,) * windows, (flags,) * windows,
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.record)
+
+    def followed_by(self, later: Held) -> Held:
+        """These items and then others."""
+        if not len(self):
+            return later
+
+        def both(one: npt.NDArray[np.generic], two: npt.NDArray[np.generic]) -> npt.NDArray[Any]:
+            return np.concatenate((one, two))
+
+        def each(one: tuple[Any, ...], two: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(both(a, b) for a, b in zip(one, two, strict=True))
+
+        return Held(
+            both(self.record, later.record),
+            both(self.time, later.time),
+            both(self.base, later.base),
+            both(self.hit, later.hit),
+            both(self.alert, later.alert),
+            each(self.group, later.group),
+            each(self.value, later.value),
+            each(self.part, later.part),
+        )
+
+    def take(self, rows: Positions | slice) -> Held:
+        """Some of the items."""
+        return Held(
+            self.record[rows],
+            self.time[rows],
+            self.base[rows],
+            self.hit[rows],
+            self.alert[rows],
+            tuple(one[rows] for one in self.group),
+            tuple(one[rows] for one in self.value),
+            tuple(one[rows] for one in self.part),
+        )
+
+    def mark(self, hits: Positions) -> None:
+        """Note that these are hits, and with them the items of the same records and groups."""
+        if int(self.base.max()) == 0:
+            self.hit[hits] = True
+            return
+        wanted = np.unique(_pairs(self.record[hits], self.alert[hits]))
+        self.hit[np.isin(_pairs(self.record, self.alert), wanted)] = True
+
+    def concerned(self, place: int, first: int) -> Positions:
+        """The positions of items in one window's groups that have a record from `first` on."""
+        part, group = self.part[place], self.group[place]
+        old = int(np.searchsorted(self.record, first))
+        fresh = group[old:][part[old:]]
+        if not len(fresh):
+            return np.empty(0, dtype=np.int64)
+        taken = part.copy()
+        if old:
+            taken[:old] &= np.isin(group[:old], fresh)
+        return np.flatnonzero(taken)
+
+    def arranged(self, place: int, at: Positions) -> tuple[Items, Positions]:
+        """Items as the arithmetic of one window wants them, and their positions here."""
+        times, rank = ranked(self.time[at])
+        order = np.argsort(self.group[place][at], kind="stable")
+        at = at[order]
+        items = Items(
+            self.group[place][at],
+            self.time[at],
+            self.record[at],
+            self.base[at],
+            self.value[place][at],
+            times,
+            rank[order],
+        )
+        return items, at
+
+
+def _pairs(record: Positions, alert: Hashes) -> Hashes:
+    """One number for a record and a group."""
+    return alert ^ (record.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+
+
+def hashed(events: pl.DataFrame, columns: Sequence[str]) -> tuple[Hashes, Flags]:
+    """64 bits that tell the values of columns from others, and whether each row has values."""
+    if not columns:
+        return np.zeros(events.height, dtype=np.uint64), np.ones(events.height, dtype=np.bool_)
+    names = list(dict.fromkeys(columns))
+    texts = [DERIVED.get(name, pl.col(name)).cast(pl.String).alias(name) for name in names]
+    joined = events.select(texts).select(
+        x=plh.concat_str(*names, separator="\x00").nchash.xxh3_64()
+    )["x"]
+    return joined.fill_null(0).to_numpy(), joined.is_not_null().to_numpy()
