@@ -1,0 +1,30 @@
+"""Threat indicators and allow-lists: read from lists, matched against events, told in alerts.
+
+Lists([Path("bad.txt")]).indicators -> match(events, indicators) -> enrichments(event, …)
+"""
+
+from __future__ import annotations
+
+from .enrichments import enrichments
+from .lists import FORMATS, IndicatorList, read_list
+from .match import CONNECTION, FOUND_SCHEMA, NOTHING, Fields, Indicators, allowed, match
+from .table import ENTRY_SCHEMA, REJECT_SCHEMA, ListOptions
+from .watch import Lists
+
+__all__ = [
+    "CONNECTION",
+    "ENTRY_SCHEMA",
+    "FORMATS",
+    "FOUND_SCHEMA",
+    "NOTHING",
+    "REJECT_SCHEMA",
+    "Fields",
+    "IndicatorList",
+    "Indicators",
+    "ListOptions",
+    "Lists",
+    "allowed",
+    "enrichments",
+    "match",
+    "read_list",
+]

@@ -1,0 +1,423 @@
+"""Matching events with indicators: held against a plain loop, and what alerts say of it."""
+
+from __future__ import annotations
+
+import csv
+import ipaddress
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connwatch.detectors.indicators import (
+    FOUND_SCHEMA,
+    NOTHING,
+    Fields,
+    Indicators,
+    Lists,
+    allowed,
+    enrichments,
+    match,
+    read_list,
+)
+from connwatch.errors import InputError
+from connwatch.schema import UTC as UTC_COLUMN
+from connwatch.schema import conform
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SIDES = ("source", "destination")
+FIELDS = Fields(names=("dns.question.name",))
+
+
+def events(*rows: tuple[Any, ...]) -> pl.DataFrame:
+    """Rows of seconds since START, source, its port, destination, its port, name."""
+    names = [
+        "at",
+        "source.ip",
+        "source.port",
+        "destination.ip",
+        "destination.port",
+        FIELDS.names[0],
+    ]
+    types = [pl.Int64, pl.String, pl.Int64, pl.String, pl.Int64, pl.String]
+    frame = pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
+    time = pl.lit(START).cast(UTC_COLUMN) + pl.duration(seconds="at")
+    return frame.with_columns(time.alias("@timestamp")).drop("at")
+
+
+def indicators(folder: Path, *rows: tuple[str, object, object, object]) -> Indicators:
+    """Rows of value, port, and the seconds since START from and until which they are valid."""
+    path = folder / "list.csv"
+
+    def time(seconds: object) -> object:
+        return (
+            None if seconds is None else (START + timedelta(seconds=int(str(seconds)))).isoformat()
+        )
+
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["indicator", "port", "valid_from", "valid_until"])
+        writer.writerows((v, p, time(begin), time(end)) for v, p, begin, end in rows)
+    return Indicators.of(read_list(path).entries)
+
+
+def always(folder: Path, *values: str) -> Indicators:
+    return indicators(folder, *((value, None, None, None) for value in values))
+
+
+def found(frame: pl.DataFrame, listed: Indicators) -> list[tuple[Any, ...]]:
+    result = match(frame, listed, FIELDS)
+    assert result.schema == pl.Schema(FOUND_SCHEMA)
+    return result.rows()
+
+
+EVENT = (0, "10.0.0.1", 50000, "203.0.113.7", 443, "www.bad.example")
+
+
+def test_every_indicator_that_fits_is_reported_on_the_side_that_showed_it(tmp_path: Path) -> None:
+    listed = always(
+        tmp_path, "203.0.113.0/24", "203.0.113.7", "10.0.0.0/8", "443", "bad.example", "203.0.113.7"
+    )
+    assert found(events(EVENT), listed) == [
+        (0, "source.ip", 2),
+        (0, "destination.ip", 0),
+        (0, "destination.ip", 1),
+        (0, "destination.ip", 5),
+        (0, "destination.port", 3),
+        (0, "dns.question.name", 4),
+    ]
+
+
+#: indicator (value, port) -> fields of EVENT that show it
+CASES = {
+    ("203.0.113.7", None): ["destination.ip"],
+    ("203.0.113.7", 443): ["destination.ip"],
+    ("203.0.113.7", 80): [],
+    ("10.0.0.1", 443): [],
+    ("10.0.0.1", 50000): ["source.ip"],
+    ("::ffff:203.0.113.7", None): ["destination.ip"],
+    ("0.0.0.0/1", None): ["source.ip"],
+    ("128.0.0.0/1", None): ["destination.ip"],
+    ("::/1", None): [],
+    ("50000", None): [],
+    ("www.bad.example", None): ["dns.question.name"],
+    ("bad.example", 443): ["dns.question.name"],
+    ("bad.example", 53): [],
+    ("d.example", None): [],
+    ("other.www.bad.example", None): [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "port"), CASES)
+def test_one_indicator(value: str, port: int | None, tmp_path: Path) -> None:
+    listed = indicators(tmp_path, (value, port, None, None))
+    assert [field for _, field, _ in found(events(EVENT), listed)] == CASES[value, port]
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "at", "wanted"),
+    [
+        (10, 20, 9, False),
+        (10, 20, 10, True),
+        (10, 20, 19, True),
+        (10, 20, 20, False),
+        (None, 20, -(10**9), True),
+        (10, None, 10**9, True),
+    ],
+)
+def test_valid_from_is_in_and_valid_until_is_out_and_the_clock_has_no_say(
+    begin: int | None, end: int | None, at: int, wanted: bool, tmp_path: Path
+) -> None:
+    listed = indicators(
+        tmp_path, ("203.0.113.7", None, begin, end), ("192.0.2.1", None, None, None)
+    )
+    assert bool(found(events((at, *EVENT[1:])), listed)) is wanted
+
+
+def test_nulls_and_hostile_text_match_nothing(tmp_path: Path) -> None:
+    listed = always(tmp_path, "0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1", "0", "bad.example")
+    texts = ["", "x", "1.2.3", "1.2.3.4.5", "::1::", "\x00", "999.1.1.1", "💥", None]
+    names = [
+        "",
+        ".",
+        "..",
+        "x" * 10_000,
+        "bad.example" + ".bad.example" * 60,
+        "a..bad",
+        "\x00",
+        None,
+        "💥",
+    ]
+    rows = [(0, a, None, a, None, n) for a, n in zip(texts, names, strict=True)]
+    assert found(events(*rows), listed) == []
+    assert found(events(), listed) == []
+    assert found(events(EVENT), NOTHING) == []
+
+
+def test_names_match_whatever_their_case_final_dot_or_depth(tmp_path: Path) -> None:
+    listed = always(tmp_path, "bad.example", "example.bad")
+    names = [
+        "BAD.Example.",
+        "a.b.c.bad.example",
+        "notbad.example",
+        "_x.bad.example",
+        "bad.example.org",
+    ]
+    rows = [(0, None, None, None, None, name) for name in names]
+    assert [row for row, _, _ in found(events(*rows), listed)] == [0, 1, 3]
+
+
+def test_names_may_stand_in_lists(tmp_path: Path) -> None:
+    frame = events(EVENT, EVENT, EVENT).with_columns(
+        pl.Series("dns.question.name", [["a.bad.example", "bad.example"], [], None])
+    )
+    assert found(frame, always(tmp_path, "bad.example")) == [(0, "dns.question.name", 0)]
+
+
+def test_mapped_and_zoned_addresses_are_what_they_stand_for(tmp_path: Path) -> None:
+    listed = always(tmp_path, "203.0.113.0/24", "fe80::/10", "2001:db8::1")
+    texts = [
+        "::ffff:203.0.113.9",
+        "::ffff:cb00:7109",
+        "fe80::1%eth0",
+        "2001:DB8:0:0::1",
+        "::203.0.113.9",
+    ]
+    rows = [(0, text, None, None, None, None) for text in texts]
+    assert [(row, i) for row, _, i in found(events(*rows), listed)] == [
+        (0, 0),
+        (1, 0),
+        (2, 1),
+        (3, 2),
+    ]
+
+
+def test_a_frame_of_the_schema_is_matched_as_it_is(tmp_path: Path) -> None:
+    listed = always(tmp_path, "203.0.113.7", "443")
+    frame = conform(events(EVENT).drop("dns.question.name"))
+    assert match(frame, listed)["field"].to_list() == ["destination.ip", "destination.port"]
+
+
+def test_an_allow_list_says_of_every_event_whether_it_is_on_it(tmp_path: Path) -> None:
+    listed = indicators(tmp_path, ("203.0.113.0/24", None, None, 10), ("192.0.2.1", 53, None, None))
+    frame = events(
+        EVENT,
+        (10, *EVENT[1:]),
+        (0, "203.0.113.9", 1, None, None, None),
+        (99, "192.0.2.1", 53, "192.0.2.1", 54, None),
+        (99, None, 53, "192.0.2.1", 54, None),
+    )
+    marks = allowed(frame, listed)
+    assert (marks.dtype, marks.to_list()) == (pl.Boolean, [True, False, True, True, False])
+    assert allowed(frame, listed, Fields(addresses=("source.ip",))).to_list()[0] is False
+    assert allowed(frame, NOTHING).to_list() == [False] * 5
+
+
+# -- against a plain loop --------------------------------------------------------------------------
+
+
+def near(version: int) -> st.SearchStrategy[str]:
+    """Addresses of which many are equal or close, at both ends of the numbers too."""
+    bits = 32 if version == 4 else 128
+    kind = ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address
+    bases = st.sampled_from([0, 2**bits - 16, 0x0A000000, 0xFFFF_0000_0000 % 2**bits])
+    return st.builds(lambda base, step: str(kind(base + step)), bases, st.integers(0, 15))
+
+
+ADDRESSES = st.one_of(near(4), near(6))
+NETWORKS = st.one_of(
+    st.builds(lambda a, n: f"{a}/{n}", near(4), st.one_of(st.integers(1, 32), st.integers(26, 32))),
+    st.builds(
+        lambda a, n: f"{a}/{n}", near(6), st.one_of(st.integers(1, 128), st.integers(120, 128))
+    ),
+)
+NAMES = st.lists(st.sampled_from("ab"), min_size=1, max_size=4).map(
+    lambda p: ".".join([*p, "example"])
+)
+PORTS = st.integers(0, 2)
+SECONDS = st.one_of(st.none(), st.integers(0, 4))
+VALUES = st.one_of(ADDRESSES, NETWORKS, NAMES, PORTS.map(str))
+
+
+@st.composite
+def listings(draw: st.DrawFn) -> tuple[str, int | None, int | None, int | None]:
+    value = draw(VALUES)
+    begin = draw(SECONDS)
+    end = draw(st.one_of(st.none(), st.integers((begin or 0) + 1, 6)))
+    port = None if value.isdigit() else draw(st.one_of(st.none(), PORTS))
+    return value, port, begin, end
+
+
+EVENTS = st.tuples(st.integers(0, 4), ADDRESSES, PORTS, ADDRESSES, PORTS, NAMES)
+
+
+def plain(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    address = ipaddress.ip_address(text)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def shows(value: str, text: str) -> bool:
+    """Whether an address lies in an address or network, by the standard library alone."""
+    try:
+        network = ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        return False
+    mapped = ipaddress.ip_network("::ffff:0:0/96")
+    if network.version == 6 and network.subnet_of(mapped):
+        network = ipaddress.ip_network(f"{plain(str(network[0]))}/{network.prefixlen - 96}")
+    return plain(text) in network
+
+
+def loop(
+    rows: list[tuple[Any, ...]], listed: list[tuple[Any, ...]]
+) -> Iterator[tuple[int, str, int]]:
+    for row, (at, *ends, name) in enumerate(rows):
+        sides = [(SIDES[0], ends[0], ends[1]), (SIDES[1], ends[2], ends[3])]
+        for field in FIELDS.all:
+            for number, (value, port, begin, end) in enumerate(listed):
+                hit = False
+                for side, address, seen in sides:
+                    if field == f"{side}.ip":
+                        hit = shows(value, address) and port in (None, seen)
+                if field == "destination.port":
+                    hit = value == str(ends[3])
+                if field == FIELDS.names[0]:
+                    hit = f".{name}".endswith(f".{value}") and port in (None, ends[3])
+                if hit and (begin is None or begin <= at) and (end is None or at < end):
+                    yield row, field, number
+
+
+@given(st.lists(EVENTS, max_size=12), st.lists(listings(), min_size=1, max_size=25))
+def test_matching_is_what_a_plain_loop_finds(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[Any, ...]],
+    listed: list[tuple[Any, ...]],
+) -> None:
+    prepared = indicators(tmp_path_factory.getbasetemp(), *listed)
+    assert prepared.entries.height == len(listed)
+    wanted = list(loop(rows, listed))
+    assert found(events(*rows), prepared) == wanted
+    rows_found = {row for row, _, _ in wanted}
+    marks = allowed(events(*rows), prepared, FIELDS).to_list()
+    assert marks == [row in rows_found for row in range(len(rows))]
+
+
+# -- hot reload ------------------------------------------------------------------------------------
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file, at a later time than before."""
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    path.write_text(text, encoding="utf-8")
+    os.utime(path, ns=(before + 10**9, before + 10**9))
+
+
+def test_a_changed_list_is_read_again_when_asked(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    write(one, "203.0.113.7\n")
+    write(two, "# none\n")
+    lists = Lists([one, two])
+    before = lists.indicators
+    assert not lists.reload_if_changed()
+    assert lists.indicators is before
+    write(two, "192.0.2.1\nnonsense\n")
+    assert lists.reload_if_changed()
+    assert lists.indicators.entries["value"].to_list() == ["203.0.113.7", "192.0.2.1"]
+    assert lists.rejects.select("file", "line").rows() == [(str(two), 2)]
+    assert before.entries.height == 1
+
+
+def test_a_list_that_cannot_be_read_any_more_stays_as_it_was_and_is_reported(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "list"
+    write(path, "203.0.113.7\n")
+    lists = Lists([path])
+    for breakage in ("<html>\n", '{"objects": ['):
+        write(path, breakage)
+        assert not lists.reload_if_changed()
+        assert [error.where for error in lists.errors] == [str(path)]
+        assert not lists.reload_if_changed()
+        assert lists.errors
+        assert lists.indicators.entries.height == 1
+    path.unlink()
+    assert not lists.reload_if_changed()
+    assert "No such file" in str(lists.errors[0])
+    write(path, "203.0.113.8\n203.0.113.9\n")
+    assert lists.reload_if_changed()
+    assert lists.errors == ()
+    assert lists.indicators.entries.height == 2
+
+
+def test_a_list_of_the_same_size_and_time_in_another_file_is_noticed(tmp_path: Path) -> None:
+    path, other = tmp_path / "list", tmp_path / "new"
+    write(path, "203.0.113.7\n")
+    lists = Lists([path])
+    write(other, "203.0.113.8\n")
+    status = path.stat()
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(path)
+    assert lists.reload_if_changed()
+    assert lists.indicators.entries["value"].to_list() == ["203.0.113.8"]
+
+
+def test_lists_that_cannot_be_read_at_first_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        Lists([tmp_path / "none"])
+    assert Lists([]).indicators.entries.is_empty()
+
+
+# -- what alerts say -------------------------------------------------------------------------------
+
+
+def flat(document: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}.{name}")
+        else:
+            yield f"{prefix}.{name}", value
+
+
+def test_enrichments_are_ecs(tmp_path: Path, data: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text(
+        "indicator,port,valid_from,description,source,confidence,reference,id\n"
+        "203.0.113.7,443,2026-01-01,C2,CERT,90,https://cert.example/1,i1\n"
+        "203.0.113.0/24,,,,,,,\n443,,,,,,,\nbad.example,,,,,,,\n2001:db8::1,,,,,,,\n",
+        encoding="utf-8",
+    )
+    listed = Indicators.of(read_list(path).entries)
+    frame = events(EVENT, (0, "2001:db8::1", 1, None, None, None))
+    made: list[dict[str, Any]] = []
+    for row, event in enumerate(frame.iter_rows(named=True)):
+        hits = match(frame, listed, FIELDS).filter(pl.col("row") == row)
+        made += enrichments(event, hits.select("field", "indicator").rows(), listed)
+    assert made[0] == {
+        "indicator": {
+            "type": "ipv4-addr", "name": "203.0.113.7", "ip": "203.0.113.7", "port": 443,
+            "provider": "CERT", "reference": "https://cert.example/1", "description": "C2",
+            "confidence": "High", "first_seen": "2026-01-01T00:00:00.000000Z",
+        },
+        "matched": {"atomic": "203.0.113.7", "field": "destination.ip", "type": "indicator_match_rule", "id": "i1"},
+    }  # fmt: skip
+    assert [one["indicator"]["type"] for one in made] == [
+        "ipv4-addr", "ipv4-addr", "port", "domain-name", "ipv6-addr",
+    ]  # fmt: skip
+    with (data / "ecs" / "fields.csv").open(encoding="utf-8") as file:
+        types = {row["field"]: row["type"] for row in csv.DictReader(file)}
+    values: dict[str, set[str]] = {}
+    with (data / "ecs" / "allowed_values.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            values.setdefault(row["field"], set()).add(row["value"])
+    for one in made:
+        for name, value in flat(one, "threat.enrichments"):
+            assert isinstance(value, int if types[name] == "long" else str), name
+            assert value in values.get(name, {value}), name
+            if types[name] == "ip":
+                ipaddress.ip_address(value)
