@@ -144,7 +144,9 @@ def main() -> None:
             for attempt in range(chosen.times)
         ]
         single, every = (min(column) for column in zip(*pairs, strict=True))
-        table.add_row("replay, rules about single records", f"{chosen.rows / single:,.0f}", "1.00", "")
+        table.add_row(
+            "replay, rules about single records", f"{chosen.rows / single:,.0f}", "1.00", ""
+        )
         table.add_row(
             "replay, all rules", f"{chosen.rows / every:,.0f}", f"{single / every:.2f}", "0.5"
         )

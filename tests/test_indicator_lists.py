@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from connwatch.detectors.indicators import (
     ListOptions,
     read_list,
 )
-from connwatch.detectors.indicators.values import Value, confidence, read, read_column, read_time
+from connwatch.detectors.indicators.columns import read_column
+from connwatch.detectors.indicators.csv_table import Header, split
+from connwatch.detectors.indicators.values import Value, confidence, read, read_time
 from connwatch.errors import ConfigError, InputError
 
 
@@ -220,11 +223,13 @@ TABLES = {
         [],
     ),
     "quoted, after comments, with types": (
-        '# Feed\n"first_seen_utc","ioc_id","ioc_value","ioc_type"\n'
-        '"2026-01-01 00:00:00", "1", "203.0.113.7:443", "ip:port"\n'.replace(", ", ",")
-        + '"2026-01-01 00:00:00","2","bad.example","domain"\n'
-        '"2026-01-01 00:00:00","3","evil.exe","filename"\n'
-        '"2026-01-01 00:00:00","4","443","domain"\n',
+        (
+            '# Feed\n"first_seen_utc","ioc_id","ioc_value","ioc_type"\n'
+            '"2026-01-01 00:00:00", "1", "203.0.113.7:443", "ip:port"\n'
+            '"2026-01-01 00:00:00","2","bad.example","domain"\n'
+            '"2026-01-01 00:00:00","3","evil.exe","filename"\n'
+            '"2026-01-01 00:00:00","4","443","domain"\n'
+        ),
         [(A, "203.0.113.7", 443), (D, "bad.example", None)],
         [(5, "type filename is not in connection logs"), (6, "a port, where the list says domain")],
     ),
@@ -246,11 +251,8 @@ TABLES = {
     "of ports": ("port,comment\n4444,x\n70000,y\n", [(P, "4444", 4444)], [(3, NOT_ONE)]),
     "with quotes that hold separators, newlines and quotes": (
         'ip,comment\n203.0.113.7,"a, ""b""\nand c"\n203.0.113.8,"open\n203.0.113.9,x\n203.0.113.10,a"b\n',
-        [(A, "203.0.113.7", None), (A, "203.0.113.9", None)],
-        [
-            (4, "a quote that is not closed, or not at the ends of its cell"),
-            (6, "a quote that is not closed, or not at the ends of its cell"),
-        ],
+        [(A, "203.0.113.7", None), (A, "203.0.113.9", None), (A, "203.0.113.10", None)],
+        [(4, "a quote that is not closed, or not at the ends of its cell")],
     ),
 }
 
@@ -260,6 +262,20 @@ def test_a_table_whose_header_is(name: str, tmp_path: Path) -> None:
     text, wanted, why = TABLES[name]
     found = listed(tmp_path, text)
     assert (found.format, values(found), reasons(found)) == ("csv", wanted, why)
+
+
+@given(st.lists(st.text('",\\ab #', max_size=12), max_size=8), st.integers(1, 3))
+def test_simple_quotes_are_read_as_one_record_after_another_is(
+    texts: list[str], width: int
+) -> None:
+    header = Header(",", {"ip": 0, "description": width - 1}, width, 0)
+    texts = [text for text in texts if text.strip()]
+    lines = pl.Series("line", range(1, len(texts) + 1), dtype=pl.Int64)
+    body = pl.DataFrame([lines, pl.Series("text", texts, dtype=pl.String)])
+    strip = pl.col("ip", "description").str.strip_chars()
+    (rows, bad), (wanted, wanted_bad) = split(body, header), split(body, header, exactly=True)
+    assert rows.with_columns(strip).rows() == wanted.with_columns(strip).rows()
+    assert bad.equals(wanted_bad)
 
 
 def test_columns_can_be_named(tmp_path: Path) -> None:
@@ -455,6 +471,9 @@ BROKEN: dict[str, tuple[str | bytes | object, str]] = {
     "a compressed file": (b"\x1f\x8b\x08\x00abc", "not a text file"),
     "bytes": (b"abc\x00def", "not a text file"),
     "a response without MISP": ({"response": {"response": {}}}, "neither"),
+    "deep responses": ('{"response":' * 900 + "1" + "}" * 900, "neither"),
+    "deep objects": ('{"objects": [' + "[" * 900 + "]" * 900 + "]}", "not an object"),
+    "deep attributes": ('{"Attribute": [' + "[" * 900 + "]" * 900 + "]}", "not an attribute"),
 }
 
 
@@ -472,6 +491,12 @@ def test_a_missing_file_is_an_error_and_an_empty_one_is_a_list_of_nothing(tmp_pa
         read_list(tmp_path / "none")
     for text in ("", "# nothing today\n", {"type": "bundle"}, {"Event": {}}, "ip,comment\n"):
         assert listed(tmp_path, text).entries.schema == pl.Schema(ENTRY_SCHEMA)
+
+
+def test_a_file_name_that_is_no_unicode_is_no_obstacle(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.txt"))
+    path.write_text("203.0.113.7\n", encoding="utf-8")
+    assert read_list(path).entries["provider"].to_list() == ["\\udcff"]
 
 
 def test_other_encodings_lose_nothing_but_their_own_line(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import ipaddress
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any
 
 import polars as pl
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from connwatch.detectors.indicators import (
+    ENTRY_SCHEMA,
     FOUND_SCHEMA,
     NOTHING,
     Fields,
@@ -26,6 +29,7 @@ from connwatch.detectors.indicators import (
     match,
     read_list,
 )
+from connwatch.detectors.indicators.csv_table import NAMES as HEADERS
 from connwatch.errors import InputError
 from connwatch.schema import UTC as UTC_COLUMN
 from connwatch.schema import conform
@@ -421,3 +425,26 @@ def test_enrichments_are_ecs(tmp_path: Path, data: Path) -> None:
             assert value in values.get(name, {value}), name
             if types[name] == "ip":
                 ipaddress.ip_address(value)
+
+
+def test_the_example_of_the_page_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "indicators.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("bad.txt").write_text("203.0.113.0/24 # documentation\n", encoding="utf-8")
+    events(EVENT, (0, "10.0.0.1", 1, "10.0.0.2", 2, None)).write_parquet("events.parquet")
+    exec(compile(code, "indicators.md", "exec"), {})  # noqa: S102  the page as it stands
+    shown = capsys.readouterr().out
+    assert "'name': '203.0.113.0/24'" in shown
+    assert "true" in shown
+    assert "false" in shown
+
+
+def test_the_page_names_the_columns_that_headers_may_have() -> None:
+    page = (ROOT / "docs" / "indicators.md").read_text(encoding="utf-8")
+    for column, names in HEADERS.items():
+        assert f"| {column} | {', '.join(names)} |" in page
+    for column in ENTRY_SCHEMA:
+        assert re.search(rf"^\|[^|]*\b{column}\b[^|]*\|", page, re.MULTILINE), column

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import csv
 import difflib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
+from itertools import islice
 from typing import Final
 
 import polars as pl
@@ -58,6 +60,8 @@ _OTHER: Final = (
     *("intel::email", "intel::user_name", "intel::file_hash", "intel::file_name"),
     *("intel::cert_hash", "intel::pubkey_hash"),
 )
+#: bytes of a line of which cells are read together; the csv module takes no cell of 128 KiB
+_LONGEST: Final = 100_000
 #: lines that one quoted cell may go on for
 _LINES: Final = 100
 
@@ -113,7 +117,7 @@ def _check(columns: Mapping[str, str]) -> None:
 def _header(text: str, line: int, columns: Mapping[str, str]) -> Header | None:
     for separator in _SEPARATORS:
         try:
-            (cells,) = csv.reader([text], delimiter=separator)
+            (cells,) = csv.reader([text], delimiter=separator, skipinitialspace=True)
         except (csv.Error, ValueError):
             continue
         names = [cell.strip().lower().replace(" ", "_").replace("-", "_") for cell in cells]
@@ -140,77 +144,109 @@ def take(lines: pl.DataFrame, found: Header) -> pl.DataFrame:
         & (pl.col("text").str.strip_chars() != "")
         & ~pl.col("text").str.starts_with("#")
     )
-    if bool(body["text"].str.contains('"', literal=True).any()):
-        rows, bad = _quoted(body, found)
-    else:
-        rows, bad = _plain(body, found)
+    rows, bad = split(body, found)
     parts = [_entries(rows, found, what) for what in _WANT if what in found.cells]
     parts.append(_without(rows, found))
     return pl.concat([*parts, bad]).sort("line", maintain_order=True)
 
 
-def _plain(body: pl.DataFrame, found: Header) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The cells of lines without quotes, as columns named by what they are."""
+def split(
+    body: pl.DataFrame, found: Header, *, exactly: bool = False
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The cells of each record, as columns named by what they are, and lines that are no record.
+
+    exactly: one record after another even where quotes are simple; the answer is the same.
+    """
+    if not bool(body["text"].str.contains('"', literal=True).any()):
+        return _unquoted(body, found)
+    simple = (
+        body["text"].str.contains(_simple(found))
+        & (body["text"].str.len_bytes() < _LONGEST)
+        & (not exactly)
+    )
+    rows, bad, taken = _records(body, ~simple, found)
+    return pl.concat([_simply(body.filter(simple & ~taken), found), rows]).sort("line"), bad
+
+
+def _simple(found: Header) -> str:
+    """An expression for lines of `width` cells, each quoted as a whole without a quote in it, or
+    not at all."""
+    separator = re.escape(found.separator)
+    cell = f'(?: *"[^"]*"|[^"{separator}]*)'
+    return f"^{cell}(?:{separator}{cell}){{{found.width - 1}}}$"
+
+
+def _unquoted(body: pl.DataFrame, found: Header) -> tuple[pl.DataFrame, pl.DataFrame]:
     cells = body.with_columns(pl.col("text").str.split(found.separator).alias("cells"))
-    fits = cells["cells"].list.len() == found.width
-    rows = cells.filter(fits).select(
+    length = pl.col("cells").list.len()
+    rows = cells.filter(length == found.width).select(
         "line", *(pl.col("cells").list.get(at).alias(name) for name, at in found.cells.items())
     )
-    bad = cells.filter(~fits).select(
-        "line",
-        "text",
-        pl.format("{} cells, the header has {}", pl.col("cells").list.len(), found.width).alias(
-            "reason"
-        ),
-    )
+    reason = pl.format("{} cells, the header has {}", length, found.width)
+    bad = cells.filter(length != found.width).select("line", "text", reason.alias("reason"))
     return rows, shaped(bad, RAW_SCHEMA)
 
 
-def _quoted(body: pl.DataFrame, found: Header) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The same for lines of which some have quotes, one after another."""
+def _simply(body: pl.DataFrame, found: Header) -> pl.DataFrame:
+    """The cells of lines for which `_simple` holds."""
+    separator = re.escape(found.separator)
+    text = body["text"].str.replace_all(f'(^|{separator}) +"', '${1}"')
+    cells = pl.read_csv(
+        text.str.join("\n").item().encode(),
+        has_header=False,
+        separator=found.separator,
+        schema={f"{at}": pl.String for at in range(found.width)},
+        empty_string_is_null=False,
+        raise_if_empty=False,
+    )
+    return pl.DataFrame(
+        [body["line"], *(cells[f"{at}"].alias(name) for name, at in found.cells.items())]
+    )
+
+
+def _records(
+    body: pl.DataFrame, todo: pl.Series, found: Header
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.Series]:
+    """The records that begin on the lines marked in `todo`, one at a time, as `split` has them,
+    and a mark on every line that is part of one."""
+    texts, numbers = body["text"].to_list(), body["line"].to_list()
     rows: list[list[str]] = []
-    at: list[int] = []
+    lines: list[int] = []
+    taken: list[int] = []
     bad: list[dict[str, object]] = []
-    for line, text, cells in _records(body, found.separator):
+    behind = 0
+    for at in todo.arg_true():
+        if at < behind:
+            continue
+        cells, behind = _record(texts, at, found.separator)
+        taken.extend(range(at, behind))
         if cells is not None and len(cells) == found.width:
             rows.append(cells)
-            at.append(line)
+            lines.append(numbers[at])
             continue
         reason = "a quote that is not closed, or not at the ends of its cell"
         if cells is not None:
             reason = f"{len(cells)} cells, the header has {found.width}"
-        bad.append({"line": line, "text": text, "reason": reason})
+        bad.append({"line": numbers[at], "text": texts[at], "reason": reason})
     columns = {
         name: pl.Series([row[i] for row in rows], dtype=pl.String)
         for name, i in found.cells.items()
     }
-    return pl.DataFrame({"line": pl.Series(at, dtype=pl.Int64), **columns}), raw_rows(bad)
+    every = pl.int_range(len(texts), dtype=pl.Int64, eager=True)
+    marks = every.is_in(pl.Series(taken, dtype=pl.Int64).implode())
+    frame = pl.DataFrame({"line": pl.Series(lines, dtype=pl.Int64), **columns})
+    return frame, raw_rows(bad), marks
 
 
-def _records(body: pl.DataFrame, separator: str) -> Iterator[tuple[int, str, list[str] | None]]:
-    """Line, text and cells of each record; cells are None where the quotes are wrong."""
-    numbers, texts = body["line"].to_list(), body["text"].to_list()
-    at = 0
-    while at < len(texts):
-        end, text = at + 1, texts[at]
-        odd = text.count('"') % 2
-        while odd and end < len(texts) and end - at < _LINES:
-            odd ^= texts[end].count('"') % 2
-            end += 1
-        whole = "\n".join(texts[at:end])
-        cells = None if odd else _cells(whole, separator)
-        if cells is None:  # lose this line only: the quote may not be meant as one
-            end, whole = at + 1, text
-        yield numbers[at], whole, cells
-        at = end
-
-
-def _cells(text: str, separator: str) -> list[str] | None:
+def _record(texts: list[str], at: int, separator: str) -> tuple[list[str] | None, int]:
+    """The cells of the record that begins on a line, and the line behind it. None where its quotes
+    are wrong: then that line alone is lost, for the quote may not be meant as one."""
+    following = (f"{text}\n" for text in islice(texts, at, at + _LINES))
+    reader = csv.reader(following, delimiter=separator, strict=True, skipinitialspace=True)
     try:
-        records = list(csv.reader(text.split("\n"), delimiter=separator, strict=True))
+        return next(reader), at + reader.line_num
     except csv.Error:
-        return None
-    return records[0] if len(records) == 1 else None
+        return None, at + 1
 
 
 def _entries(rows: pl.DataFrame, found: Header, what: str) -> pl.DataFrame:

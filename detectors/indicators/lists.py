@@ -19,8 +19,8 @@ import polars as pl
 from connwatch.errors import ConfigError, InputError
 
 from . import csv_table, misp, plain, stix
-from .table import ListOptions
-from .values import resolve
+from .resolve import resolve
+from .table import ListOptions, clean
 
 #: bytes of a list that are read; larger files are refused
 MAX_BYTES: Final = 1 << 30
@@ -62,7 +62,7 @@ def read_list(path: Path, options: ListOptions | None = None) -> IndicatorList:
         raise InputError(error.message, where=str(path), hint=error.hint) from error
     except ConfigError as error:
         raise ConfigError(error.message, where=str(path), hint=error.hint) from error
-    entries, rejects = resolve(raw, str(path), chosen.provider or path.stem)
+    entries, rejects = resolve(raw, clean(str(path)), chosen.provider or clean(path.stem))
     if entries.is_empty() and rejects.height:
         line, entry, reason = rejects.select("line", "entry", "reason").row(0)
         raise InputError(

@@ -6,7 +6,6 @@ two feeds say of one host is both in the alert. Validity is held against the eve
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,8 +13,10 @@ from typing import Final
 import polars as pl
 import polars_iptools as iptools
 
+from .columns import numbers
 from .index import Index, Spans
 from .table import ENTRY_SCHEMA
+from .values import MAPPED
 
 #: One row per event, field and indicator that fit, in this order: row is the event's position in
 #: the frame, field the column that showed it, indicator the position in `Indicators.entries`.
@@ -27,8 +28,6 @@ FOUND_SCHEMA: Final[dict[str, pl.DataType]] = {
 
 _TIME: Final = "@timestamp"
 _PORT: Final = "destination.port"
-#: what an IPv4-mapped address is, without its last 32 bits
-_MAPPED: Final = 0xFFFF
 #: longest domain name, and labels that it can have
 _NAME: Final = 253
 _LABELS: Final = 127
@@ -142,16 +141,16 @@ def _addresses(column: pl.Series, index: Index) -> pl.DataFrame:
     parts = [_held(v4, index.v4)]
     if v4.null_count() > column.null_count():
         others = frame.filter(v4.is_null()).unique().drop_nulls().to_series()
-        # One text at a time: there are far fewer different ones than events.
-        numbers = [_number(text) for text in others]
-        mapped = [None if n is None or n >> 32 != _MAPPED else n & 0xFFFF_FFFF for n in numbers]
-        own = [n if m is None else None for n, m in zip(numbers, mapped, strict=True)]
-        for made, dtype, spans in (
-            (mapped, pl.UInt32(), index.v4),
-            (own, pl.UInt128(), index.v6),
+        known = pl.DataFrame({"text": others, "number": numbers(others)})
+        four = pl.col("number") - pl.lit(MAPPED << 32, pl.UInt128)
+        mapped = pl.col("number").is_between(
+            pl.lit(MAPPED << 32, pl.UInt128), pl.lit((MAPPED << 32) + 0xFFFF_FFFF, pl.UInt128)
+        )
+        for own, spans in (
+            (known.filter(~mapped), index.v6),
+            (known.filter(mapped).with_columns(four.cast(pl.UInt32)), index.v4),
         ):
-            known = pl.DataFrame({"text": others, "number": pl.Series(made, dtype=dtype)})
-            parts.append(_rows(frame, _held_texts(known.drop_nulls(), spans), "text"))
+            parts.append(_rows(frame, _held_texts(own, spans), "text"))
     return pl.concat(parts)
 
 
@@ -172,14 +171,6 @@ def _rows(frame: pl.DataFrame, found: pl.DataFrame, key: str) -> pl.DataFrame:
     if found.is_empty():
         return pl.DataFrame(schema={"row": pl.UInt32, "indicator": pl.UInt32})
     return frame.with_row_index("row").join(found, on=key).select("row", "indicator")
-
-
-def _number(text: str) -> int | None:
-    try:
-        packed = socket.inet_pton(socket.AF_INET6, text.partition("%")[0])
-    except (OSError, ValueError):  # ValueError: a NUL in the text
-        return None
-    return int.from_bytes(packed, "big")
 
 
 def _keys(column: pl.Series, keys: pl.DataFrame) -> pl.DataFrame:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from .table import ListOptions, clean, raw_rows
+from .table import ListOptions, clean, raw_rows, shown
 
 #: attribute types -> what each half of their value (left and right of |) is
 TYPES: Final[dict[str, tuple[str, ...]]] = {
@@ -49,22 +49,17 @@ def is_misp(document: object) -> bool:
 
 def _events(document: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Where each event stands, and the event; loose attributes are an event without a name."""
-    if isinstance(document, list):
-        for at, one in enumerate(document):
+    where, inner = "", document
+    if isinstance(document, dict) and isinstance(document.get("response"), list | dict):
+        where, inner = "response", document["response"]
+    if isinstance(inner, list):
+        for at, one in enumerate(inner):
             if isinstance(one, dict) and isinstance(one.get("Event"), dict):
-                yield f"[{at}].Event", one["Event"]
-        return
-    if not isinstance(document, dict):
-        return
-    inner = document.get("response")
-    if isinstance(inner, list | dict):
-        for where, event in _events(inner):
-            dot = "" if where.startswith("[") or not where else "."
-            yield f"response{dot}{where}", event
-    elif isinstance(document.get("Event"), dict):
-        yield "Event", document["Event"]
-    elif isinstance(document.get("Attribute"), list):
-        yield "", document
+                yield f"{where}[{at}].Event", one["Event"]
+    elif isinstance(inner, dict) and isinstance(inner.get("Event"), dict):
+        yield f"{where}.Event".lstrip("."), inner["Event"]
+    elif isinstance(inner, dict) and isinstance(inner.get("Attribute"), list):
+        yield where, inner
 
 
 def _attributes(where: str, event: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
@@ -81,7 +76,7 @@ def _rows(
     where: str, one: object, event: Mapping[str, Any], options: ListOptions
 ) -> Iterator[dict[str, Any]]:
     if not isinstance(one, dict) or not isinstance(one.get("value"), str):
-        yield {"entry": where, "text": clean(str(one)[:200]), "reason": "not an attribute"}
+        yield {"entry": where, "text": shown(one), "reason": "not an attribute"}
         return
     own_event = one.get("Event") if isinstance(one.get("Event"), dict) else event
     common = {
@@ -92,7 +87,7 @@ def _rows(
         "id": _text(one, "uuid"),
     }
     value = clean(one["value"])
-    kinds = TYPES.get(str(one.get("type")))
+    kinds = TYPES.get(shown(one.get("type")))
     reason = _unused(one, kinds, options)
     parts = value.split("|")
     if reason is None and kinds is not None and len(parts) != len(kinds):
@@ -111,7 +106,7 @@ def _unused(
     one: Mapping[str, Any], kinds: tuple[str, ...] | None, options: ListOptions
 ) -> str | None:
     if kinds is None:
-        return f"type {clean(str(one.get('type'))[:40])} is not in connection logs"
+        return f"type {shown(one.get('type'))} is not in connection logs"
     if one.get("deleted") in (True, "1", 1):
         return "deleted"
     if not options.all_attributes and one.get("to_ids") not in (True, "1", 1):

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from .table import ListOptions, clean, raw_rows
+from .table import ListOptions, clean, raw_rows, shown
 
 #: object paths that a connection log can be compared with -> what their values are
 PATHS: Final = {
@@ -48,18 +48,17 @@ def take(document: Mapping[str, Any], _options: ListOptions) -> pl.DataFrame:
     objects = document.get("objects")
     listed = objects if isinstance(objects, list) else []
     names = {
-        one.get("id"): one["name"]
+        _text(one, "id"): _text(one, "name")
         for one in listed
-        if isinstance(one, dict) and one.get("type") == "identity" and _text(one, "name")
-        if isinstance(one.get("id"), str)
+        if isinstance(one, dict) and one.get("type") == "identity"
     }
     return raw_rows(row for at, one in enumerate(listed) for row in _rows(at, one, names))
 
 
-def _rows(at: int, one: object, names: Mapping[Any, str]) -> Iterator[dict[str, Any]]:
+def _rows(at: int, one: object, names: Mapping[str | None, str | None]) -> Iterator[dict[str, Any]]:
     where = {"entry": f"objects[{at}]"}
     if not isinstance(one, dict):
-        yield {**where, "text": clean(str(one)[:200]), "reason": "not an object"}
+        yield {**where, "text": shown(one), "reason": "not an object"}
         return
     if one.get("type") != "indicator":
         return
@@ -68,7 +67,7 @@ def _rows(at: int, one: object, names: Mapping[Any, str]) -> Iterator[dict[str, 
         **where,
         "valid_from": _text(one, "valid_from"),
         "valid_until": _text(one, "valid_until"),
-        "provider": clean(names.get(_text(one, "created_by_ref"), "")) or None,
+        "provider": names.get(_text(one, "created_by_ref")),
         "reference": _reference(one),
         "description": _text(one, "description") or _text(one, "name"),
         "confidence": _text(one, "confidence"),
@@ -92,7 +91,7 @@ def _unused(one: Mapping[str, Any], pattern: str) -> str | None:
         return "revoked"
     language = one.get("pattern_type", "stix")
     if language != "stix":
-        return f"pattern_type {clean(str(language)[:40])} is not read"
+        return f"pattern_type {shown(language)} is not read"
     for name in ("valid_from", "valid_until"):
         if one.get(name) is not None and not isinstance(one[name], str):
             return f"{name} is not a text"

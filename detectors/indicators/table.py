@@ -115,3 +115,8 @@ def raw_rows(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
 def clean(text: str) -> str:
     """The text without halves of surrogate pairs, which JSON can hold and no column takes."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def shown(value: object) -> str:
+    """The beginning of a text, or what else stands where one should: for rejects."""
+    return clean(value[:KEPT]) if isinstance(value, str) else f"({type(value).__name__})"
