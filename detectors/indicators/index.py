@@ -16,6 +16,9 @@ import polars as pl
 from connwatch.schema import UTC
 
 _ID: Final = pl.UInt32()
+_BOUNDS: Final = ["first", "last"]
+#: entries alike in these say the same; the first of them is matched, and speaks for the others
+_SAME: Final = ("kind", "value", "port", "valid_from", "valid_until", "provider")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +37,9 @@ class Spans:
 
     @classmethod
     def of(cls, bounds: pl.DataFrame) -> Spans:
-        """bounds: columns indicator, first and last (both included, of one unsigned type)."""
-        networks = (
-            bounds.group_by("first", "last")
-            .agg("indicator")
-            .sort(["first", "last"], descending=[False, True])
-            .with_row_index("network")
-        )
+        """bounds: different first and last (both included, of one unsigned type), and indicator,
+        a list."""
+        networks = bounds.sort(_BOUNDS, descending=[False, True]).with_row_index("network")
         highest = networks.schema["first"].max()  # type: ignore[attr-defined]
         opens = networks.select(at="first", opens=pl.lit(value=True), network="network")
         # What ends at the highest number has nothing behind it.
@@ -103,17 +102,17 @@ class Index:
 
     @classmethod
     def of(cls, entries: pl.DataFrame) -> Index:
-        rows = entries.select(
-            "kind", "value", "version", "first", "last", "port", "valid_from", "valid_until"
-        ).with_row_index("indicator")
+        rows = entries.select(*_SAME, "version", "first", "last").with_row_index("indicator")
 
         def spans(version: int, dtype: pl.DataType) -> Spans:
             own = rows.filter(pl.col("version") == version)
-            return Spans.of(own.select("indicator", pl.col("first", "last").cast(dtype)))
+            return Spans.of(
+                _grouped(own.with_columns(pl.col("first", "last").cast(dtype)), _BOUNDS)
+            )
 
-        def grouped(kind: str, by: str) -> pl.DataFrame:
-            own = rows.filter(pl.col("kind") == kind).select("indicator", key=by)
-            return own.group_by("key").agg("indicator").sort("key")
+        def keys(kind: str, by: str) -> pl.DataFrame:
+            own = rows.filter(pl.col("kind") == kind)
+            return _grouped(own, [by]).select("indicator", key=by).sort("key")
 
         def given(name: str, dtype: pl.DataType) -> pl.Series | None:
             return rows[name].cast(dtype) if rows[name].null_count() < rows.height else None
@@ -121,9 +120,21 @@ class Index:
         return cls(
             v4=spans(4, pl.UInt32()),
             v6=spans(6, pl.UInt128()),
-            names=grouped("domain", "value"),
-            ports=grouped("port", "port"),
+            names=keys("domain", "value"),
+            ports=keys("port", "port"),
             required=given("port", pl.Int64()),
             valid_from=given("valid_from", UTC),
             valid_until=given("valid_until", UTC),
         )
+
+
+def _grouped(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """The keys and, as a list, the indicators that have them; once what is the same."""
+    groups = rows.group_by(keys).agg("indicator")
+    alone = groups["indicator"].list.len() == 1
+    if bool(alone.all()):
+        return groups
+    crowd = groups.filter(~alone).select("indicator").explode("indicator")
+    once = rows.join(crowd, on="indicator", how="semi").sort("indicator")
+    once = once.unique(_SAME, keep="first", maintain_order=True)
+    return pl.concat([groups.filter(alone), once.group_by(keys).agg("indicator")])

@@ -37,6 +37,8 @@ _PIECE: Final = re.compile(
     r"\s*(?:(?P<text>'(?:[^'\\]|\\.)*')|(?P<word>[A-Za-z0-9_.:-]+)|(?P<sign>[!<>=]+|\S))",
     re.DOTALL,
 )
+#: what most patterns are: one comparison with one text
+_SINGLE: Final = re.compile(r"\[\s*([a-z0-9:_.-]+)\s*=\s*'([^'\\]*)'\s*\]\Z")
 
 
 class _UnusableError(Exception):
@@ -118,6 +120,9 @@ def _reference(one: Mapping[str, Any]) -> str | None:
 def comparisons(pattern: str) -> list[tuple[str, str, str | None]]:
     """Object path, literal and why it is not used (None: it is) of every comparison of a pattern
     that joins them by OR; raises `_UnusableError` for any other pattern."""
+    single = _SINGLE.match(pattern)
+    if single is not None and single[1] in PATHS:
+        return [(single[1], single[2], None)]
     return _Pattern(pattern).observations()
 
 

@@ -114,6 +114,8 @@ def raw_rows(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
 
 def clean(text: str) -> str:
     """The text without halves of surrogate pairs, which JSON can hold and no column takes."""
+    if text.isascii():
+        return text
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
