@@ -1,142 +1,34 @@
-"""Lists of indicators: every format with what it gives and what it refuses."""
+"""Lists of indicators as text: what each gives and what it refuses."""
 
 from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from indicator_support import (
+    NOT_ONE,
+    ONE_LABEL,
+    A,
+    D,
+    N,
+    P,
+    listed,
+    reasons,
+    values,
+)
 
 from connwatch.detectors.indicators import (
     ENTRY_SCHEMA,
     REJECT_SCHEMA,
-    IndicatorList,
-    ListOptions,
     read_list,
 )
-from connwatch.detectors.indicators.columns import read_column
 from connwatch.detectors.indicators.csv_table import Header, split
-from connwatch.detectors.indicators.values import Value, confidence, read, read_time
 from connwatch.errors import ConfigError, InputError
-
-
-def listed(folder: Path, text: str | bytes | object, **options: Any) -> IndicatorList:
-    """What is read from a file with this text, or this as JSON."""
-    path = folder / "feed.list"
-    if isinstance(text, str):
-        path.write_text(text, encoding="utf-8", newline="")
-    elif isinstance(text, bytes):
-        path.write_bytes(text)
-    else:
-        path.write_text(json.dumps(text), encoding="utf-8")
-    return read_list(path, ListOptions(**options))
-
-
-def values(read: IndicatorList) -> list[tuple[Any, ...]]:
-    return read.entries.select("kind", "value", "port").rows()
-
-
-def reasons(read: IndicatorList) -> list[tuple[Any, ...]]:
-    return read.rejects.select("line", "reason").rows()
-
-
-A, N, D, P = "address", "network", "domain", "port"
-NOT_ONE = "not an address, network, port or domain name"
-ONE_LABEL = "a name of one label, which would match everything beneath it"
-
-#: a text -> kind, value and port, or why there is none
-TEXTS: tuple[tuple[str, str | tuple[str, str, int | None]], ...] = (
-    ("203.0.113.7", (A, "203.0.113.7", None)),
-    ("203.0.113.7/32", (A, "203.0.113.7", None)),
-    ("203.0.113.7/24", (N, "203.0.113.0/24", None)),
-    ("203.0.113.7/031", (N, "203.0.113.6/31", None)),
-    ("10.1.2.3/255.0.0.0", (N, "10.0.0.0/8", None)),
-    ("203.0.113.007", NOT_ONE),
-    ("203.0.113.256", NOT_ONE),
-    ("203.0.113", NOT_ONE),
-    ("0.0.0.0/0", "covers every address"),
-    ("::/0", "covers every address"),
-    ("0.0.0.0/1", (N, "0.0.0.0/1", None)),
-    ("255.255.255.255", (A, "255.255.255.255", None)),
-    ("2001:DB8:0::1", (A, "2001:db8::1", None)),
-    ("2001:db8::1/32", (N, "2001:db8::/32", None)),
-    ("2001:db8::1/128", (A, "2001:db8::1", None)),
-    ("fe80::1%eth0", (A, "fe80::1", None)),
-    ("::ffff:203.0.113.7", (A, "203.0.113.7", None)),
-    ("::ffff:203.0.113.0/120", (N, "203.0.113.0/24", None)),
-    ("203.0.113.7:4444", (A, "203.0.113.7", 4444)),
-    ("203.0.113.0/24:53", (N, "203.0.113.0/24", 53)),
-    ("[2001:db8::1]:443", (A, "2001:db8::1", 443)),
-    ("[2001:db8::1]", NOT_ONE),
-    ("203.0.113.7:65536", "65536 is not a port"),
-    ("443:443", NOT_ONE),
-    ("4444", (P, "4444", 4444)),
-    ("0", (P, "0", 0)),
-    ("65536", NOT_ONE),
-    ("٤٤٣", ONE_LABEL),
-    ("4444/tcp", NOT_ONE),
-    ("Bad.Example.", (D, "bad.example", None)),
-    ("*.bad.example", (D, "bad.example", None)),
-    (".bad.example", (D, "bad.example", None)),
-    ("bad.example:8080", (D, "bad.example", 8080)),
-    ("_dmarc.bad-one.example", (D, "_dmarc.bad-one.example", None)),
-    ("bücher.example", (D, "xn--bcher-kva.example", None)),
-    ("com", ONE_LABEL),
-    ("*.com", ONE_LABEL),
-    ("localhost", ONE_LABEL),
-    ("-bad.example", NOT_ONE),
-    ("bad..example", NOT_ONE),
-    ("a" * 64 + ".example", NOT_ONE),
-    (".".join(["a" * 60] * 5), NOT_ONE),
-    ("203[.]0[.]113[.]7", (A, "203.0.113.7", None)),
-    ("http://bad.example/x", "a URL, which no connection log shows"),
-    ("hxxp://bad[.]example/x", "a URL, which no connection log shows"),
-    ("someone@bad.example", NOT_ONE),
-    ("d41d8cd98f00b204e9800998ecf8427e", ONE_LABEL),
-    ("bad example", NOT_ONE),
-    ("1" * 5000, "longer than 512 characters"),
-    ("\x1b[2Jbad.example", NOT_ONE),
-    ("a\x00.example", NOT_ONE),
-    ("", "no indicator"),
-)  # fmt: skip
-
-
-@pytest.mark.parametrize(("text", "wanted"), TEXTS, ids=[repr(t)[:40] for t, _ in TEXTS])
-def test_a_text_is_an_indicator_or_not_for_a_reason(
-    text: str, wanted: str | tuple[str, str, int | None]
-) -> None:
-    found = read(text)
-    assert (found if isinstance(found, str) else (found.kind, found.value, found.port)) == wanted
-
-
-@settings(deadline=None)
-@given(
-    st.lists(
-        st.one_of(
-            st.sampled_from([text for text, _ in TEXTS]),
-            st.ip_addresses().map(str),
-            st.tuples(st.ip_addresses(v=4), st.integers(0, 40)).map(lambda p: f"{p[0]}/{p[1]}"),
-            st.tuples(st.ip_addresses(v=6), st.integers(0, 140)).map(lambda p: f"{p[0]}/{p[1]}"),
-            st.text("aAK.-_0:/[]*\u212a", max_size=20),
-            st.text(max_size=20).map(str.strip),
-        )
-    )
-)
-def test_reading_by_column_means_the_same_as_reading_one_by_one(texts: list[str]) -> None:
-    texts = [text.encode("utf-8", "replace").decode() for text in texts]
-    for text, row in zip(texts, read_column(pl.Series(texts, dtype=pl.String)).rows(), strict=True):
-        found = read(text)
-        wanted = (None,) * 6 + (found,) if isinstance(found, str) else None
-        if isinstance(found, Value):
-            first, last = found.first, found.last
-            wanted = (found.kind, found.value, found.version, first, last, found.port, None)
-        assert row == wanted, text
-
 
 PLAIN = """\ufeff# a list of bad things
 203.0.113.7\r
@@ -293,173 +185,6 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
         listed(tmp_path, "", columns={"ip": "Adresse"})
 
 
-def indicator(pattern: object, **more: Any) -> dict[str, Any]:
-    base = {"type": "indicator", "id": "indicator--1", "pattern": pattern, "pattern_type": "stix"}
-    return {**base, "valid_from": "2026-01-01T00:00:00Z", **more}
-
-
-#: a pattern -> kind and value of its indicators, reasons
-PATTERNS: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
-    "[ipv4-addr:value = '203.0.113.7']": ([(A, "203.0.113.7")], []),
-    "[ipv4-addr:value='203.0.113.0/24']": ([(N, "203.0.113.0/24")], []),
-    "[ipv4-addr:value ISSUBSET '203.0.113.0/24']": ([(N, "203.0.113.0/24")], []),
-    "[ipv6-addr:value = '2001:db8::1'] OR [domain-name:value = 'bad.example']": (
-        [(A, "2001:db8::1"), (D, "bad.example")],
-        [],
-    ),
-    "[ipv4-addr:value = '203.0.113.7' OR (ipv4-addr:value IN ('203.0.113.8', '203.0.113.9'))]": (
-        [(A, "203.0.113.7"), (A, "203.0.113.8"), (A, "203.0.113.9")],
-        [],
-    ),
-    "([network-traffic:dst_port = 4444] OR [network-traffic:dst_ref.value = '203.0.113.7'])": (
-        [(P, "4444"), (A, "203.0.113.7")],
-        [],
-    ),
-    "[url:value = 'http://x'] OR [domain-name:value = 'bad.example']": (
-        [(D, "bad.example")],
-        ["url:value is not in connection logs"],
-    ),
-    "[file:hashes.'SHA-256' = 'ab']": ([], ["file:hashes.'SHA-256' is not in connection logs"]),
-    "[ipv4-addr:value = '203.0.113.7' AND network-traffic:dst_port = 1]": (
-        [],
-        ["AND in a pattern is not matched, only OR"],
-    ),
-    "[ipv4-addr:value = '203.0.113.7'] WITHIN 5 SECONDS": (
-        [],
-        ["WITHIN in a pattern is not matched, only OR"],
-    ),
-    "[domain-name:value LIKE '%.example']": ([], ["LIKE in a pattern is not matched"]),
-    "[ipv4-addr:value != '203.0.113.7']": ([], ["!= in a pattern is not matched"]),
-    "[ipv4-addr:value NOT = '203.0.113.7']": ([], ["NOT in a pattern is not matched"]),
-    "[ipv4-addr:value = 'bad.example']": ([], ["a domain, where the list says address"]),
-    r"[domain-name:value = 'it\'s.example']": ([], [NOT_ONE]),
-    "[ipv4-addr:value = '203.0.113.7'": ([], ["a pattern that cannot be read"]),
-    "[[[[": ([], ["a pattern that cannot be read"]),
-    "ipv4-addr:value = '203.0.113.7'": ([], ["a pattern that cannot be read"]),
-    "": ([], ["no pattern"]),
-    "[" * 70_000: ([], ["a pattern that is too long"]),
-}
-
-
-@pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern[:60] or "none")
-def test_a_pattern_of_stix(pattern: str, tmp_path: Path) -> None:
-    bundle = {"type": "bundle", "objects": [indicator("[domain-name:value = 'a.example']")]}
-    bundle["objects"].append(indicator(pattern))  # type: ignore[attr-defined]
-    found = listed(tmp_path, bundle)
-    wanted, why = PATTERNS[pattern]
-    assert found.format == "stix"
-    assert found.entries.select("kind", "value").rows()[1:] == wanted
-    assert found.rejects.select("entry", "reason").rows() == [("objects[1]", w) for w in why]
-
-
-def test_what_stix_says_of_an_indicator_is_kept(tmp_path: Path) -> None:
-    bundle = {
-        "objects": [
-            {"type": "identity", "id": "identity--1", "name": "CERT"},
-            indicator(
-                "[ipv4-addr:value = '203.0.113.7']",
-                created_by_ref="identity--1",
-                valid_until="2026-02-01T00:00:00.5Z",
-                confidence=50,
-                name="C2 \ud800",
-                external_references=[{"source_name": "x"}, {"url": "https://cert.example/1"}],
-            ),
-            indicator("[ipv4-addr:value = '203.0.113.8']", revoked=True),
-            indicator("[ipv4-addr:value = '203.0.113.8']", pattern_type="snort"),
-            indicator("[ipv4-addr:value = '203.0.113.8']", valid_from=5),
-            indicator("[ipv4-addr:value = '203.0.113.8']", valid_from="soon"),
-            indicator(["x"]),
-            "nonsense",
-        ]
-    }
-    found = listed(tmp_path, bundle)
-    row = found.entries.row(0, named=True)
-    assert {k: str(v) for k, v in row.items() if k not in ("first", "last", "file")} == {
-        "kind": A, "value": "203.0.113.7", "version": "4", "port": "None",
-        "valid_from": "2026-01-01 00:00:00+00:00", "valid_until": "2026-02-01 00:00:00.500000+00:00",
-        "provider": "CERT", "reference": "https://cert.example/1", "description": "C2 \\ud800",
-        "confidence": "Medium", "type": "ipv4-addr", "id": "indicator--1", "line": "None",
-        "entry": "objects[1]",
-    }  # fmt: skip
-    assert found.rejects["reason"].to_list() == [
-        "revoked",
-        "pattern_type snort is not read",
-        "valid_from is not a text",
-        "valid_from soon cannot be read",
-        "no pattern",
-        "not an object",
-    ]
-
-
-def attribute(kind: str, value: object, **more: Any) -> dict[str, Any]:
-    return {"type": kind, "value": value, "to_ids": True, "uuid": "u", **more}
-
-
-ATTRIBUTES = [
-    attribute("ip-src", "203.0.113.7"),
-    attribute("ip-dst", "198.51.100.0/24", comment="C2"),
-    attribute("ip-dst|port", "203.0.113.8|443"),
-    attribute("domain|ip", "bad.example|203.0.113.9"),
-    attribute("hostname", "www.bad.example", to_ids="1"),
-    attribute("hostname|port", "www.bad.example|8080"),
-    attribute("ip-src", "203.0.113.10", to_ids=False),
-    attribute("ip-src", "203.0.113.10", deleted=True),
-    attribute("md5", "d41d8cd98f00b204e9800998ecf8427e"),
-    attribute("domain|ip", "bad.example"),
-    attribute("ip-dst|port", "203.0.113.8|x"),
-    attribute("domain", 5),
-    "nonsense",
-]
-EVENT = {"info": "Campaign", "Orgc": {"name": "CERT"}, "Attribute": ATTRIBUTES}
-
-
-def test_misp_gives_the_attributes_for_detection(tmp_path: Path) -> None:
-    found = listed(tmp_path, {"Event": EVENT})
-    assert found.format == "misp"
-    assert values(found) == [
-        (A, "203.0.113.7", None),
-        (N, "198.51.100.0/24", None),
-        (A, "203.0.113.8", 443),
-        (D, "bad.example", None),
-        (A, "203.0.113.9", None),
-        (D, "www.bad.example", None),
-        (D, "www.bad.example", 8080),
-    ]
-    assert found.rejects.select("entry", "reason").rows() == [
-        ("Event.Attribute[6]", "not for detection (to_ids)"),
-        ("Event.Attribute[7]", "deleted"),
-        ("Event.Attribute[8]", "type md5 is not in connection logs"),
-        ("Event.Attribute[9]", "1 values, where the type has 2"),
-        ("Event.Attribute[10]", "port x cannot be read"),
-        ("Event.Attribute[11]", "not an attribute"),
-        ("Event.Attribute[12]", "not an attribute"),
-    ]
-    assert found.entries.select("provider", "description", "type", "id").rows()[:2] == [
-        ("CERT", "Campaign", "ip-src", "u"),
-        ("CERT", "C2", "ip-dst", "u"),
-    ]
-    assert len(listed(tmp_path, {"Event": EVENT}, all_attributes=True).entries) == 8
-
-
-ONE = [attribute("ip-src", "203.0.113.7")]
-
-
-@pytest.mark.parametrize(
-    ("document", "where"),
-    [
-        ({"response": [{"Event": {"Attribute": ONE}}]}, "response[0].Event.Attribute[0]"),
-        ({"response": {"Attribute": ONE}}, "response.Attribute[0]"),
-        ([{"Event": {"Attribute": ONE}}], "[0].Event.Attribute[0]"),
-        ({"Attribute": ONE}, "Attribute[0]"),
-        ({"Event": {"Object": [{"Attribute": ONE}]}}, "Event.Object[0].Attribute[0]"),
-    ],
-)
-def test_misp_is_exported_in_many_shapes(document: object, where: str, tmp_path: Path) -> None:
-    found = listed(tmp_path, document)
-    assert (found.format, values(found)) == ("misp", [(A, "203.0.113.7", None)])
-    assert found.entries["entry"].to_list() == [where]
-
-
 #: what is no list -> what the error says
 BROKEN: dict[str, tuple[str | bytes | object, str]] = {
     "a page of an error": (
@@ -534,29 +259,3 @@ def test_any_json_is_a_list_or_an_input_error(
         listed(tmp_path_factory.getbasetemp(), json.dumps(document).encode())
     except InputError:
         return
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        ("2026-01-01", "2026-01-01 00:00:00+00:00"),
-        ("2026-01-01T02:00:00+02:00", "2026-01-01 00:00:00+00:00"),
-        ("2026-01-01 00:00:00.1234567 UTC", "2026-01-01 00:00:00.123456+00:00"),
-        ("1767225600", "2026-01-01 00:00:00+00:00"),
-        ("9" * 30, "None"),
-        ("2026", "None"),
-        ("0001-01-01T00:00:00+14:00", "None"),
-        ("9999-12-31T23:59:59-14:00", "None"),
-        ("1969-12-31", "None"),
-    ],
-)
-def test_a_time(text: str, wanted: str) -> None:
-    assert str(read_time(text)) == wanted
-
-
-def test_confidence_is_a_word_of_ecs() -> None:
-    words = ["0", "1", "29", "30", "69", "70", "100", "101", "high", "LOW", "?", "-1", "９"]
-    assert [confidence(word) for word in words] == [
-        "None", "Low", "Low", "Medium", "Medium", "High", "High", "Not Specified", "High", "Low",
-        "Not Specified", "Not Specified", "Not Specified",
-    ]  # fmt: skip

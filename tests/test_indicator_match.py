@@ -1,87 +1,38 @@
-"""Matching events with indicators: held against a plain loop, and what alerts say of it."""
+"""Matching events with indicators, and what alerts say of it."""
 
 from __future__ import annotations
 
 import csv
 import ipaddress
-import os
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from conftest import ROOT
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from indicator_support import (
+    EVENT,
+    FIELDS,
+    always,
+    events,
+    found,
+    indicators,
+)
 
 from connwatch.detectors.indicators import (
     ENTRY_SCHEMA,
-    FOUND_SCHEMA,
     NOTHING,
     Fields,
     Indicators,
-    Lists,
     allowed,
     enrichments,
     match,
     read_list,
 )
 from connwatch.detectors.indicators.csv_table import NAMES as HEADERS
-from connwatch.errors import InputError
-from connwatch.schema import UTC as UTC_COLUMN
 from connwatch.schema import conform
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
-SIDES = ("source", "destination")
-FIELDS = Fields(names=("dns.question.name",))
-
-
-def events(*rows: tuple[Any, ...]) -> pl.DataFrame:
-    """Rows of seconds since START, source, its port, destination, its port, name."""
-    names = [
-        "at",
-        "source.ip",
-        "source.port",
-        "destination.ip",
-        "destination.port",
-        FIELDS.names[0],
-    ]
-    types = [pl.Int64, pl.String, pl.Int64, pl.String, pl.Int64, pl.String]
-    frame = pl.DataFrame(rows, schema=dict(zip(names, types, strict=True)), orient="row")
-    time = pl.lit(START).cast(UTC_COLUMN) + pl.duration(seconds="at")
-    return frame.with_columns(time.alias("@timestamp")).drop("at")
-
-
-def indicators(folder: Path, *rows: tuple[str, object, object, object]) -> Indicators:
-    """Rows of value, port, and the seconds since START from and until which they are valid."""
-    path = folder / "list.csv"
-
-    def time(seconds: object) -> object:
-        return (
-            None if seconds is None else (START + timedelta(seconds=int(str(seconds)))).isoformat()
-        )
-
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["indicator", "port", "valid_from", "valid_until"])
-        writer.writerows((v, p, time(begin), time(end)) for v, p, begin, end in rows)
-    return Indicators.of(read_list(path).entries)
-
-
-def always(folder: Path, *values: str) -> Indicators:
-    return indicators(folder, *((value, None, None, None) for value in values))
-
-
-def found(frame: pl.DataFrame, listed: Indicators) -> list[tuple[Any, ...]]:
-    result = match(frame, listed, FIELDS)
-    assert result.schema == pl.Schema(FOUND_SCHEMA)
-    return result.rows()
-
-
-EVENT = (0, "10.0.0.1", 50000, "203.0.113.7", 443, "www.bad.example")
 
 
 def test_every_indicator_that_fits_is_reported_on_the_side_that_showed_it(tmp_path: Path) -> None:
@@ -236,170 +187,6 @@ def test_an_allow_list_says_of_every_event_whether_it_is_on_it(tmp_path: Path) -
     assert (marks.dtype, marks.to_list()) == (pl.Boolean, [True, False, True, True, False])
     assert allowed(frame, listed, Fields(addresses=("source.ip",))).to_list()[0] is False
     assert allowed(frame, NOTHING).to_list() == [False] * 5
-
-
-# -- against a plain loop --------------------------------------------------------------------------
-
-
-def near(version: int) -> st.SearchStrategy[str]:
-    """Addresses of which many are equal or close, at both ends of the numbers too."""
-    bits = 32 if version == 4 else 128
-    kind = ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address
-    bases = st.sampled_from([0, 2**bits - 16, 0x0A000000, 0xFFFF_0000_0000 % 2**bits])
-    return st.builds(lambda base, step: str(kind(base + step)), bases, st.integers(0, 15))
-
-
-ADDRESSES = st.one_of(near(4), near(6))
-NETWORKS = st.one_of(
-    st.builds(lambda a, n: f"{a}/{n}", near(4), st.one_of(st.integers(1, 32), st.integers(26, 32))),
-    st.builds(
-        lambda a, n: f"{a}/{n}", near(6), st.one_of(st.integers(1, 128), st.integers(120, 128))
-    ),
-)
-NAMES = st.lists(st.sampled_from("ab"), min_size=1, max_size=4).map(
-    lambda p: ".".join([*p, "example"])
-)
-PORTS = st.integers(0, 2)
-SECONDS = st.one_of(st.none(), st.integers(0, 4))
-VALUES = st.one_of(ADDRESSES, NETWORKS, NAMES, PORTS.map(str))
-
-
-@st.composite
-def listings(draw: st.DrawFn) -> tuple[str, int | None, int | None, int | None]:
-    value = draw(VALUES)
-    begin = draw(SECONDS)
-    end = draw(st.one_of(st.none(), st.integers((begin or 0) + 1, 6)))
-    port = None if value.isdigit() else draw(st.one_of(st.none(), PORTS))
-    return value, port, begin, end
-
-
-EVENTS = st.tuples(st.integers(0, 4), ADDRESSES, PORTS, ADDRESSES, PORTS, NAMES)
-
-
-TWICE = ("", None, None, None)
-
-
-def plain(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    address = ipaddress.ip_address(text)
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def shows(value: str, text: str) -> bool:
-    """Whether an address lies in an address or network, by the standard library alone."""
-    try:
-        network = ipaddress.ip_network(value, strict=False)
-    except ValueError:
-        return False
-    mapped = ipaddress.ip_network("::ffff:0:0/96")
-    if network.version == 6 and network.subnet_of(mapped):
-        network = ipaddress.ip_network(f"{plain(str(network[0]))}/{network.prefixlen - 96}")
-    return plain(text) in network
-
-
-def loop(
-    rows: list[tuple[Any, ...]], listed: list[tuple[Any, ...]]
-) -> Iterator[tuple[int, str, int]]:
-    for row, (at, *ends, name) in enumerate(rows):
-        sides = [(SIDES[0], ends[0], ends[1]), (SIDES[1], ends[2], ends[3])]
-        for field in FIELDS.all:
-            for number, (value, port, begin, end) in enumerate(listed):
-                hit = False
-                for side, address, seen in sides:
-                    if field == f"{side}.ip":
-                        hit = shows(value, address) and port in (None, seen)
-                if field == "destination.port":
-                    hit = value == str(ends[3])
-                if field == FIELDS.names[0]:
-                    hit = f".{name}".endswith(f".{value}") and port in (None, ends[3])
-                if hit and (begin is None or begin <= at) and (end is None or at < end):
-                    yield row, field, number
-
-
-@settings(deadline=None)
-@given(st.lists(EVENTS, max_size=12), st.lists(listings(), min_size=1, max_size=25))
-def test_matching_is_what_a_plain_loop_finds(
-    tmp_path_factory: pytest.TempPathFactory,
-    rows: list[tuple[Any, ...]],
-    listed: list[tuple[Any, ...]],
-) -> None:
-    prepared = indicators(tmp_path_factory.getbasetemp(), *listed)
-    assert prepared.entries.height == len(listed)
-    # The same said twice is reported once; what `shows` compares is the canonical value.
-    said = prepared.entries.select("value", "port", "valid_from", "valid_until").rows()
-    listed = [one if said.index(said[at]) == at else TWICE for at, one in enumerate(listed)]
-    wanted = list(loop(rows, listed))
-    assert found(events(*rows), prepared) == wanted
-    rows_found = {row for row, _, _ in wanted}
-    marks = allowed(events(*rows), prepared, FIELDS).to_list()
-    assert marks == [row in rows_found for row in range(len(rows))]
-
-
-# -- hot reload ------------------------------------------------------------------------------------
-
-
-def write(path: Path, text: str) -> None:
-    """Replace a file, at a later time than before."""
-    before = path.stat().st_mtime_ns if path.exists() else 0
-    path.write_text(text, encoding="utf-8")
-    os.utime(path, ns=(before + 10**9, before + 10**9))
-
-
-def test_a_changed_list_is_read_again_when_asked(tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    write(one, "203.0.113.7\n")
-    write(two, "# none\n")
-    lists = Lists([one, two])
-    before = lists.indicators
-    assert not lists.reload_if_changed()
-    assert lists.indicators is before
-    write(two, "192.0.2.1\nnonsense\n")
-    assert lists.reload_if_changed()
-    assert lists.indicators.entries["value"].to_list() == ["203.0.113.7", "192.0.2.1"]
-    assert lists.rejects.select("file", "line").rows() == [(str(two), 2)]
-    assert before.entries.height == 1
-
-
-def test_a_list_that_cannot_be_read_any_more_stays_as_it_was_and_is_reported(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "list"
-    write(path, "203.0.113.7\n")
-    lists = Lists([path])
-    for breakage in ("<html>\n", '{"objects": ['):
-        write(path, breakage)
-        assert not lists.reload_if_changed()
-        assert [error.where for error in lists.errors] == [str(path)]
-        assert not lists.reload_if_changed()
-        assert lists.errors
-        assert lists.indicators.entries.height == 1
-    path.unlink()
-    assert not lists.reload_if_changed()
-    assert "No such file" in str(lists.errors[0])
-    write(path, "203.0.113.8\n203.0.113.9\n")
-    assert lists.reload_if_changed()
-    assert lists.errors == ()
-    assert lists.indicators.entries.height == 2
-
-
-def test_a_list_of_the_same_size_and_time_in_another_file_is_noticed(tmp_path: Path) -> None:
-    path, other = tmp_path / "list", tmp_path / "new"
-    write(path, "203.0.113.7\n")
-    lists = Lists([path])
-    write(other, "203.0.113.8\n")
-    status = path.stat()
-    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
-    other.replace(path)
-    assert lists.reload_if_changed()
-    assert lists.indicators.entries["value"].to_list() == ["203.0.113.8"]
-
-
-def test_lists_that_cannot_be_read_at_first_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError):
-        Lists([tmp_path / "none"])
-    assert Lists([]).indicators.entries.is_empty()
-
-
-# -- what alerts say -------------------------------------------------------------------------------
 
 
 def flat(document: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
