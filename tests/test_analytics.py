@@ -12,7 +12,7 @@ import pytest
 from support import replayed
 from test_correlations import LOGSOURCE, alerts, event
 
-from connwatch.detectors.analytics import ANALYTICS
+from connwatch.detectors.analytics import ANALYTICS, markdown
 from connwatch.detectors.ruleset import RuleSet, load_rules
 from connwatch.pipeline import bundled_rules
 from connwatch.schema import BY_NAME, STORED
@@ -175,3 +175,8 @@ def test_a_vertical_scan_of_a_zeek_log_is_found(data: Path, tmp_path: Path) -> N
     assert scan["source"]["ip"] == "192.168.1.9"
     assert scan["destination"]["ip"] == "45.33.32.156"
     assert scan["connwatch"]["values"]["peak"] == 44
+
+
+def test_the_page_lists_the_types_as_they_are() -> None:
+    page = (ROOT / "docs" / "analytics.md").read_text(encoding="utf-8")
+    assert markdown() in page

@@ -22,10 +22,14 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands(page: Path) -> list[str]:
-    """The lines that begin with $, in order."""
-    found = []
+    """The lines that begin with $, in order, each with the lines after it that begin with >."""
+    found: list[str] = []
     for block in _BLOCK.findall(page.read_text(encoding="utf-8")):
-        found += [line[2:] for line in block.splitlines() if line.startswith("$ ")]
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append(line[2:])
+            elif line.startswith("> "):
+                found[-1] += f"\n{line[2:]}"
     return found
 
 
