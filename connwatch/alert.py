@@ -86,7 +86,7 @@ def _values(several: list[Document]) -> Document:
     own["peak"] = max(one["peak"] for one in several)
     counted = {value for one in several for value in one.get("counted", ())}
     if counted:
-        own["counted"] = natural(sorted(counted)[:COUNTED])
+        own["counted"] = natural(sorted(counted, key=lambda text: (len(text), text))[:COUNTED])
     return own
 
 

@@ -189,7 +189,8 @@ def _message(
     def value(found: re.Match[str]) -> str:
         filled = known.get(found.group(1))
         if isinstance(filled, list):
-            more = f" and {len(filled) - _LISTED} more" if len(filled) > _LISTED else ""
+            number = max(len(filled), int(values["peak"]))
+            more = f" and {number - _LISTED} more" if number > _LISTED else ""
             return ", ".join(map(str, filled[:_LISTED])) + more
         return "unknown" if filled is None else str(filled)
 

@@ -209,6 +209,7 @@ def _measured(hits: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
     measured = pl.col("value").is_not_null()
     opening = pl.col("window").filter(measured).first().over(key)
     known = state.select("rule", "group", open_window="window")
+    own = pl.col("window") == pl.col("own")
     return (
         hits.join(known, on=["rule", "group"], how="left", maintain_order="left")
         .with_columns(own=pl.when(pl.col("session") == 0).then("open_window").otherwise(opening))
@@ -216,15 +217,15 @@ def _measured(hits: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
         .agg(
             window=pl.col("own").first(),
             value=pl.col("value").filter(measured).first(),
-            peak=pl.col("value").filter(pl.col("window") == pl.col("own")).max(),
-            counted=pl.col("counted")
-            .filter(pl.col("window") == pl.col("own"))
-            .drop_nulls()
-            .unique()
-            .sort()
-            .head(COUNTED),
+            peak=pl.col("value").filter(own).max(),
+            counted=_shortest(pl.col("counted").filter(own).drop_nulls().unique()).head(COUNTED),
         )
     )
+
+
+def _shortest(values: pl.Expr) -> pl.Expr:
+    """Texts by length, then as text: numbers in their order."""
+    return values.sort_by(values.str.len_bytes(), values)
 
 
 def _merge(sessions: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
@@ -239,12 +240,8 @@ def _merge(sessions: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
     joins = pl.col("joins")
     tail = pl.concat_list("open_tail", "tail").list.sort().list.tail(KEPT)
     head = pl.concat_list("open_head", "head").list.sort().list.head(KEPT)
-    both = (
-        pl.concat_list(pl.col("open_counted").fill_null([]), pl.col("counted").fill_null([]))
-        .list.unique()
-        .list.sort()
-        .list.head(COUNTED)
-    )
+    counted = pl.concat_list(pl.col("open_counted", "counted").fill_null([]))
+    both = counted.list.unique().list.eval(_shortest(pl.element())).list.head(COUNTED)
     return joined.select(
         pl.when(joins).then("open_alert").otherwise(own_id.bin.encode("hex")).alias("alert"),
         "rule",

@@ -18,6 +18,8 @@ from connwatch.sinks.embedded import EmbeddedStore, StoreReader
 
 _ACTIONS = ("list", "show", "ack", "close", "reopen", "events")
 _STATUS = {"ack": "acknowledged", "close": "closed", "reopen": "open"}
+#: counted values that are shown of an alert
+_LISTED = 20
 _EVIDENCE = (
     "@timestamp",
     "source.ip",
@@ -121,6 +123,7 @@ def _show(document: Document, form: str) -> None:
         ("status", own["status"]),
         ("first, last", f"{moment(event['start'])} to {moment(event['end'])} UTC"),
         ("count", number(own["count"])),
+        ("counted", _counted(own.get("values", {}))),
         ("group", ", ".join(f"{name} {value}" for name, value in own["group"].items())),
         ("rule", f"{rule['name']} ({rule['id']})"),
         ("why", " ".join(rule.get("description", "").split())),
@@ -146,6 +149,20 @@ def _show(document: Document, form: str) -> None:
         )
     )
     click.echo(f"\nall of them: connwatch alerts events {event['id'][:12]}")
+
+
+def _counted(values: Document) -> str:
+    """What a rule about many records counted, in words."""
+    if not values:
+        return ""
+    what = " ".join((values["measure"], *values.get("fields", ()), *values.get("rules", ())))
+    listed = values.get("counted", [])
+    shown = f": {', '.join(listed[:_LISTED])}{', …' if len(listed) > _LISTED else ''}"
+    return (
+        f"{what} {values['condition']} within {values['timespan_seconds']} s; "
+        f"{values['value']} when it fired at {moment(values['fired'])} UTC, "
+        f"{values['peak']} at most{shown if listed else ''}"
+    )
 
 
 def _events(reader: StoreReader, document: Document, form: str) -> None:
