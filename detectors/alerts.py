@@ -152,7 +152,19 @@ def _rule(rule: Describing) -> dict[str, Any]:
 
 def _values(row: Mapping[str, Any], rule: Correlated) -> Document:
     """What the window that fired first measured, and how."""
-    window = rule.windows[row["window"]]
+    found: dict[str, Any] = {
+        **asked(rule, row["window"]),
+        "fired": row["fired"],
+        "value": _plain_number(row["value"]),
+        "peak": _plain_number(row["peak"]),
+        "counted": natural(row["counted"]) if row["counted"] else None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def asked(rule: Correlated, place: int) -> Document:
+    """What one window of a rule measures, and when that is worth an alert, as documents say it."""
+    window = rule.windows[place]
     fields = sorted({name for per in window.fields for name in per})
     condition = window.condition
     found: dict[str, Any] = {
@@ -164,10 +176,6 @@ def _values(row: Mapping[str, Any], rule: Correlated) -> Document:
         if isinstance(condition, Presence)
         else str(condition),
         "timespan_seconds": window.timespan // 1_000_000,
-        "fired": row["fired"],
-        "value": _plain_number(row["value"]),
-        "peak": _plain_number(row["peak"]),
-        "counted": natural(row["counted"]) if row["counted"] else None,
         "actor": rule.actor,
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -15,6 +15,7 @@ import click
 from connwatch.cli.alerts import alerts
 from connwatch.cli.common import complain, say
 from connwatch.cli.evaluate import evaluate
+from connwatch.cli.explain import explain
 from connwatch.cli.reference import schema, version
 from connwatch.cli.replay import replay
 from connwatch.cli.rules import rules
@@ -28,7 +29,9 @@ def commands() -> None:
     """Read network connection logs, match rules against them, and keep what was found."""
 
 
-for command in (replay, search, alerts, rules, evaluate, store, rejects, formats, schema, version):
+for command in (
+    replay, search, alerts, explain, rules, evaluate, store, rejects, formats, schema, version,
+):  # fmt: skip
     commands.add_command(command)
 
 

@@ -12,7 +12,7 @@ from connwatch.alert import SEVERITY
 from connwatch.cli.common import chosen_rules, out, rules_option
 from connwatch.detectors.cases import cases_path, load_cases, run
 from connwatch.detectors.catalogue import markdown
-from connwatch.detectors.ruleset import Described, Rule, RuleSet, load_rules, match
+from connwatch.detectors.ruleset import Correlation, Rule, RuleSet, load_rules, match
 from connwatch.detectors.sigma.explain import explain
 from connwatch.detectors.windows.engine import State, correlate
 from connwatch.errors import RuleError, UsageError
@@ -86,13 +86,14 @@ def rules_table(rule_paths: tuple[str, ...]) -> None:
 @rules_option
 def show(name: str, rule_paths: tuple[str, ...]) -> None:
     """One rule, by its id (the beginning is enough), title or file name."""
-    rule = _one(chosen_rules(rule_paths), name)
+    rule = named_rule(chosen_rules(rule_paths), name)
     path = rule.where.rsplit(":", 1)[0]
     click.echo(f"# {safe(path)}")
     click.echo(safe_lines(Path(path).read_text(encoding="utf-8")))
 
 
-def _one(found: RuleSet, name: str) -> Described:
+def named_rule(found: RuleSet, name: str) -> Rule | Correlation:
+    """The rule that a user means, by id (or its beginning), title or file name. UsageError."""
     chosen = [
         rule
         for rule in found.every

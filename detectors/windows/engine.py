@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Final
 
 import numpy as np
@@ -69,7 +69,7 @@ def correlate(
     """
     if not rules or events.is_empty():
         return Found(_NO_HITS, state)
-    batch = _Batch(rules, events, matches, state, keep)
+    batch = Batch(rules, events, matches, state, keep)
     items, forgotten, hits = {}, dict(state.forgotten), []
     for rule in rules:
         found, left = batch.step(rule, state.items.get(rule.key))
@@ -98,8 +98,9 @@ class _Sightings:
     value: Numbers
 
 
-class _Batch:
-    """One batch on its way through the rules."""
+class Batch:
+    """One batch on its way through the rules. rows: by rule key, those of the batch that a rule
+    matched or that fired for it."""
 
     def __init__(
         self,
@@ -110,15 +111,15 @@ class _Batch:
         keep: Sequence[str],
     ) -> None:
         self._first, self._height = state.next, events.height
-        self._rows = {
+        self.rows = {
             str(rule): part["row"].to_numpy().astype(np.int64)
             for (rule,), part in matches.partition_by("rule", as_dict=True).items()
         }
         self._keep = keep
-        fed = [base for rule in rules for base in rule.bases if base in self._rows]
+        fed = [base for rule in rules for base in rule.bases if base in self.rows]
         used = np.zeros(events.height, dtype=np.bool_)
         for base in fed:
-            used[self._rows[base]] = True
+            used[self.rows[base]] = True
         columns = sorted({name for rule in rules for name in rule.columns}.union(keep))
         self._columns = [DERIVED.get(name, pl.col(name)).alias(name) for name in columns]
         self._events = events if used.all() else events.filter(pl.Series(used))
@@ -129,11 +130,10 @@ class _Batch:
         self._times, self._now = times[used], int(times[-1])
         self._hashes: dict[tuple[str, ...], tuple[Hashes, Flags]] = {}
         self._records = state.records
-        self._whole: pl.DataFrame | None = None
 
     def step(self, rule: Correlated, held: Held | None) -> tuple[pl.DataFrame | None, Held]:
         """The hits of one rule, and the items that its windows still see."""
-        new = self._items(rule)
+        new = self.items(rule)
         if not len(new):
             return None, self._left(rule, held or new)
         items = new if held is None else held.followed_by(new)
@@ -144,7 +144,7 @@ class _Batch:
         fired = np.zeros(self._height, dtype=np.bool_)
         for one in sightings:
             fired[one.by - self._first] = True
-        self._rows[rule.key] = np.flatnonzero(fired)
+        self.rows[rule.key] = np.flatnonzero(fired)
         first = _first_sightings(items, sightings)
         items.mark(first.at)
         hits = self._hits(rule, items, first) if rule.alerts else None
@@ -161,6 +161,12 @@ class _Batch:
         new = self._kept_of_batch(seen[len(known) :])
         return new if old is None else pl.concat([old.filter(pl.Series(seen[: len(known)])), new])
 
+    @cached_property
+    def records(self) -> pl.DataFrame:
+        """What is kept of the records that any rule counts, those of batches before too."""
+        new = self._kept_of_batch(np.ones(len(self._numbers), dtype=np.bool_))
+        return new if self._records is None else pl.concat([self._records, new])
+
     def _kept_of_batch(self, wanted: Flags) -> pl.DataFrame:
         return (
             self._events.filter(pl.Series(wanted))
@@ -168,12 +174,12 @@ class _Batch:
             .with_columns(pl.Series("record", self._numbers[wanted]))
         )
 
-    def _items(self, rule: Correlated) -> Held:
+    def items(self, rule: Correlated) -> Held:
         """The batch's items of a rule, in the order of the records."""
         parts = [
-            self._ready(rule, base, self._place[self._rows[key]])
+            self._ready(rule, base, self._place[self.rows[key]])
             for base, key in enumerate(rule.bases)
-            if key in self._rows
+            if key in self.rows
         ]
         if not parts:
             return Held.none(rule)
@@ -252,11 +258,7 @@ class _Batch:
 
     def _hits(self, rule: Correlated, items: Held, first: _Sightings) -> pl.DataFrame:
         """Sightings with what is kept of their records."""
-        if self._whole is None:
-            every = np.ones(len(self._numbers), dtype=np.bool_)
-            new = self._kept_of_batch(every)
-            self._whole = new if self._records is None else pl.concat([self._records, new])
-        whole = self._whole
+        whole = self.records
         rows = np.searchsorted(whole["record"].to_numpy(), items.record[first.at])
         kept = whole[rows]
         bases, windows = items.base[first.at], first.window
