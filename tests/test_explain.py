@@ -12,13 +12,25 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from support import replayed
 from test_zeek_tsv import header, row
 
 from connwatch.cli import run
+from connwatch.cli.explain_alert import alert_facts, alert_lines
+from connwatch.cli.explain_entity import entity_facts, entity_lines
+from connwatch.cli.rules import named_rule
+from connwatch.cli.timeline import BLOCKS, PLAIN, draw, drawable, over_time
+from connwatch.detectors.ruleset import Correlation, RuleSet, load_rules
+from connwatch.detectors.windows.entity import Entity
+from connwatch.detectors.windows.spec import Threshold
+from connwatch.schema import UTC
+from connwatch.sinks.embedded import StoreReader
 
 DAY = 1_700_000_000  # 2023-11-14 22:13:20
 LOGSOURCE = "logsource: {category: network, service: connection}\n"
@@ -359,6 +371,17 @@ def test_the_nearest_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "1 match, since 2023-11-14 22:13:26" in about(capsys, rules, "door", "10.0.0.3")
 
 
+def test_alternatives_that_come_out_alike_stand_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ports = ", ".join(map(str, range(1, 31)))
+    rules = filled(tmp_path, capsys, DOOR.replace("31337", f"[{ports}]"))
+    text = about(capsys, rules, "door", "10.0.0.9")
+    assert "destination.port is 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 and 18 more   [" in text
+    found = json.loads(about(capsys, rules, "door", "10.0.0.9", "--format", "json"))
+    assert len(found["nearest"]["parts"]) > 30
+
+
 def test_what_a_window_counts_lacks_in_turn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -367,6 +390,97 @@ def test_what_a_window_counts_lacks_in_turn(
     text = about(capsys, rules, "ports", "10.0.0.9")
     assert "of No answer:\n" in text
     assert re.search(r"false .*\[zeek\.connection\.state = SF\]", text)
+
+
+def test_a_correlation_of_correlations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`ports` fires at two records of 10.0.0.1 (30 s, 40 s) and at none of 10.0.0.2."""
+    twice = (
+        "title: Twice\ncorrelation: {type: event_count, rules: [ports], group-by: [source.ip], "
+        "timespan: 1h, condition: {gte: 3}}\n"
+    )
+    rules = filled(tmp_path, capsys, SYN, SCAN, twice)
+    text = about(capsys, rules, "Twice", "10.0.0.1")
+    assert "counted      Ports: 2 records match\n" in text
+    assert "largest: 2 of 3 records within 1h, at 2023-11-14 22:14:00; 1 more was needed" in text
+    text = about(capsys, rules, "Twice", "10.0.0.2")
+    assert "of Ports:\n  it did not fire for these records: explain that rule" in text
+
+
+def windowed(folder: Path) -> RuleSet:
+    """A rule of two windows whose groups are larger than its alerts': 3 ports of one host in 10
+    minutes, or 6 ports of all hosts in an hour, by source."""
+    path = folder / "rules.yml"
+    path.write_text(f"{SYN}---\n{SCAN}", encoding="utf-8")
+    loaded = load_rules([path])
+    (rule,) = (one for one in loaded.every if isinstance(one, Correlation))
+    (window,) = rule.windows.windows
+    pair = (("source.ip", "destination.ip"),)
+    one = replace(window, timespan=600 * 10**6, condition=Threshold("gte", 3.0), group_by=pair)
+    wide = replace(window, timespan=3600 * 10**6, condition=Threshold("gte", 6.0))
+    windows = (replace(one, name="one host"), replace(wide, name="all hosts"))
+    changed = replace(rule, windows=replace(rule.windows, windows=windows), suppress=3600 * 10**6)
+    every = tuple(changed if one is rule else one for one in loaded.every)
+    return replace(loaded, every=every)
+
+
+def test_a_rule_of_several_windows(
+    tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """10.0.0.1 asks 192.0.2.1 for ports 1 to 2, 192.0.2.2 for 3 to 5, one each ten seconds, and
+    192.0.2.3 for 6: at 40 s the first window fires, at 50 s the second one too."""
+    hosts = {1: 1, 2: 1, 3: 2, 4: 2, 5: 2, 6: 3}
+    flows = [
+        flow(10 * (port - 1), "10.0.0.1", port, **{"id.resp_h": f"192.0.2.{host}"})
+        for port, host in hosts.items()
+    ]
+    flows += [flow(50, "10.0.0.2", port) for port in (1, 2)]
+    log = tmp_path / "conn.log"
+    log.write_text(header() + "".join(flows), encoding="utf-8")
+    rules = windowed(tmp_path)
+    _, (alert,) = replayed([log], store, rules)
+    with StoreReader(store) as reader:
+        found = alert_facts(reader, reader.alert(alert["event"]["id"]), rules)
+        near = entity_facts(
+            reader, rules, named_rule(rules, "Ports"), Entity("10.0.0.2"), (None, None)
+        )
+    assert found["rule"]["changed"] == []
+    assert found["values"]["window"] == "one host"
+    own, other = found["windows"]
+    assert [(one["group"]["destination.ip"], one["value"]) for one in own["groups"]] == [
+        ("192.0.2.2", 3),
+        ("192.0.2.1", 2),
+        ("192.0.2.3", 1),
+    ]
+    assert (own["this"], other["this"]) == (True, False)
+    assert [(one["group"], one["value"]) for one in other["groups"]] == [
+        ({"source.ip": "10.0.0.1"}, 6)
+    ]
+    text = "\n".join(alert_lines(found))
+    assert "source.ip 10.0.0.1, destination.ip 192.0.2.2: largest: 3 of 3 different" in text
+    assert "also         different destination.port >= 6 within 1h, for each source.ip" in text
+    assert [
+        (w["window"], [(one["value"], one["lacking"]) for one in w["groups"]])
+        for w in near["windows"]
+    ] == [("one host", [(2, "1 more was needed")]), ("all hosts", [(2, "4 more were needed")])]
+    assert "condition    all hosts: different destination.port >= 6" in "\n".join(
+        entity_lines(near)
+    )
+
+
+def test_an_output_without_blocks() -> None:
+    frame = pl.DataFrame({"connwatch.log_time": [0, 1_000_000, 5_000_000], "value": [1, 8, 4]})
+    series = over_time(
+        frame.with_columns(pl.col("connwatch.log_time").cast(UTC)),
+        pl.col("value").max(),
+        pl.col("value").max() > 7,
+    )
+    assert series is not None
+    assert not drawable(BLOCKS, "ascii")
+    bars = draw(series, "8", 8, PLAIN)[0].split("|")[1]
+    assert (bars[0], bars[10], bars[50]) == (PLAIN[0], PLAIN[7], PLAIN[3])
+    assert (series.step, len(series.values)) == (100_000, 51)
+    assert [place for place, value in enumerate(series.values) if value] == [0, 10, 50]
+    assert [place for place, held in enumerate(series.holds) if held] == [10]
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_windows_property import _EVENT, _RULE, BASES, batch, settled, text, timed
 
-from connwatch.detectors.ruleset import load_rules, match
+from connwatch.detectors.ruleset import Rule, load_rules, match
+from connwatch.detectors.sigma.nearest import lacking
 from connwatch.detectors.windows.engine import Correlated, State, correlate
 from connwatch.detectors.windows.entity import Entity
 from connwatch.detectors.windows.trace import inside, nearest, trace
+from connwatch.pipeline import bundled_rules
 
 
 def loaded(folder: Path, rules: list[dict[str, Any]]) -> tuple[Any, list[Correlated]]:
@@ -106,3 +108,73 @@ def test_an_entity_has_the_groups_that_it_is_in(
             assert near.record in seen["record"]
             if counted.windows[0].measure == "event_count":
                 assert seen.height == near.value
+
+
+def test_what_a_record_lacks_of_a_rule_is_nothing_where_it_matches(tmp_path: Path) -> None:
+    """All bundled rules, and conditions of every form, against a mixed bag of records."""
+    ports = (22, 23, 53, 80, 443, 3389, 4444, 6667, 31337, None)
+    states = ("S0", "SF", "REJ", "SH", "OTH", None)
+    made = batch(
+        timed(
+            [
+                {
+                    "gap": 1,
+                    "source.ip": "10.0.0.1",
+                    "destination.ip": ip,
+                    "destination.port": port,
+                    "source.bytes": size,
+                    "zeek.connection.state": state,
+                }
+                for ip in ("10.0.0.2", "203.0.113.9", "8.8.8.8")
+                for port in ports
+                for state in states
+                for size in (None, 10, 10**9)
+            ]
+        )
+    )
+    (tmp_path / "rules.yml").write_text(
+        BASES + "title: Forms\nlogsource: {category: network, service: connection}\n"
+        "detection: {a: {destination.port: [22, 80]}, b: {source.bytes|gt: 100}, "
+        "c: {zeek.connection.state: S0}, condition: not (a or b) and (1 of b* or not c)}\n",
+        encoding="utf-8",
+    )
+    rules = load_rules([tmp_path, bundled_rules()])
+    matches = match(rules, made)
+    singles = [rule for rule in rules.rules if isinstance(rule, Rule)]
+    assert len(singles) > 30
+    for rule in singles:
+        away = lacking(rule, made)
+        assert len(away) == made.height
+        hit = matches.filter(pl.col("rule") == rule.key)["row"].sort()
+        assert away.eq(0).arg_true().to_list() == hit.to_list(), rule.title
+
+
+def test_lacking_is_the_number_of_comparisons(tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(
+        "title: Two of three\nlogsource: {category: network, service: connection}\n"
+        "detection: {a: {destination.port: [22, 80]}, b: {source.bytes|gt: 100}, "
+        "c: {zeek.connection.state: S0}, condition: (a and b) or (b and not c)}\n",
+        encoding="utf-8",
+    )
+    (rule,) = load_rules([tmp_path]).rules
+    cases = [  # port, bytes, state, lacking
+        (22, 1000, "SF", 0),
+        (22, 10, "SF", 1),
+        (443, 1000, "S0", 1),
+        (443, 10, "S0", 2),
+        (None, None, None, 1),
+    ]
+    made = batch(
+        timed(
+            [
+                {
+                    "gap": 1,
+                    "destination.port": port,
+                    "source.bytes": size,
+                    "zeek.connection.state": state,
+                }
+                for port, size, state, _ in cases
+            ]
+        )
+    )
+    assert lacking(rule, made).to_list() == [case[-1] for case in cases]

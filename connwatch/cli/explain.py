@@ -95,6 +95,9 @@ def _entity(
     rules: RuleSet,
     form: str,
 ) -> None:
+    for one in rules.unfed:
+        if one.title.lower() == name.lower():
+            raise UsageError(f"the rule cannot run here: {one.reason}", where=one.where)
     rule = named_rule(rules, name)
     entity = read_entity(text, rule)
     with StoreReader(store) as reader:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from connwatch.alert import Document, fired, iso
+from connwatch.alert import COUNTED, Document, fired, iso
 from connwatch.cli import wording
 from connwatch.cli.explain_entity import part_lines
 from connwatch.cli.explain_records import (
@@ -231,7 +231,9 @@ def _value_lines(facts: Mapping[str, Any]) -> Iterator[str]:
             yield f"measured     {value} when it fired first, at {moment(values['fired'])}"
             yield f"             {peak} at most"
         if values.get("counted"):
-            yield f"counted      {', '.join(values['counted'])}"
+            kept = values["counted"]
+            more = f" (no more than {COUNTED} are kept)" if len(kept) >= COUNTED else ""
+            yield f"counted      {', '.join(kept)}{more}"
     elif values:
         yield ""
         for name, value in values.items():

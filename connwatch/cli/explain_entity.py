@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Final
 
 import polars as pl
@@ -35,6 +36,8 @@ Span = tuple[datetime | None, datetime | None]
 
 #: groups that are told of
 _GROUPS: Final = 5
+#: values that a line lists
+_LISTED: Final = 12
 _WORDS: Final = {True: "true", False: "false", None: "no value"}
 
 
@@ -266,11 +269,21 @@ def _record_lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
 
 
 def part_lines(parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The parts of a condition, the true ones and the others."""
-    for part in parts:
-        values = ", ".join(f"{name} = {value}" for name, value in part["values"].items())
-        text = f"{'  ' * part['depth']}{part['text']}" + (f"   [{values}]" if values else "")
-        yield f"  {_WORDS[part['outcome']]:<10} {text}"
+    """The parts of a condition, each with its outcome; alternatives that came out alike in one."""
+    for (depth, outcome, values, _), alike in groupby(parts, _alike):
+        first, *others = (part["text"] for part in alike)
+        listed = [first, *(text.partition(" is ")[2] for text in others)]
+        more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
+        yield f"  {_WORDS[outcome]:<10} {'  ' * depth}{', '.join(listed[:_LISTED])}{more}{values}"
+
+
+def _alike(part: Mapping[str, Any]) -> tuple[int, bool | None, str, str]:
+    """What parts that are told in one line have in common: for comparisons, all but the value."""
+    name, compares, _ = part["text"].partition(" is ")
+    values = {n: value for n, value in part["values"].items() if value is not None}
+    told = ", ".join(f"{n} = {value}" for n, value in values.items())
+    key = name if compares and name in part["values"] else part["text"]
+    return part["depth"], part["outcome"], f"   [{told}]" if told else "", key
 
 
 def _window_lines(facts: Mapping[str, Any]) -> Iterator[str]:
