@@ -252,7 +252,7 @@ def _event_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     events, first, last = facts["events"], moment(facts["first"]), moment(facts["last"])
     listed, count = events["listed"], events["count"]
     yield ""
-    yield f"events       {number(count)}, from {first} to {last}"
+    yield f"events       {number(count)}, log time {first} to {last}"
     rest = count - len(listed)
     head = listed if rest <= 0 else listed[: len(listed) // 2]
     for event in head:

@@ -121,6 +121,9 @@ def group_facts(run: Run, near: Near) -> dict[str, Any]:
     there = [names[base] for base in sorted(seen["base"].unique())] if names else []
     if isinstance(condition, Threshold):
         reached, lacking = wording.near_miss(window, said, near.value)
+        if lacking and window.measure.startswith("temporal"):
+            absent = ", ".join(name for name in names if name not in there) or "none"
+            lacking += f" (there: {', '.join(there)}; not there: {absent})"
     else:
         reached = f"nearest: {', '.join(there)} there"
         lacking = _absent(condition, set(there), names) if not near.fired else ""

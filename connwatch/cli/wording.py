@@ -91,11 +91,12 @@ def near_miss(window: Window, said: dict[str, Any], value: float) -> tuple[str, 
     of = unit(window.measure, fields)
     what = subject(window.measure, fields, said.get("rules", []), window.percentile)
     got, wanted = quantity(value, of), quantity(limit.number, of)
-    if window.measure in METRICS:
-        reached = f"{what} {got} of {wanted}" if limit.operator == "gte" else f"{what} {got}"
-    else:
-        what = "record" if (what, value, limit.operator == "gte") == ("records", 1, False) else what
-        reached = f"{got} of {wanted} {what}" if limit.operator == "gte" else f"{got} {what}"
+    short = limit.operator == "gte" and value < limit.number
+    if short:
+        got = f"{got} of {wanted}"
+    elif what == "records" and value == 1:
+        what = "record"
+    reached = f"{what} {got}" if window.measure in METRICS else f"{got} {what}"
     return f"{_EXTREMES[limit.operator]}: {reached}", _lacking(window, limit, value, of, wanted)
 
 
