@@ -15,8 +15,9 @@ from test_windows_property import _EVENT, _RULE, BASES, batch, settled, text, ti
 
 from connwatch.detectors.ruleset import Rule, load_rules, match
 from connwatch.detectors.sigma.nearest import lacking
-from connwatch.detectors.windows.engine import Correlated, State, correlate
+from connwatch.detectors.windows.engine import State, correlate
 from connwatch.detectors.windows.entity import Entity
+from connwatch.detectors.windows.held import Correlated
 from connwatch.detectors.windows.trace import inside, nearest, trace
 from connwatch.pipeline import bundled_rules
 

@@ -127,7 +127,7 @@ class Batch:
         self._place = np.cumsum(used) - 1
         self._numbers = np.flatnonzero(used) + state.next
         times = events["connwatch.log_time"].dt.epoch("us").to_numpy()
-        self._times, self._now = times[used], int(times[-1])
+        self._times, self._now = times[used], int(times[-1]) if len(times) else 0
         self._hashes: dict[tuple[str, ...], tuple[Hashes, Flags]] = {}
         self._records = state.records
 
@@ -168,11 +168,8 @@ class Batch:
         return new if self._records is None else pl.concat([self._records, new])
 
     def _kept_of_batch(self, wanted: Flags) -> pl.DataFrame:
-        return (
-            self._events.filter(pl.Series(wanted))
-            .select(self._columns)
-            .with_columns(pl.Series("record", self._numbers[wanted]))
-        )
+        numbers = pl.Series("record", self._numbers[wanted])
+        return self._events.filter(pl.Series(wanted)).select(*self._columns, numbers)
 
     def items(self, rule: Correlated) -> Held:
         """The batch's items of a rule, in the order of the records."""

@@ -17,7 +17,7 @@ import polars as pl
 
 from connwatch.schema import BY_NAME, DERIVED
 
-from .engine import Correlated
+from .held import Correlated
 
 SIDES: Final = ("source.ip", "destination.ip")
 _ADDRESSES: Final = frozenset({*SIDES, "source.address", "destination.address"})
