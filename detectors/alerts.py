@@ -158,6 +158,7 @@ def _values(row: Mapping[str, Any], rule: Correlated) -> Document:
         "value": _plain_number(row["value"]),
         "peak": _plain_number(row["peak"]),
         "counted": natural(row["counted"]) if row["counted"] else None,
+        "actor": rule.actor,
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -176,7 +177,6 @@ def asked(rule: Correlated, place: int) -> Document:
         if isinstance(condition, Presence)
         else str(condition),
         "timespan_seconds": window.timespan // 1_000_000,
-        "actor": rule.actor,
     }
     return {name: value for name, value in found.items() if value is not None}
 

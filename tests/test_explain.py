@@ -18,6 +18,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from conftest import ROOT
 from support import replayed
 from test_zeek_tsv import header, row
 
@@ -510,3 +511,14 @@ def test_questions_that_cannot_be_asked(
     capsys.readouterr()
     assert run(["explain", *arguments, "--rules", str(rules)]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.source
+def test_an_alert_of_a_bundled_analytic_has_not_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The sample incident's scan, explained by the rule that found it."""
+    out(capsys, "replay", str(ROOT / "sample_logs" / "incident" / "conn.log"))
+    listed = out(capsys, "alerts", 'rule.name: "Port scan of one host"', "--format", "ndjson")
+    text = out(capsys, "explain", json.loads(listed)["event"]["id"])
+    assert "condition    ports: different destination.port >= 15 within 1d" in text
+    assert "317 at most" in text
+    assert "changed" not in text
