@@ -79,12 +79,13 @@ def test_the_page_of_rules_is_current() -> None:
 
 
 #: alerts per 10,000 events that a rule may give on the logs of nobody known to be an intruder;
-#: measured 4.6, 4.3, 19.5 and 3.1 over 32,301 events: all come from those who visit an exposed host
+#: measured 4.6, 4.3, 19.5, 3.1 and 65 over 32,301 events: all come from those who visit an exposed host
 ALLOWED = {
     "Unknown protocol on a well-known port": 5.0,
     "Half-open connection": 5.0,
     "Port scan of one host": 20.0,
     "Many short sessions with a service that asks for a password": 4.0,
+    "Guessing at a service that is open to the internet": 70.0,
 }
 OTHERS = 1.0
 
