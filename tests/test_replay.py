@@ -50,6 +50,37 @@ def rules(tmp_path_factory: pytest.TempPathFactory) -> RuleSet:
     return load_rules([folder])
 
 
+COUNTING = """title: Rejections
+name: rejections
+logsource: {category: network, service: connection}
+detection: {s: {zeek.connection.state: REJ}, condition: s}
+---
+title: Many rejections
+suppress: 20m
+correlation: {type: event_count, rules: [rejections], group-by: [source.ip], timespan: 10m,
+  condition: {gte: 3}}
+---
+title: Many ports
+correlation: {type: value_count, rules: [rejections], timespan: 5m,
+  condition: {gte: 2, field: destination.port}}
+---
+title: Pairs and sources
+logsource: {category: network, service: connection}
+analytic: {type: scan, any-of: [{ports: 2, within: 2m}, {targets: 3, within: 30m}]}
+"""
+
+
+@pytest.fixture(scope="module")
+def counting(rules: RuleSet, tmp_path_factory: pytest.TempPathFactory) -> RuleSet:
+    """The same rules, and others over many records."""
+    folder = tmp_path_factory.mktemp("counting")
+    (folder / "counting.yml").write_text(COUNTING, encoding="utf-8")
+    single = Path(rules.rules[0].where.rsplit(":", 1)[0]).parent
+    found = load_rules([single, folder])
+    assert len(found.running) == 5
+    return found
+
+
 def records(chance: random.Random, number: int, spread: int = 7200) -> list[str]:
     return [
         row(
@@ -79,7 +110,7 @@ def as_log(lines: list[str]) -> bytes:
 )
 def test_the_alerts_do_not_depend_on_how_the_records_come(
     tmp_path_factory: pytest.TempPathFactory,
-    rules: RuleSet,
+    counting: RuleSet,
     seed: int,
     number: int,
     batch: int,
@@ -90,7 +121,7 @@ def test_the_alerts_do_not_depend_on_how_the_records_come(
     folder = tmp_path_factory.mktemp("logs")
     (folder / "a").mkdir()
     (folder / "a" / "conn.log").write_bytes(as_log(lines))
-    before, first = replayed([folder / "a"], folder / "one", rules)
+    before, first = replayed([folder / "a"], folder / "one", counting)
 
     other = folder / "b"
     other.mkdir()
@@ -116,7 +147,7 @@ def test_the_alerts_do_not_depend_on_how_the_records_come(
             "_gathered",
             lambda frames: (part for frame in frames for part in frame.iter_slices(batch)),
         )
-        after, second = replayed([other], folder / "two", rules)
+        after, second = replayed([other], folder / "two", counting)
     assert after.digest == before.digest == digest(first) == digest(second)
     assert sorted(map(_without_place, first)) == sorted(map(_without_place, second))
     with StoreReader(folder / "one") as one, StoreReader(folder / "two") as two:
@@ -260,3 +291,28 @@ def test_a_replay_that_is_killed_is_completed_by_the_next(tmp_path: Path, rules:
         assert {name: mine[name] for name in ("events", "alerts", "hits")} == {
             name: theirs[name] for name in ("events", "alerts", "hits")
         }
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 100), st.integers(1, 99))
+def test_the_beginning_and_then_the_whole_is_the_whole(
+    tmp_path_factory: pytest.TempPathFactory, counting: RuleSet, seed: int, number: int, cut: int
+) -> None:
+    """What a shorter log had found is joined with what the whole one finds, windows too."""
+    lines = sorted(
+        records(random.Random(seed), number),
+        key=lambda line: float(line.split("\t")[0]) + float(line.split("\t")[8]),
+    )
+    folder = tmp_path_factory.mktemp("logs")
+    for name, some in (("part", lines[: number * cut // 100]), ("whole", lines)):
+        (folder / name).mkdir()
+        (folder / name / "conn.log").write_bytes(as_log(some))
+    whole, _ = replayed([folder / "whole"], folder / "one", counting)
+    if number * cut // 100:
+        replayed([folder / "part"], folder / "two", counting)
+    replayed([folder / "whole"], folder / "two", counting)
+    with StoreReader(folder / "two") as reader:
+        assert digest(reader.alerts()) == whole.digest
+        for alert in reader.alerts():
+            listed = reader.alert_events(alert["event"]["id"]).collect().height
+            assert listed == alert["connwatch"]["count"]
