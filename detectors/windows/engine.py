@@ -21,7 +21,7 @@ from connwatch.contracts import group_key
 from connwatch.schema import DERIVED, UTC
 
 from .held import Correlated, Held, hashed
-from .measure import Hashes, Positions, changes, fires, measured
+from .measure import Hashes, Positions, changes, fires, measured, stable_order
 from .spec import METRICS, Flags, Numbers, Window
 
 #: items that the windows of one rule may hold; the oldest of more are forgotten, and counted
@@ -238,7 +238,7 @@ class Batch:
         positions = np.flatnonzero(firing)
         if not len(positions):
             return None
-        following = np.searchsorted(positions, np.arange(len(arranged)))
+        following: Positions = np.cumsum(firing) - firing
         exists = following < len(positions)
         fire = positions[np.where(exists, following, 0)]
         hit = exists & (fire < arranged.ends(window.timespan))
@@ -298,7 +298,7 @@ def _groups(
     """The group of each hit as JSON text, made once for each group."""
     if not rule.group:
         return pl.repeat("{}", records.height, eager=True)
-    order = np.argsort(alert, kind="stable")
+    order = stable_order(alert)
     fresh = changes(alert[order])
     first, inverse = order[fresh], np.empty(len(order), dtype=np.int64)
     inverse[order] = np.cumsum(fresh) - 1

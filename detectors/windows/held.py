@@ -13,7 +13,7 @@ import polars_hash as plh
 
 from connwatch.schema import DERIVED
 
-from .measure import Hashes, Items, Positions, ranked
+from .measure import Hashes, Items, Positions, ranked, stable_order
 from .spec import Flags, Window
 
 Values = npt.NDArray[np.uint64] | npt.NDArray[np.int64]
@@ -133,14 +133,14 @@ class Held:
         if not len(fresh):
             return np.empty(0, dtype=np.int64)
         taken = part.copy()
-        if old:
+        if old > 2 * len(fresh):  # else it is cheaper to count them again
             taken[:old] &= np.isin(group[:old], fresh)
         return np.flatnonzero(taken)
 
     def arranged(self, place: int, at: Positions) -> tuple[Items, Positions]:
         """Items as the arithmetic of one window wants them, and their positions here."""
         times, rank = ranked(self.time[at])
-        order = np.argsort(self.group[place][at], kind="stable")
+        order = stable_order(self.group[place][at])
         at = at[order]
         items = Items(
             self.group[place][at],

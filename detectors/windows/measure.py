@@ -88,6 +88,25 @@ def changes(values: npt.NDArray[Any]) -> Flags:
     return found
 
 
+def stable_order(values: Hashes) -> Positions:
+    """The positions of hashes in ascending order, equal ones in the order that they have.
+
+    Numbers sort several times faster than positions do by their numbers; so the upper bits of each
+    hash are sorted with its position in the lower ones, and hashes that differ only there, of which
+    there are hardly ever any, are sorted in the slow way.
+    """
+    bits = np.uint64(len(values).bit_length())
+    low = (np.uint64(1) << bits) - np.uint64(1)
+    keys = (values & ~low) | np.arange(len(values), dtype=np.uint64)
+    keys.sort()
+    order = (keys & low).astype(np.int64)
+    ordered = values[order]
+    upper = ordered >> bits
+    if np.any((upper[1:] == upper[:-1]) & (ordered[1:] != ordered[:-1])):
+        return np.argsort(values, kind="stable")
+    return order
+
+
 def ranked(times: Positions) -> tuple[Positions, Positions]:
     """The different times of an ascending array, and the rank of each of its times among them."""
     fresh = changes(times)
@@ -104,9 +123,10 @@ def measured(window: Window, items: Items) -> Numbers:
     if window.measure == "event_count":
         return (np.arange(1, len(items) + 1) - items.starts(window.timespan)).astype(np.float64)
     if window.measure == "value_count":
-        return _distinct(items, items.value, window.timespan)
+        return _distinct(items, items.value.view(np.uint64), window.timespan)
     if window.measure == "temporal":
-        return _distinct(items, items.number * 256 + items.base, window.timespan)
+        rules = (items.number * 256 + items.base).view(np.uint64) << np.uint64(24)
+        return _distinct(items, rules, window.timespan)
     if window.measure == "temporal_ordered":
         return _longest_order(window, items)
     if window.measure in ("value_sum", "value_avg"):
@@ -126,13 +146,13 @@ def fires(window: Window, items: Items, found: Numbers) -> Flags:
     return (found > 0) & items.closes
 
 
-def _distinct(items: Items, values: npt.NDArray[Any], timespan: int) -> Numbers:
+def _distinct(items: Items, values: Hashes, timespan: int) -> Numbers:
     """How many different values each window holds; values of different groups are different.
 
     A value is there from each of its items until the next one with it, or until the item is too
     old: one is added at the item and taken off there, and the sum so far is the count.
     """
-    order = np.argsort(values, kind="stable")
+    order = stable_order(values)
     ordered = values[order]
     same = ordered[1:] == ordered[:-1]
     gone = items.ends(timespan)
