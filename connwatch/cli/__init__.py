@@ -19,6 +19,7 @@ from connwatch.cli.explain import explain
 from connwatch.cli.reference import schema, version
 from connwatch.cli.replay import replay
 from connwatch.cli.rules import rules
+from connwatch.cli.rules_lint import lint
 from connwatch.cli.search import search
 from connwatch.cli.store import formats, rejects, store
 from connwatch.errors import ConnwatchError
@@ -33,6 +34,7 @@ for command in (
     replay, search, alerts, explain, rules, evaluate, store, rejects, formats, schema, version,
 ):  # fmt: skip
     commands.add_command(command)
+rules.add_command(lint)
 
 
 def run(arguments: list[str]) -> int:

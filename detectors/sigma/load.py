@@ -29,9 +29,9 @@ def load(paths: Sequence[Path]) -> RuleSet:
         good, bad = read(path)
         documents.extend(good)
         errors.extend(bad)
-    placeholders, documents, wrong = _placeholders(documents)
+    placeholders, documents, wrong = read_placeholders(documents)
     errors.extend(wrong)
-    filters, documents, wrong = _filters(documents)
+    filters, documents, wrong = read_filters(documents)
     errors.extend(wrong)
     loading = _Loading(Context(filters, placeholders), errors)
     for document in documents:
@@ -142,7 +142,7 @@ def _names(document: RuleDocument) -> list[str]:
     return [str(content[key]) for key in ("id", "name") if content.get(key) is not None]
 
 
-def _placeholders(
+def read_placeholders(
     documents: list[RuleDocument],
 ) -> tuple[dict[str, list[str]], list[RuleDocument], list[RuleError]]:
     """Values of placeholders, from documents that are nothing but `placeholders:`."""
@@ -163,7 +163,7 @@ def _placeholders(
     return values, rest, errors
 
 
-def _filters(
+def read_filters(
     documents: list[RuleDocument],
 ) -> tuple[list[SigmaFilter], list[RuleDocument], list[RuleError]]:
     filters, rest, errors = [], [], []

@@ -56,7 +56,7 @@ def single(document: RuleDocument, context: Context) -> Rule | Unfed:
     if fields is None:
         named = ", ".join(f"{key} {value}" for key, value in source.items() if value)
         return Unfed(title, document.where("logsource"), f"no source here feeds {named}")
-    _expand(parsed, context.placeholders)
+    fill_in(parsed, context.placeholders)
     try:
         node = compile_rule(parsed, fields)
     except UnfedError as error:
@@ -86,7 +86,7 @@ def _retired(content: dict[str, Any]) -> bool:
     return any(isinstance(one, str) and "|" in one for one in listed)
 
 
-def _expand(rule: SigmaRule, placeholders: Mapping[str, Sequence[str | Placeholder]]) -> None:
+def fill_in(rule: SigmaRule, placeholders: Mapping[str, Sequence[str | Placeholder]]) -> None:
     """Put the values of placeholders into the rule; those without any stay, and are named later."""
     if not placeholders:
         return
