@@ -201,7 +201,7 @@ CONDITIONS = [
     (
         "a value and none", "10 error never",
         "s: {service: null}\nt: {service: '*'}\ncondition: s and t",
-        "s: {service: null}\nt: {service: '*'}\ncondition: s or not t and s",
+        "s: {service: null}\nt: {destination.port: '*'}\ncondition: s and t",
     ),
     (
         "two hours at once", "10 error never",

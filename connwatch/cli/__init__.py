@@ -1,8 +1,8 @@
 """The command line: arguments in, exit code out. Nothing is decided here.
 
-Exit codes: 0 done; 1 alerts at or above --fail-on, or --check found a difference; 2 wrong use,
-configuration or rule; 3 an input or the store failed. A reader that closes the pipe, and Ctrl-C,
-end the command quietly (141 and 130, as a shell would report the signals).
+Exit codes: 0 done; 1 alerts at or above --fail-on, --check found a difference, or lint a warning;
+2 wrong use, configuration or rule; 3 an input or the store failed. A reader that closes the pipe,
+and Ctrl-C, end the command quietly (141 and 130, as a shell would report the signals).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import Any, Final, Literal
 
@@ -154,9 +155,15 @@ def compared(name: str, target: Target, value: SigmaType, fields: FieldMap) -> C
     return Comparison(name, target, value, f"{name} {words}", group, whole, key)
 
 
-def absent(column: str, fields: FieldMap) -> Comparison:
+@cache
+def absent(column: str) -> Comparison:
     """That a column has no value."""
-    return compared(column, Target(column), SigmaNull(), fields)
+    expr = pl.col(column).is_null()
+    key = expr.meta.serialize()
+    group = group_of(column)
+    return Comparison(
+        column, Target(column), SigmaNull(), f"{column} has no value", group, expr, key
+    )
 
 
 def in_any_case(comparison: Comparison, fields: FieldMap) -> Comparison | None:

@@ -46,7 +46,7 @@ def check(subjects: Subjects) -> Iterator[Finding]:
 def _lacking(bases: Sequence[Single], column: str, theory: Theory) -> bool:
     if column not in BY_NAME or BY_NAME[column].null == _NEVER:
         return False
-    return not all(theory.fixed(one.condition, column, one.fields) for one in bases)
+    return not all(theory.fixed(one.condition, column) for one in bases)
 
 
 def _message(one: Single | Many, bases: Sequence[Single], theory: Theory) -> Iterator[Finding]:

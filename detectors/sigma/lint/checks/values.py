@@ -11,6 +11,7 @@ from sigma.types import SigmaRegularExpression
 
 from connwatch.schema import BY_NAME
 
+from ..candidates import evaluated
 from ..columns import group_of, listed, range_said
 from ..finding import Finding, Severity
 from ..formula import (
@@ -25,8 +26,9 @@ from ..formula import (
     number,
     plain,
 )
+from ..patterns import unmet
 from ..subjects import Single, Subjects
-from ..theory import Theory, evaluated, unmet
+from ..theory import Theory
 from . import units
 
 #: values that are few enough to be named
@@ -43,7 +45,7 @@ def check(subjects: Subjects) -> Iterator[Finding]:
             if not theory.satisfiable(comparison):
                 yield _never(one, comparison, theory, "error" if hopeless else "warning")
             elif not (any_value(comparison.value) or no_value(comparison.value)):
-                lacking = absent(comparison.column, one.fields)
+                lacking = absent(comparison.column)
                 other = both(negated(comparison), negated(lacking))
                 if not theory.satisfiable(other) and not _constant(comparison.column):
                     yield Finding(
