@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from test_rules_lint import found, rule, said
 
 from connwatch.cli import run
 from connwatch.detectors.sigma.lint.finding import Finding
 from connwatch.detectors.sigma.lint.lint import lint
+from connwatch.pipeline import bundled_rules
 
 
 def base(name: str, selection: str, number: int = 1) -> str:
@@ -253,8 +253,37 @@ def test_a_source_that_nobody_reads(tmp_path: Path) -> None:
     assert said(found(tmp_path, unfed)) == ["7 warning unfed"]
 
 
+EMITTED = frozenset({"source.ip", "destination.ip", "destination.port", "source.bytes"})
+UNEMITTED = [
+    ("a field that the rule needs", ["warning unfed"], "s: {vlan: 5, destination.port: 1}\ncondition: s"),
+    ("a field that it can do without", ["note unfed"], "s: {vlan: 5}\nt: {destination.port: 1}\ncondition: s or t"),
+    ("an exclusion", ["note unfed"], "s: {vlan: 5}\nt: {destination.port: 1}\ncondition: t and not s"),
+    ("a field that must be lacking", [], "s: {vlan: null, destination.port: 1}\ncondition: s"),
+    ("a field that is there", [], "s: {source.bytes: 5}\ncondition: s"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("what", "expected", "detection"), UNEMITTED, ids=[u[0] for u in UNEMITTED]
+)
+def test_fields_that_the_logs_never_fill(
+    tmp_path: Path, what: str, expected: list[str], detection: str
+) -> None:
+    (tmp_path / "rules.yml").write_text(rule(detection), encoding="utf-8")
+    assert about(lint([tmp_path], EMITTED), "A rule") == expected, what
+    assert about(lint([tmp_path]), "A rule") == [], what
+
+
+def test_a_group_that_the_logs_never_fill(tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(
+        f"{ANY}---\n{counting(COUNT.replace('[a]', '[c]').replace('source.ip', 'vlan') % 'gte: 5')}",
+        encoding="utf-8",
+    )
+    assert "warning unfed" in about(lint([tmp_path], EMITTED))
+
+
 def test_the_bundled_rules_have_no_warnings() -> None:
-    assert [f for f in lint([ROOT / "rules"]) if f.severity != "note"] == []
+    assert [f for f in lint([bundled_rules()]) if f.severity != "note"] == []
 
 
 def test_rules_of_sigmahq_are_looked_at(data: Path) -> None:
@@ -277,6 +306,20 @@ def test_the_command_prints_findings_and_exits_with_one(
     assert run(["rules", "lint", "--format", "json", str(path)]) == 1
     (one,) = json.loads(capsys.readouterr().out)
     assert (one["where"], one["severity"], one["check"]) == (f"{path}:9", "error", "units")
+
+
+def test_the_command_reads_logs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(rule("s: {vlan: 5, destination.port: 1}\ncondition: s"), encoding="utf-8")
+    log = tmp_path / "conn.log"
+    log.write_text(
+        '{"ts":1763600000.0,"id.orig_h":"10.0.0.1","id.orig_p":1,"id.resp_h":"10.0.0.2","id.resp_p":2,"proto":"tcp","_path":"conn"}\n',
+        encoding="utf-8",
+    )
+    assert run(["rules", "lint", "--log", str(log), str(path)]) == 1
+    shown = capsys.readouterr().out
+    assert "no record of these logs has zeek.connection.vlan, and the rule cannot match" in shown
+    assert "has destination.port" not in shown
 
 
 def test_notes_alone_are_no_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from .checks import (
     conditions,
     delays,
     described,
+    emitted,
     loading,
     same,
     thresholds,
@@ -24,6 +25,7 @@ from .subjects import Subjects, gather
 #: what is looked for; a new check is one file and one line here
 CHECKS: Final[tuple[Callable[[Subjects], Iterable[Finding]], ...]] = (
     loading.check,
+    emitted.check,
     values.check,
     conditions.check,
     units.check,
@@ -36,10 +38,11 @@ CHECKS: Final[tuple[Callable[[Subjects], Iterable[Finding]], ...]] = (
 )
 
 
-def lint(paths: Sequence[Path]) -> list[Finding]:
-    """What is probably wrong with the rules in these files and folders, by file and line.
-    RuleError for a path that does not exist."""
-    return look(gather(paths))
+def lint(paths: Sequence[Path], filled: frozenset[str] | None = None) -> list[Finding]:
+    """What is probably wrong with the rules in these files and folders, by file and line. filled:
+    the columns that have a value in the logs at hand; None: do not look at that. RuleError for a
+    path that does not exist."""
+    return look(gather(paths, filled))
 
 
 def look(subjects: Subjects) -> list[Finding]:

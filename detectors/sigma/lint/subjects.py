@@ -71,13 +71,15 @@ class Filter:
 
 @dataclass(frozen=True)
 class Subjects:
-    """All that was loaded. documents: those of rules, whether these could be loaded or not."""
+    """All that was loaded. documents: those of rules, whether these could be loaded or not.
+    emitted: columns that have a value in the logs at hand; None where no logs are."""
 
     found: RuleSet
     documents: tuple[RuleDocument, ...]
     singles: tuple[Single, ...]
     many: tuple[Many, ...]
     filters: tuple[Filter, ...]
+    emitted: frozenset[str] | None = None
 
     @cached_property
     def theory(self) -> Theory:
@@ -91,7 +93,7 @@ class Subjects:
         return tuple((document, rule) for document, rule in places if rule is not None)
 
 
-def gather(paths: Sequence[Path]) -> Subjects:
+def gather(paths: Sequence[Path], emitted: frozenset[str] | None = None) -> Subjects:
     """The rules in these files and folders. RuleError for a path that does not exist."""
     found = load_rules(paths)
     documents = [document for path in rule_files(paths) for document in read(path)[0]]
@@ -108,6 +110,7 @@ def gather(paths: Sequence[Path]) -> Subjects:
         tuple(singles),
         tuple(many),
         tuple(_filter(d, f, id(f) in reader.applied) for d, f in filters),
+        emitted,
     )
 
 
