@@ -185,6 +185,40 @@ def test_a_rule_with_a_name_that_nothing_counts(tmp_path: Path) -> None:
     assert found(tmp_path, TCP, counting(COUNT % "gte: 3")) == []
 
 
+UNUSED = [
+    (
+        "a selection that is not named",
+        ["warning unused"],
+        "s: {proto: tcp}\nt: {vlan: 1}\ncondition: s",
+    ),
+    ("a selection that is named", [], "s: {proto: tcp}\nt: {vlan: 1}\ncondition: s and t"),
+    ("all of them", [], "s: {proto: tcp}\nt: {vlan: 1}\ncondition: 1 of them"),
+    ("some of them", [], "s_a: {proto: tcp}\ns_b: {vlan: 1}\ncondition: 1 of s_*"),
+    (
+        "a pattern that is another",
+        ["warning unused"],
+        "s_a: {proto: tcp}\nt_b: {vlan: 1}\ncondition: 1 of s_*",
+    ),
+]
+
+
+@pytest.mark.parametrize(("what", "expected", "detection"), UNUSED, ids=[u[0] for u in UNUSED])
+def test_selections_that_nothing_uses(
+    tmp_path: Path, what: str, expected: list[str], detection: str
+) -> None:
+    assert about(found(tmp_path, rule(detection)), "A rule") == expected, what
+
+
+ALIAS = "type: temporal, rules: [a, b], timespan: 10m, group-by: [%s], aliases: {host: {a: source.ip, b: destination.ip}}"
+
+
+def test_an_alias_that_nothing_uses(tmp_path: Path) -> None:
+    assert about(found(tmp_path, TCP, UDP, counting(ALIAS % "source.ip"))) == ["warning unused"]
+    assert about(found(tmp_path, TCP, UDP, counting(ALIAS % "host"))) == []
+    single = (ALIAS % "host").replace("[host]", "host")
+    assert about(found(tmp_path, TCP, UDP, counting(single))) == []
+
+
 FILTER = "title: F\nlogsource: {category: %s}\nfilter: {rules: %s, s: {destination.port: 80}, condition: not s}\n"
 FILTERS = [
     ("a rule that is not here", ["warning filter"], "network", "[b]"),

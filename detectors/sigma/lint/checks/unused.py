@@ -1,13 +1,18 @@
-"""Rules with a name that nothing counts, and filters that are for no rule."""
+"""Parts that nothing uses: detections beside the condition, aliases, names of rules, filters."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Final
 
 from ...correlation import references
 from ..finding import Finding
-from ..subjects import Subjects
+from ..subjects import Many, Single, Subjects
+
+_WORD: Final = re.compile(r"[\w*?-]+")
 
 
 def check(subjects: Subjects) -> Iterator[Finding]:
@@ -25,7 +30,50 @@ def check(subjects: Subjects) -> Iterator[Finding]:
                 f"is called {name!r}, and no correlation counts it: it alerts by itself",
                 "name it under rules: of a correlation, or leave name: out",
             )
+    for one in subjects.singles:
+        yield from _detections(one)
+    for many in subjects.many:
+        yield from _aliases(many)
     yield from _filters(subjects)
+
+
+def _detections(one: Single) -> Iterator[Finding]:
+    """Selections that the condition does not name; those whose names begin with _ are not meant by
+    `them`."""
+    detection = one.document.content["detection"]
+    written = detection["condition"]
+    words = _WORD.findall(" ".join(written if isinstance(written, list) else [written]))
+    for name in detection:
+        private = name.startswith("_")
+        if name in ("condition", "timeframe") or ("them" in words and not private):
+            continue
+        if not any(fnmatchcase(name, word) for word in words):
+            yield Finding(
+                one.document.where(name, section="detection"),
+                one.rule.title,
+                "warning",
+                "unused",
+                f"the condition does not use {name!r}",
+                f"add it, as in: and not {name}, or leave it out",
+            )
+
+
+def _aliases(many: Many) -> Iterator[Finding]:
+    correlation = many.document.content.get("correlation", {})
+    condition = correlation.get("condition")
+    named = condition.get("field") if isinstance(condition, dict) else None
+    grouped = correlation.get("group-by")
+    used = {name for one in (grouped, named) for name in (one if isinstance(one, list) else [one])}
+    for alias in correlation.get("aliases") or ():
+        if alias not in used:
+            yield Finding(
+                many.where(alias),
+                many.rule.title,
+                "warning",
+                "unused",
+                f"the alias {alias!r} is used by nothing",
+                "name it under group-by or field, or leave it out",
+            )
 
 
 def _filters(subjects: Subjects) -> Iterator[Finding]:
