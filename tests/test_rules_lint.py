@@ -72,7 +72,7 @@ COMPARISONS = [
     ("an outcome that does not exist", "10 error value", "event.outcome: failed", "event.outcome: failure"),
     ("a type that does not exist", "10 error value", "event.type: connections", "event.type: denied"),
     ("a dataset that does not feed rules", "10 error value", "event.dataset: zeek.dns", "event.dataset: zeek.connection"),
-    ("an action that is called nothing here", "10 error value", "action: forward", "action: blocked"),
+    ("an action that is called nothing here", "10 error value", "action: mirror", "action: blocked"),
     ("a truth that is none", "10 error value", "local_orig: maybe", "local_orig: true"),
     ("transport with case", "10 error case", "network.transport|cased: TCP", "network.transport: TCP"),
     ("part of a transport with case", "10 error case", "network.transport|contains|cased: CP", "network.transport|contains: CP"),

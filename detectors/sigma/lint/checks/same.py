@@ -7,7 +7,7 @@ from typing import Final
 
 from connwatch.alert import SEVERITY
 
-from ....windows.engine import Correlated
+from ....windows.held import Correlated
 from ..finding import Finding
 from ..formula import comparisons
 from ..subjects import Single, Subjects
