@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
 import polars_hash as plh
@@ -46,6 +46,8 @@ EVIDENCE: Final = (
     "log.offset",
     "event.sequence",
 )
+#: what the evidence is in the order of; no two hits of an alert share both
+_ORDER: Final = EVIDENCE[:2]
 _EVIDENCE_TYPE: Final = pl.Struct({name: STORED[name] for name in EVIDENCE})
 
 #: One row per alert: `alert` its id (32 hex digits), `group` the JSON text of its group values,
@@ -187,8 +189,8 @@ def _sessions(hits: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
         fired=fired.first(),
         last=fired.last(),
         count=pl.len().cast(pl.Int64),
-        head=pl.col("evidence").sort().head(KEPT),
-        tail=pl.col("evidence").sort().tail(KEPT),
+        head=pl.col("evidence").sort_by(*_ORDER).head(KEPT),
+        tail=pl.col("evidence").sort_by(*_ORDER).tail(KEPT),
         opening=pl.col("event.id").first(),
         joins=~pl.col("opens").first(),
     )
@@ -234,12 +236,11 @@ def _merge(sessions: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
         {name: f"open_{name}" for name in ALERT_SCHEMA if name not in ("rule", "group")}
     )
     joined = sessions.join(opened, on=["rule", "group"], how="left", maintain_order="left")
+    joined = joined.with_columns(head=_ends(joined, "head"), tail=_ends(joined, "tail"))
     own_id = plh.concat_str("rule", "group", "opening", separator="\x00").nchash.xxh3_128(
         return_binary=True, byte_order="big"
     )
     joins = pl.col("joins")
-    tail = pl.concat_list("open_tail", "tail").list.sort().list.tail(KEPT)
-    head = pl.concat_list("open_head", "head").list.sort().list.head(KEPT)
     counted = pl.concat_list(pl.col("open_counted", "counted").fill_null([]))
     both = counted.list.unique().list.eval(_shortest(pl.element())).list.head(COUNTED)
     return joined.select(
@@ -256,8 +257,8 @@ def _merge(sessions: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
         .then(pl.col("count") + pl.col("open_count"))
         .otherwise("count")
         .alias("count"),
-        pl.when(joins).then(head).otherwise("head").alias("head"),
-        pl.when(joins).then(tail).otherwise("tail").alias("tail"),
+        "head",
+        "tail",
         pl.when(joins).then("open_window").otherwise("window").alias("window"),
         pl.when(joins).then("open_value").otherwise("value").alias("value"),
         pl.when(joins).then(pl.max_horizontal("open_peak", "peak")).otherwise("peak").alias("peak"),
@@ -266,6 +267,20 @@ def _merge(sessions: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
         .otherwise("counted")
         .alias("counted"),
     )
+
+
+def _ends(joined: pl.DataFrame, end: Literal["head", "tail"]) -> pl.Series:
+    """The first or the last events of each session together with those of the alert it continues.
+
+    Flat and sorted once: lists of structs are slow to put together and to sort.
+    """
+    rows = joined.select("joins", pl.col(end).alias("event"), open=f"open_{end}").with_row_index()
+    each = pl.concat(
+        [rows.filter("joins").select("index", event="open"), rows.select("index", "event")]
+    ).explode("event")
+    order = [pl.col("event").struct.field(name) for name in _ORDER]
+    kept = pl.col("event").head(KEPT) if end == "head" else pl.col("event").tail(KEPT)
+    return each.sort("index", *order).group_by("index", maintain_order=True).agg(kept)["event"]
 
 
 def _open(
