@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 #: Sigma level -> event.severity and event.risk_score, as Kibana counts them
@@ -23,6 +23,81 @@ KEPT: Final = 5
 COUNTED: Final = 50
 
 Document = dict[str, Any]
+
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+
+
+#: texts and small values as JSON, and whole documents
+quoted: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class Written(Mapping[str, Any]):
+    """A document as JSON text, read only when somebody looks inside.
+
+    text: the document. What a store asks of every one stands beside: id, rule (its key), group
+    (its JSON text), start and end (log time of the first and last hit) and suppress, all in
+    microseconds, and count. It is never changed.
+    """
+
+    __slots__ = ("_document", "count", "end", "group", "id", "rule", "start", "suppress", "text")
+
+    def __init__(
+        self,
+        text: str,
+        alert: str,
+        rule: str,
+        group: str,
+        *,
+        start: int,
+        end: int,
+        suppress: int,
+        count: int,
+    ) -> None:
+        self.text, self.id, self.rule, self.group = text, alert, rule, group
+        self.start, self.end, self.suppress, self.count = start, end, suppress, count
+        self._document: Document | None = None
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Written:
+        """A document that is JSON values as text."""
+        if isinstance(document, cls):
+            return document
+        own, event = document["connwatch"], document["event"]
+        key = own["key"]
+        return cls(
+            quoted(document),
+            event["id"],
+            key["rule"],
+            key["group"],
+            start=micros(event["start"]),
+            end=micros(event["end"]),
+            suppress=key["suppress_us"],
+            count=own["count"],
+        )
+
+    def document(self) -> Document:
+        """A copy of its own for the caller, who may change it."""
+        read: Document = json.loads(self.text)
+        return read
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def _read(self) -> Document:
+        if self._document is None:
+            self._document = self.document()
+        return self._document
+
+
+def micros(text: str) -> int:
+    """A document's time as microseconds since the epoch."""
+    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
 
 
 def iso(moment: datetime) -> str:

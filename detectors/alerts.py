@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import polars as pl
 
-from connwatch.alert import SEVERITY, Document, natural, sides
-from connwatch.schema import ECS_VERSION
+from connwatch.alert import KEPT, SEVERITY, Document, Written, natural, quoted
+from connwatch.schema import ECS_VERSION, STORED
 
+from .fold import EVIDENCE
 from .ruleset import Correlation
 from .windows.held import Correlated
 from .windows.spec import Presence
@@ -42,6 +43,22 @@ _TECHNIQUE: Final = re.compile(r"^attack\.(t\d{4})(\.\d{3})?$", re.IGNORECASE)
 #: values that a message lists
 _LISTED: Final = 10
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
+_TIME: Final = "%Y-%m-%dT%H:%M:%S%.6fZ"
+#: an empty field in what `struct.json_encode` writes; inside a text its quotes have backslashes
+_NULLS: Final = r',"[a-z_.]+":null'
+#: fields that an alert shows when all of its evidence has the same
+_SIDES: Final = ("source.ip", "source.port", "destination.ip", "destination.port")
+#: parts of every document
+_ECS: Final = quoted({"ecs": {"version": ECS_VERSION}})[1:-1]
+_EVENT: Final = quoted(
+    {
+        "kind": "alert",
+        "category": ["network", "intrusion_detection"],
+        "type": ["info"],
+        "dataset": "connwatch.alerts",
+        "module": "connwatch",
+    }
+)[1:-1]
 
 
 class Describing(Protocol):
@@ -71,74 +88,201 @@ class Describing(Protocol):
     def suppress(self) -> int: ...
 
 
+class _Row(NamedTuple):
+    """What of an alert is put together in Python: times as text, `*_us` in microseconds.
+
+    events: the evidence, JSON objects and commas. The four of `_SIDES`: what all of the evidence
+    shares. addresses: every address in it. shown: what messages name of the first event. The last
+    four are None for a rule about one record.
+    """
+
+    alert: str
+    rule: str
+    group: str
+    hits: int
+    first: str
+    last: str
+    fired: str
+    first_us: int
+    last_us: int
+    events: str
+    source_ip: str | None
+    source_port: int | None
+    destination_ip: str | None
+    destination_port: int | None
+    addresses: list[str]
+    shown: Mapping[str, Any] | None
+    window: Any
+    value: Any
+    peak: Any
+    counted: Any
+
+
 def documents(alerts: pl.DataFrame, rules: Mapping[str, Describing]) -> list[Document]:
     """One document per row of `alerts` (`fold.ALERT_SCHEMA`); rules by key."""
-    time = "%Y-%m-%dT%H:%M:%S%.6fZ"
-    shown = pl.element().struct.with_fields(
-        *(pl.field(name).dt.strftime(time) for name in ("connwatch.log_time", "@timestamp"))
-    )
+    return [one.document() for one in written(alerts, rules)]
+
+
+def written(alerts: pl.DataFrame, rules: Mapping[str, Describing]) -> list[Written]:
+    """The same documents as JSON text: one of every alert that grew, in every batch.
+
+    Columns make what is large, the evidence; Python puts the small parts around it.
+    """
+    said = {key: _Said(rules[key]) for key in alerts["rule"].unique()}
+    named = [name for name in EVIDENCE if any(name in one.names for one in said.values())]
     rows = alerts.select(
         "alert",
         "rule",
         "group",
-        "count",
-        "window",
-        "value",
-        "peak",
-        "counted",
-        pl.col("first", "last", "fired").dt.strftime(time),
-        evidence=pl.concat_list("head", "tail").list.eval(shown),
+        pl.col("count").alias("hits"),
+        pl.col("first", "last", "fired").dt.strftime(_TIME),
+        pl.col("first", "last").dt.epoch("us").name.suffix("_us"),
+        events=_events(),
+        **{name.replace(".", "_"): _shared(name) for name in _SIDES},
+        addresses=_addresses(),
+        shown=_first(named),
+        **{name: pl.col(name) for name in ("window", "value", "peak", "counted")},
     )
-    return [_document(row, rules[row["rule"]]) for row in rows.iter_rows(named=True)]
+    return [said[row[1]].document(_Row._make(row)) for row in rows.iter_rows()]
 
 
-def _document(row: Mapping[str, Any], rule: Describing) -> Document:
-    # The last events may be among the first ones; both are in order, so what is left is too.
-    listed = [_plain(event) for event in {e["event.id"]: e for e in row["evidence"]}.values()]
-    group = json.loads(row["group"])
-    values = _values(row, rule.windows) if isinstance(rule, Correlation) else {}
-    severity = SEVERITY.get(rule.level, SEVERITY["medium"])
-    first = row["first"]
-    document: Document = {
-        "@timestamp": first,
-        "ecs": {"version": ECS_VERSION},
-        "event": {
-            "id": row["alert"],
-            "kind": "alert",
-            "category": ["network", "intrusion_detection"],
-            "type": ["info"],
-            "dataset": "connwatch.alerts",
-            "module": "connwatch",
-            "start": first,
-            "end": row["last"],
-            "severity": severity,
-            "risk_score": float(severity),
-        },
-        "message": _message(rule, listed[0], group, {**values, "count": row["count"]}),
-        "rule": _rule(rule),
-        "connwatch": {
-            "level": rule.level,
-            "status": "open",
-            "count": row["count"],
-            "group": group,
-            "evidence": listed,
-            **({"values": values} if values else {}),
-            "key": {"rule": row["rule"], "group": row["group"], "suppress_us": rule.suppress},
-        },
-    }
-    document.update(sides(listed, group))
-    threat = _threat(rule.tags)
-    if threat:
-        document["threat"] = threat
-    return document
+def _events() -> pl.Expr:
+    """The evidence as JSON objects with commas between them, nulls left out.
+
+    The last events may be among the first ones; both are in order, so what is left is too.
+    """
+    times = (pl.field(name).dt.strftime(_TIME) for name in ("connwatch.log_time", "@timestamp"))
+    shown = pl.element().struct.with_fields(*times).struct.json_encode()
+    shown = shown.str.replace_all(_NULLS, "")
+    more = (pl.col("count") - pl.col("head").list.len()).clip(0, KEPT)
+    return pl.concat_str(
+        pl.col("head").list.eval(shown).list.join(","),
+        pl.when(more > 0).then(pl.col("tail").list.eval(shown).list.tail(more).list.join(",")),
+        separator=",",
+        ignore_nulls=True,
+    )
 
 
-def _plain(event: Mapping[str, Any]) -> Document:
-    """One event of the evidence: flat field names, nulls left out."""
-    return {name: value for name, value in event.items() if value is not None}
+def _all(end: str, name: str) -> pl.Expr:
+    """One field of the first or last events, as a list."""
+    return pl.col(end).list.eval(pl.element().struct.field(name))
 
 
-def _rule(rule: Describing) -> dict[str, Any]:
+def _shared(name: str) -> pl.Expr:
+    """The value of a field that all of the evidence has, else null."""
+    head, tail = _all("head", name), _all("tail", name)
+    one = head.list.first()
+    alone = (head.list.n_unique() == 1) & (tail.list.n_unique() == 1) & (tail.list.first() == one)
+    return pl.when(alone).then(one)
+
+
+def _addresses() -> pl.Expr:
+    sides = ("source.ip", "destination.ip")
+    every = pl.concat_list(_all(end, name) for end in ("head", "tail") for name in sides)
+    return every.list.drop_nulls().list.unique().list.sort()
+
+
+def _first(names: Sequence[str]) -> pl.Expr:
+    """Fields of the first event, times as text; null when none is wanted."""
+    if not names:
+        return pl.lit(None)
+    event = pl.col("head").list.first().struct
+    return pl.struct(
+        event.field(name).dt.strftime(_TIME).alias(name)
+        if STORED[name].is_temporal()
+        else event.field(name)
+        for name in names
+    )
+
+
+class _Said:
+    """What a rule says in each of its alerts: what never changes as JSON, its message in pieces."""
+
+    def __init__(self, rule: Describing) -> None:
+        severity = SEVERITY.get(rule.level, SEVERITY["medium"])
+        self._rule = rule
+        self._windows = rule.windows if isinstance(rule, Correlation) else None
+        self._message = _PLACEHOLDER.split(_template(rule))
+        self._severity = f'"severity":{severity},"risk_score":{float(severity)}'
+        self._described = quoted(_described(rule))
+        self._level, self._key = quoted(rule.level), quoted(rule.key)
+        threat = _threat(rule.tags)
+        self._threat = f',"threat":{quoted(threat)}' if threat else ""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What the message names, each between two pieces of it."""
+        return frozenset(self._message[1::2])
+
+    def document(self, row: _Row) -> Written:
+        """One alert's document; the order of its keys is the one of docs/alerts.md."""
+        group = json.loads(row.group)
+        values = _values(row, self._windows) if self._windows else {}
+        measured = f'"values":{quoted(values)},' if values else ""
+        message = self._filled(row, group, values)
+        text = (
+            f'{{"@timestamp":"{row.first}",{_ECS},'
+            f'"event":{{"id":"{row.alert}",{_EVENT},'
+            f'"start":"{row.first}","end":"{row.last}",{self._severity}}},'
+            f'"message":{quoted(message)},"rule":{self._described},'
+            f'"connwatch":{{"level":{self._level},"status":"open","count":{row.hits},'
+            f'"group":{row.group},"evidence":[{row.events}],{measured}'
+            f'"key":{{"rule":{self._key},"group":{quoted(row.group)},'
+            f'"suppress_us":{self._rule.suppress}}}}},'
+            f"{quoted(_sides(row, group))[1:-1]}{self._threat}}}"
+        )
+        return Written(
+            text,
+            row.alert,
+            row.rule,
+            row.group,
+            start=row.first_us,
+            end=row.last_us,
+            suppress=self._rule.suppress,
+            count=row.hits,
+        )
+
+    def _filled(self, row: _Row, group: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+        """The message with the values of the first event; of windows without one, a plain one."""
+        if self._windows and not self._rule.message:
+            who = ", ".join(f"{name} {one}" for name, one in group.items())
+            what = " ".join((values["measure"], *values.get("fields", ())))
+            return f"{self._rule.title}: {who + ': ' if who else ''}{what} {values['peak']}"
+        known = {**(row.shown or {}), **group, **values, "count": row.hits}
+        pieces = list(self._message)
+        pieces[1::2] = [_plain(known.get(name), values.get("peak")) for name in pieces[1::2]]
+        return "".join(pieces)
+
+
+def _template(rule: Describing) -> str:
+    return rule.message or f"{rule.title}: {{source.ip}} to {{destination.ip}}"
+
+
+def _plain(value: object, peak: float | None) -> str:
+    """A value as a message shows it; of counted ones the first, and how many more there are."""
+    if isinstance(value, list):
+        number = max(len(value), int(peak or 0))
+        more = f" and {number - _LISTED} more" if number > _LISTED else ""
+        return ", ".join(map(str, value[:_LISTED])) + more
+    return "unknown" if value is None else str(value)
+
+
+def _sides(row: _Row, group: Mapping[str, Any]) -> Document:
+    """As `connwatch.alert.sides`, of what the columns found."""
+    found: Document = {}
+    for side, ip, port in (
+        ("source", row.source_ip, row.source_port),
+        ("destination", row.destination_ip, row.destination_port),
+    ):
+        grouped = group.get(f"{side}.ip")
+        ip = ip if grouped is None else grouped
+        if fields := {name: one for name, one in (("ip", ip), ("port", port)) if one is not None}:
+            found[side] = fields
+    found["related"] = {"ip": row.addresses}
+    return found
+
+
+def _described(rule: Describing) -> dict[str, Any]:
     fields = {
         "id": rule.id or rule.key,
         "name": rule.title,
@@ -150,14 +294,14 @@ def _rule(rule: Describing) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _values(row: Mapping[str, Any], rule: Correlated) -> Document:
+def _values(row: _Row, rule: Correlated) -> Document:
     """What the window that fired first measured, and how."""
     found: dict[str, Any] = {
-        **asked(rule, row["window"]),
-        "fired": row["fired"],
-        "value": _plain_number(row["value"]),
-        "peak": _plain_number(row["peak"]),
-        "counted": natural(row["counted"]) if row["counted"] else None,
+        **asked(rule, row.window),
+        "fired": row.fired,
+        "value": _plain_number(row.value),
+        "peak": _plain_number(row.peak),
+        "counted": natural(row.counted) if row.counted else None,
         "actor": rule.actor,
     }
     return {name: value for name, value in found.items() if value is not None}
@@ -183,32 +327,6 @@ def asked(rule: Correlated, place: int) -> Document:
 
 def _plain_number(value: float) -> float | int:
     return int(value) if value.is_integer() else value
-
-
-def _message(
-    rule: Describing,
-    event: Mapping[str, Any],
-    group: Mapping[str, Any],
-    values: Mapping[str, Any],
-) -> str:
-    """The rule's message with the values of the first event filled in; a plain one otherwise."""
-    known = {**event, **group, **values}
-
-    def value(found: re.Match[str]) -> str:
-        filled = known.get(found.group(1))
-        if isinstance(filled, list):
-            number = max(len(filled), int(values["peak"]))
-            more = f" and {number - _LISTED} more" if number > _LISTED else ""
-            return ", ".join(map(str, filled[:_LISTED])) + more
-        return "unknown" if filled is None else str(filled)
-
-    if rule.message:
-        return _PLACEHOLDER.sub(value, rule.message)
-    if "measure" not in values:
-        return _PLACEHOLDER.sub(value, f"{rule.title}: {{source.ip}} to {{destination.ip}}")
-    who = ", ".join(f"{name} {one}" for name, one in group.items())
-    what = " ".join((values["measure"], *values.get("fields", ())))
-    return f"{rule.title}: {who + ': ' if who else ''}{what} {values['peak']}"
 
 
 @cache
