@@ -27,10 +27,10 @@ from typing import Any
 
 import polars as pl
 
-from connwatch.alert import SEVERITY, Digest, Document
+from connwatch.alert import SEVERITY, Digest, Document, Written
 from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, Delivery, Parsed
 from connwatch.detectors import fold
-from connwatch.detectors.alerts import documents
+from connwatch.detectors.alerts import written
 from connwatch.detectors.ruleset import RuleSet, match
 from connwatch.detectors.windows.engine import State, correlate
 from connwatch.errors import InputError
@@ -47,8 +47,6 @@ from connwatch.stages import Behind, ahead
 _REJECTS = 20_000
 #: records that are worked on together
 _BATCH = 100_000
-#: documents of open alerts that are kept, to be told when the alerts are closed
-_DOCUMENTS = 100_000
 #: blocks read in front of the computing, and commits waiting behind it
 _AHEAD, _BEHIND = 1, 1
 
@@ -151,7 +149,6 @@ class _Replay:
         self._on_alert, self._on_progress = on_alert, on_progress
         self._open = fold.begin()
         self._windows = State()
-        self._documents: dict[str, Document] = {}
         self._digest = Digest()
         self._rejects: list[pl.DataFrame] = []
         self._taken: dict[str, int] = {}
@@ -190,7 +187,7 @@ class _Replay:
         found = correlate(self._rules.correlated, events, matches, self._windows, fold.EVIDENCE)
         self._windows = found.state
         folded = fold.fold(events, matches, self._foldings, self._open, found.hits)
-        made = documents(folded.alerts, self._by_key)
+        made = written(folded.alerts, self._by_key)
         self.writer.put((self._delivery(events.filter(fresh), folded.hits, made), keys))
         self._tell_closed(folded, made)
         self._progress.done = sum(self._taken.values())
@@ -248,21 +245,19 @@ class _Replay:
         rejects = pl.concat(waiting) if waiting else _NO_REJECTS
         return Delivery(events, hits, tuple(alerts), rejects)
 
-    def _tell_closed(self, folded: fold.Folded, found: Sequence[Document]) -> None:
+    def _tell_closed(self, folded: fold.Folded, made: Sequence[Written]) -> None:
         """Tell of the alerts that nothing can be added to any more."""
-        self._documents.update((document["event"]["id"], document) for document in found)
         closed = pl.concat([self._open, folded.alerts]).join(folded.state, on="alert", how="anti")
-        self._tell_all(closed.unique("alert", keep="last", maintain_order=True))
+        self._tell_all(closed.unique("alert", keep="last", maintain_order=True), made)
         self._open = folded.state
-        if len(self._documents) > _DOCUMENTS:
-            self._documents.clear()  # they can be made again
 
-    def _tell_all(self, alerts: pl.DataFrame) -> None:
-        made = alerts["alert"].is_in(list(self._documents))
-        again = documents(alerts.filter(~made), self._by_key)
-        self._documents.update((document["event"]["id"], document) for document in again)
+    def _tell_all(self, alerts: pl.DataFrame, made: Sequence[Written] = ()) -> None:
+        """made: some of them, and others; the rest is written again."""
+        known = {one.id: one for one in made}
+        missing = alerts.filter(~pl.col("alert").is_in(list(known)))
+        known.update((one.id, one) for one in written(missing, self._by_key))
         for alert_id in alerts["alert"]:
-            self._tell(self._documents.pop(alert_id))
+            self._tell(known[alert_id].document())
 
     def _tell(self, document: Document) -> None:
         level = document["connwatch"]["level"]

@@ -110,6 +110,7 @@ class Run:
     def __init__(self, store: EmbeddedStore) -> None:
         self._store = store
         self._guard = threading.Lock()
+        self._own = alerts.Own()
         with catalogue.errors(store.folder):
             self._events = Index(store.folder, _files(store.database, "event-keys"))
             self._hits = Index(store.folder, _files(store.database, "hit-keys"))
@@ -140,15 +141,18 @@ class Run:
             event_index = _write_keys(store.folder, "event-keys", event_keys)
             hit_index = _write_keys(store.folder, "hit-keys", hit_keys)
             with catalogue.transaction(store.database) as database:
+                self._own.check(database)
                 for stored in [*made, *event_index, *hit_index]:
                     stored.insert(database)
-                alerts.merge(database, delivery.alerts, hits)
+                alerts.merge(database, delivery.alerts, hits, self._own)
                 _keep_rejects(database, delivery.rejects)
                 if delivery.checkpoint:
                     text = json.dumps(delivery.checkpoint)
                     database.execute(
                         "INSERT OR REPLACE INTO meta VALUES ('checkpoint', ?)", (text,)
                     )
+                changes = database.total_changes
+            self._own.changes = changes
             with self._guard:
                 for stored in event_index:
                     self._events.add(stored)
