@@ -92,8 +92,8 @@ class _Row(NamedTuple):
     """What of an alert is put together in Python: times as text, `*_us` in microseconds.
 
     events: the evidence, JSON objects and commas. The four of `_SIDES`: what all of the evidence
-    shares. addresses: every address in it. shown: what messages name of the first event. The last
-    four are None for a rule about one record.
+    shares. addresses: every address in it, once. shown: what messages name of the first event.
+    window to counted: None for a rule about one record.
     """
 
     alert: str
@@ -179,7 +179,7 @@ def _shared(name: str) -> pl.Expr:
 def _addresses() -> pl.Expr:
     sides = ("source.ip", "destination.ip")
     every = pl.concat_list(_all(end, name) for end in ("head", "tail") for name in sides)
-    return every.list.drop_nulls().list.unique().list.sort()
+    return every.list.unique().list.drop_nulls()
 
 
 def _first(names: Sequence[str]) -> pl.Expr:
@@ -229,7 +229,7 @@ class _Said:
             f'"group":{row.group},"evidence":[{row.events}],{measured}'
             f'"key":{{"rule":{self._key},"group":{quoted(row.group)},'
             f'"suppress_us":{self._rule.suppress}}}}},'
-            f"{quoted(_sides(row, group))[1:-1]}{self._threat}}}"
+            f"{_sides(row, group)}{self._threat}}}"
         )
         return Written(
             text,
@@ -267,19 +267,21 @@ def _plain(value: object, peak: float | None) -> str:
     return "unknown" if value is None else str(value)
 
 
-def _sides(row: _Row, group: Mapping[str, Any]) -> Document:
-    """As `connwatch.alert.sides`, of what the columns found."""
-    found: Document = {}
+def _sides(row: _Row, group: Mapping[str, Any]) -> str:
+    """As `connwatch.alert.sides`, of what the columns found: members of a JSON object."""
+    found = ""
     for side, ip, port in (
         ("source", row.source_ip, row.source_port),
         ("destination", row.destination_ip, row.destination_port),
     ):
         grouped = group.get(f"{side}.ip")
         ip = ip if grouped is None else grouped
-        if fields := {name: one for name, one in (("ip", ip), ("port", port)) if one is not None}:
-            found[side] = fields
-    found["related"] = {"ip": row.addresses}
-    return found
+        fields = [] if ip is None else [f'"ip":{quoted(ip)}']
+        fields += [] if port is None else [f'"port":{port}']
+        if fields:
+            found += f'"{side}":{{{",".join(fields)}}},'
+    addresses = ",".join(map(quoted, sorted(row.addresses)))
+    return f'{found}"related":{{"ip":[{addresses}]}}'
 
 
 def _described(rule: Describing) -> dict[str, Any]:
