@@ -29,10 +29,11 @@ SETTINGS: Final = tuple(
 )
 
 
-def write_rules(folder: Path) -> Path:
-    """The rules as Sigma files."""
+def write_rules(folder: Path, sources: tuple[str, ...] = _FEW) -> Path:
+    """The rules as Sigma files. sources: hosts that every tenth is about; none: the network."""
     folder.mkdir(exist_ok=True)
-    for number, (ports, states, size, few) in enumerate(SETTINGS):
+    for number, (ports, states, size, own) in enumerate(SETTINGS):
+        few = sources if own else ()
         (folder / f"{number}.yml").write_text(
             f"title: Rule {number}\nlogsource: {{category: network, service: connection}}\n"
             f"detection:\n  port:\n    destination.port: {list(ports)}\n"
