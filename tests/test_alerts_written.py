@@ -1,0 +1,197 @@
+"""Alerts as text: the same documents that plain Python makes, and the same store either way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sink_contract import delivery, events
+from test_alerts import Rule
+from test_fold import MINUTE
+
+from connwatch.alert import KEPT, Written, evidence, joined, natural, sides
+from connwatch.detectors.alerts import documents, written
+from connwatch.detectors.cases import frame
+from connwatch.detectors.fold import EVIDENCE, Folded, Folding, begin, fold
+from connwatch.sinks.embedded import EmbeddedStore, StoreReader, maintenance
+from connwatch.sinks.embedded.alerts import Own
+
+HOSTILE = st.text(max_size=12) | st.sampled_from(
+    ['","source.port":null', '\\",\\"a', ',"x":null,', "\x00\x1f\x7f\u2028", "\\", "null"]
+)
+FIELDS = st.fixed_dictionaries(
+    {
+        "source.ip": st.sampled_from(["10.0.0.1", "10.0.0.2", "fe80::1"]),
+        "destination.ip": st.sampled_from(["10.0.0.9", "10.0.0.10"]),
+        "second": st.integers(0, 40),
+    },
+    optional={
+        "source.port": st.integers(0, 65535),
+        "destination.port": st.sampled_from([22, 80]),
+        "zeek.session_id": HOSTILE,
+        "log.file.path": HOSTILE,
+        "zeek.connection.service": HOSTILE,
+        "event.duration": st.integers(0, 2**63 - 1),
+    },
+)
+
+
+def hit(rows: pl.DataFrame, state: pl.DataFrame, group: tuple[str, ...], period: int) -> Folded:
+    """Every row is a hit of the rule r."""
+    matches = pl.DataFrame(
+        {"rule": ["r"] * rows.height, "row": range(rows.height)},
+        schema={"rule": pl.String, "row": pl.UInt32},
+    )
+    return fold(rows, matches, {"r": Folding(group, period)}, state)
+
+
+def text(value: Any) -> Any:
+    return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if hasattr(value, "strftime") else value
+
+
+def plain(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The evidence of one row of `fold.ALERT_SCHEMA`."""
+    listed = {event["event.id"]: event for event in (*row["head"], *row["tail"])}
+    return [
+        {name: text(value) for name, value in event.items() if value is not None}
+        for event in listed.values()
+    ]
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(FIELDS, min_size=1, max_size=25),
+    st.sampled_from([("source.ip",), ("source.ip", "destination.ip"), ("zeek.session_id",), ()]),
+    st.integers(1, 25),
+)
+def test_a_document_is_what_plain_python_makes_of_its_events(
+    made: list[dict[str, Any]], group: tuple[str, ...], cut: int
+) -> None:
+    made = sorted(made, key=lambda event: event["second"])
+    rows = frame(
+        [
+            {"event.id": f"{n:032x}"} | {name: v for name, v in one.items() if name != "second"}
+            for n, one in enumerate(made)
+        ]
+    )
+    seconds = pl.Series([one["second"] * 1_000_000 for one in made], dtype=pl.Int64)
+    time = seconds.cast(rows.schema["@timestamp"])
+    rows = rows.with_columns(time.alias("@timestamp"), time.alias("connwatch.log_time"))
+    group = group or ("destination.port",)
+    state = begin()
+    for part in (rows[:cut], rows[cut:]):
+        folded = hit(part, state, group, 5_000_000)
+        state = folded.state
+        rule = Rule(message="{log.file.path}|{@timestamp}|{source.port}|{count}|{nothing}")
+        for row, document in zip(
+            folded.alerts.iter_rows(named=True),
+            documents(folded.alerts, {"r": rule}),
+            strict=True,
+        ):
+            own, listed = document["connwatch"], plain(row)
+            assert own["evidence"] == listed == evidence(listed)
+            assert len(listed) == min(row["count"], 2 * KEPT)
+            assert own["group"] == json.loads(row["group"])
+            found = {name: document[name] for name in document if name in _SIDES}
+            assert found == sides(listed, own["group"])
+            first = {**listed[0], "count": row["count"]}
+            names = ("log.file.path", "@timestamp", "source.port", "count", "nothing")
+            # What the group has is the group's, null or not.
+            known = {**first, **own["group"]}
+            shown = ["unknown" if (one := known.get(name)) is None else str(one) for name in names]
+            assert document["message"] == "|".join(shown)
+            assert joined([document], row["count"]) == document
+
+
+_SIDES = ("source", "destination", "related")
+
+
+def test_what_stands_beside_a_text_is_what_is_in_it() -> None:
+    folded = hit(events(range(7)), begin(), ("destination.ip",), MINUTE)
+    (one,) = written(folded.alerts, {"r": Rule()})
+    again = Written.of(one.document())
+    for name in ("id", "rule", "group", "start", "end", "suppress", "count", "text"):
+        assert getattr(again, name) == getattr(one, name)
+    assert dict(one) == one.document() == again
+    assert Written.of(one) is one
+    assert list(folded.alerts["head"][0][0]) == list(EVIDENCE)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("hits"), st.lists(st.integers(0, 1500), max_size=12, unique=True)),
+        st.tuples(st.sampled_from(["closed", "compact", "again"]), st.just([])),
+    ),
+    max_size=10,
+)
+
+
+def steps(folder: Path, plan: list[tuple[str, list[int]]]) -> list[dict[str, Any]]:
+    """Deliveries of several runs with other things between them; the alerts after each commit."""
+    seen: list[dict[str, Any]] = []
+    state, run_number, now = begin(), 0, -1
+    rule = Rule(suppress=MINUTE)
+    with EmbeddedStore(folder) as store, StoreReader(folder) as reader:
+        run = store.begin_run()
+        for what, seconds in plan:
+            if what == "closed":
+                for alert in reader.alerts()[:1]:
+                    store.set_alert_status(alert["event"]["id"], "closed")
+            elif what == "compact":
+                maintenance.compact(folder, store.database)
+            elif what == "again":
+                run, state, run_number, now = store.begin_run(), begin(), run_number + 1, -1
+            later = sorted(second for second in seconds if second > now)
+            if not later:
+                continue
+            now = later[-1]
+            # Each run reads the same records from another place.
+            rows = events(later).with_columns(pl.lit(f"{run_number}.log").alias("log.file.path"))
+            fate, keys = run.classify(rows)
+            folded = hit(rows, state, ("destination.ip",), MINUTE)
+            state = folded.state
+            made = tuple(written(folded.alerts, {"r": rule}))
+            run.write(
+                delivery(rows.filter(fate == "new"), hits=folded.hits, alerts=made),
+                keys,
+            )
+            seen.extend(reader.alerts())
+    return seen
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS)
+def test_the_short_way_into_the_store_leaves_what_the_long_way_leaves(
+    tmp_path_factory: pytest.TempPathFactory, plan: list[tuple[str, list[int]]]
+) -> None:
+    """After every commit, with overlapping runs, an analyst's words and upkeep in between."""
+    short = steps(tmp_path_factory.mktemp("short"), plan)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Own, "is_whole", lambda *_: False)
+        long = steps(tmp_path_factory.mktemp("long"), plan)
+    assert short == long
+
+
+def test_a_run_reads_its_own_alert_once_after_somebody_else_has_written(tmp_path: Path) -> None:
+    taken: list[bool] = []
+    whole = Own.is_whole
+
+    def watched(*args: Any) -> bool:
+        taken.append(whole(*args))
+        return taken[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Own, "is_whole", watched)
+        hits = [("hits", [second]) for second in (1, 2, 3, 4)]
+        seen = steps(tmp_path, [*hits[:2], ("compact", []), hits[2], hits[3]])
+        assert taken == [True, True, False, True]
+        assert [alert["connwatch"]["count"] for alert in seen] == [1, 2, 3, 4]
+
+
+def test_texts_are_in_natural_order() -> None:
+    assert natural(["443", "22", "x10", "80", "x9"]) == ["22", "80", "443", "x9", "x10"]
