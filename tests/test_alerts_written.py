@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sink_contract import delivery, events
+from support import replayed
 from test_alerts import Rule
+from test_correlations import SSH, WEB, correlation, load
 from test_fold import MINUTE
+from test_replay import as_log, records
 
+from connwatch import pipeline
 from connwatch.alert import KEPT, Written, evidence, joined, natural, sides
 from connwatch.detectors.alerts import documents, written
 from connwatch.detectors.cases import frame
@@ -191,6 +196,36 @@ def test_a_run_reads_its_own_alert_once_after_somebody_else_has_written(tmp_path
         seen = steps(tmp_path, [*hits[:2], ("compact", []), hits[2], hits[3]])
         assert taken == [True, True, False, True]
         assert [alert["connwatch"]["count"] for alert in seen] == [1, 2, 3, 4]
+
+
+PORTS = (
+    "type: value_count, rules: [ssh, web], group-by: [source.ip], timespan: 20m, generate: true, "
+    "condition: {field: source.port, gte: 6}"
+)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_replay_with_correlations_takes_either_way(tmp_path: Path, seed: int) -> None:
+    """Two runs over logs that overlap, in small batches."""
+    rules = load(tmp_path, SSH, WEB, correlation(PORTS, more="suppress: 5m\n"))
+    chance = random.Random(seed)
+    lines = [
+        line.replace("\t4444\t", f"\t{chance.choice([22, 80])}\t") for line in records(chance, 160)
+    ]
+    for name, part in (("a", lines[30:100]), ("b", lines)):
+        (tmp_path / f"{name}.log").write_bytes(as_log(part))
+    stored: dict[str, list[Any]] = {}
+    for way in ("short", "long"):
+        with pytest.MonkeyPatch.context() as patch:
+            if way == "long":
+                patch.setattr(Own, "is_whole", lambda *_: False)
+            patch.setattr(pipeline, "_gathered", lambda f: (p for x in f for p in x.iter_slices(9)))
+            for name in "ab":
+                replayed([tmp_path / f"{name}.log"], tmp_path / way, rules)
+        with StoreReader(tmp_path / way) as reader:
+            stored[way] = reader.alerts()
+    assert stored["short"] == stored["long"]
+    assert any("values" in alert["connwatch"] for alert in stored["short"])
 
 
 def test_texts_are_in_natural_order() -> None:
