@@ -110,6 +110,7 @@ def records(rows: int, *, first: int = 0, per_second: int = 500, seed: int = 1) 
     # Questions and clock readings are small; what looks for SMB shares looks inside.
     small, inside = kind(2) == "udp", kind(1) == 445
     size = pl.when(small).then(pl.col("size") % 160 + 30).otherwise(pl.col("size"))
+    answer = pl.when(small).then(size * 2).otherwise(size * 7)
     peer = pl.col("peer")
     seconds = START + pl.col("micros") // 1_000_000
     text = pl.String
@@ -135,7 +136,7 @@ def records(rows: int, *, first: int = 0, per_second: int = 500, seed: int = 1) 
         .then(pl.format("{}.{}", draw(7, 60) // 20, (draw(8, 1_000_000)).cast(text).str.zfill(6)))
         .alias("duration"),
         pl.when(~one_sided).then(size).cast(text).alias("orig_bytes"),
-        pl.when(~one_sided).then(size * 7).cast(text).alias("resp_bytes"),
+        pl.when(~one_sided).then(answer).cast(text).alias("resp_bytes"),
         kind(4).alias("conn_state"),
         pl.lit("T").alias("local_orig"),
         pl.when(inside).then(pl.lit("T")).otherwise(pl.lit("F")).alias("local_resp"),
@@ -146,7 +147,7 @@ def records(rows: int, *, first: int = 0, per_second: int = 500, seed: int = 1) 
         pl.when(one_sided).then(0).otherwise(size // 100 + 1).cast(text).alias("resp_pkts"),
         pl.when(one_sided)
         .then(0)
-        .otherwise(size * 7 + 40 * (size // 100 + 1))
+        .otherwise(answer + 40 * (size // 100 + 1))
         .cast(text)
         .alias("resp_ip_bytes"),
         pl.lit(None, text).alias("tunnel_parents"),
