@@ -155,7 +155,7 @@ def test_a_correlation_of_a_rule_that_nothing_feeds_is_listed(tmp_path: Path) ->
 WRONG = [
     ("a rule that is not there", COUNT.replace("[ssh]", "[shs]"), "no rule with the id or name 'shs'", "did you mean 'ssh'?"),
     ("a key that is not there", COUNT.replace("timespan", "timespam"), "unknown key 'timespam'", "did you mean 'timespan'?"),
-    ("no span of time", COUNT.replace("10s", "soon"), "'soon' is invalid", None),
+    ("no span of time", COUNT.replace("10s", "soon"), "'soon' is invalid", "as in 5m"),
     ("no condition", "type: event_count, rules: [ssh], timespan: 1m", "without condition", None),
     ("a type that is not there", COUNT.replace("event_count", "many"), "'many' is no valid", None),
     ("a field that is not there", COUNT.replace("source.ip", "source.pi"), "no record here has the field 'source.pi'", "did you mean 'source.ip'?"),

@@ -125,6 +125,8 @@ def explained(error: SigmaError, document: RuleDocument) -> RuleError:
                 hint = f"did you mean {near[0]!r}?"
     if "egular expression" in message:
         hint = "expressions run in linear time: without look-around and back-references"
+    if message.startswith("Timespan"):
+        hint = "write a number and s, m, h, d, w, M or y, as in 5m"
     detection = document.content.get("detection")
     names = (
         [name for name in detection if name != "condition"] if isinstance(detection, dict) else []
