@@ -19,6 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/connwatch replay sample_logs/incident/conn.log --store build/demo
 	$(BIN)/connwatch search 'destination.port: 4444' --limit 5 --store build/demo
+	$(BIN)/connwatch explain --store build/demo $$($(BIN)/connwatch alerts 'rule.name: "Port scan of one host"' --store build/demo --format ndjson | sed 's/.*"event":{"id":"\([0-9a-f]*\)".*/\1/')
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -m "not slow"
@@ -43,6 +44,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.windows
+	$(BIN)/python -m benchmarks.alerts
+	$(BIN)/python -m benchmarks.indicators
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
