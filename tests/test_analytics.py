@@ -128,7 +128,7 @@ def to_conn() -> ModuleType:
 
 #: capture; rule, source and what was counted, that must be found; what Zeek said where it is known
 CAPTURES: list[tuple[str, list[tuple[str, str, int]], str | None]] = [
-    ("esnet_masscan_tcp_0_1000", [("Port scan of one host", "172.31.15.102", 1001)], None),
+    ("esnet_masscan_tcp_0_1000", [("Port scan of one host", "172.31.15.102", 1000)], None),
     (
         "ncsa_445_scan",
         [("Slow sweep of services for administration", "176.192.150.3", 9)],

@@ -26,6 +26,8 @@ from .spec import METRICS, Flags, Numbers, Window
 
 #: items that the windows of one rule may hold; the oldest of more are forgotten, and counted
 CAP: Final = 1_000_000
+#: items from which on it is worth while to forget those that change nothing
+THINNED: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,11 @@ class Batch:
     def _left(self, rule: Correlated, items: Held) -> Held:
         """What a later record can still see."""
         first = int(np.searchsorted(items.time, self._now - rule.timespan, side="right"))
-        return items.take(slice(first, None)) if first else items
+        left = items.take(slice(first, None)) if first else items
+        if len(left) < THINNED:
+            return left
+        needed = [left.latest(place, window) for place, window in enumerate(rule.windows)]
+        return left.take(np.flatnonzero(np.logical_or.reduce(needed)))
 
     def _window(self, place: int, items: Held, window: Window) -> _Sightings | None:
         """What fires in one window, and what it sees."""

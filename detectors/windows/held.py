@@ -13,7 +13,7 @@ import polars_hash as plh
 
 from connwatch.schema import DERIVED
 
-from .measure import Hashes, Items, Positions, ranked, stable_order
+from .measure import Hashes, Items, Positions, changes, ranked, stable_order
 from .spec import Flags, Window
 
 Values = npt.NDArray[np.uint64] | npt.NDArray[np.int64]
@@ -137,6 +137,24 @@ class Held:
             taken[:old] &= np.isin(group[:old], fresh)
         return np.flatnonzero(taken)
 
+    def latest(self, place: int, window: Window) -> Flags:
+        """What one window must remember: items that may yet become hits, and as many of the latest
+        of each group, of each value the last one, as it counts."""
+        part = self.part[place]
+        if window.ceiling is None or not part.any():
+            return part
+        at = np.flatnonzero(part)
+        if window.measure == "value_count":
+            at = at[last_of_each(self.value[place][at])]
+        group = self.group[place][at]
+        order = stable_order(group)
+        begins = np.flatnonzero(changes(group[order]))
+        ends = np.append(begins[1:], len(order))
+        until = np.repeat(ends, ends - begins) - np.arange(len(order))
+        kept = part & ~self.hit
+        kept[at[order[until <= window.ceiling]]] = True
+        return kept
+
     def arranged(self, place: int, at: Positions) -> tuple[Items, Positions]:
         """Items as the arithmetic of one window wants them, and their positions here."""
         times, rank = ranked(self.time[at])
@@ -152,6 +170,15 @@ class Held:
             rank[order],
         )
         return items, at
+
+
+def last_of_each(values: Values) -> Positions:
+    """The positions of the last item with each value, ascending."""
+    order = stable_order(values.view(np.uint64))
+    ordered = values[order]
+    last = np.ones(len(order), dtype=np.bool_)
+    last[:-1] = ordered[1:] != ordered[:-1]
+    return np.sort(order[last])
 
 
 def _pairs(record: Positions, alert: Hashes) -> Hashes:

@@ -114,7 +114,13 @@ def ranked(times: Positions) -> tuple[Positions, Positions]:
 
 
 def measured(window: Window, items: Items) -> Numbers:
-    """What the window of each item holds; for a condition on rules, 1 where it holds, else 0."""
+    """What the window of each item holds, counts up to its ceiling; for a condition on rules, 1
+    where it holds, else 0."""
+    found = _measured(window, items)
+    return found if window.ceiling is None else np.minimum(found, window.ceiling)
+
+
+def _measured(window: Window, items: Items) -> Numbers:
     if isinstance(window.condition, Presence):
         found = _present(window.condition, window, items)
         if window.measure == "temporal_ordered":

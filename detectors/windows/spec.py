@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Final, Literal
 
 import numpy as np
@@ -17,6 +18,9 @@ Measure = Literal[
 ]  # fmt: skip
 #: measures that need a number in each record
 METRICS: Final = frozenset({"value_sum", "value_avg", "value_percentile", "value_median"})
+
+#: what a window counts is told up to this number, or twice its threshold if that is more
+MOST: Final = 1_000
 
 _OPERATORS: Final = {
     "lt": (np.less, "<"),
@@ -76,6 +80,19 @@ class Window:
     fields: tuple[tuple[str, ...], ...]
     percentile: float = 50.0
     name: str = ""
+
+    @property
+    def ceiling(self) -> int | None:
+        """The number up to which it counts, so that more need not be remembered; None: no end.
+
+        Only where more is not another answer: counts that are to reach a threshold.
+        """
+        condition = self.condition
+        if self.measure not in ("event_count", "value_count") or isinstance(condition, Presence):
+            return None
+        if condition.operator not in ("gte", "gt"):
+            return None
+        return max(MOST, 2 * ceil(condition.number))
 
     @property
     def columns(self) -> frozenset[str]:
