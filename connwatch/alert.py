@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -22,6 +22,9 @@ KEPT: Final = 5
 
 #: counted values that an alert lists
 COUNTED: Final = 50
+
+#: different indicators of lists that an alert names
+ENRICHMENTS: Final = 20
 
 Document = dict[str, Any]
 
@@ -37,10 +40,12 @@ class Written(Mapping[str, Any]):
 
     text: the document. What a store asks of every one stands beside: id, rule (its key), group
     (its JSON text), start and end (log time of the first and last hit) and suppress, all in
-    microseconds, and count. It is never changed.
+    microseconds, count, and lists: whether lists say something of it. It is never changed.
     """
 
-    __slots__ = ("_document", "count", "end", "group", "id", "rule", "start", "suppress", "text")
+    __slots__ = (
+        "_document", "count", "end", "group", "id", "lists", "rule", "start", "suppress", "text",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -53,9 +58,11 @@ class Written(Mapping[str, Any]):
         end: int,
         suppress: int,
         count: int,
+        lists: bool = False,
     ) -> None:
         self.text, self.id, self.rule, self.group = text, alert, rule, group
         self.start, self.end, self.suppress, self.count = start, end, suppress, count
+        self.lists = lists
         self._document: Document | None = None
 
     @classmethod
@@ -74,6 +81,7 @@ class Written(Mapping[str, Any]):
             end=micros(event["end"]),
             suppress=key["suppress_us"],
             count=own["count"],
+            lists="lists" in own.get("values", {}),
         )
 
     def document(self) -> Document:
@@ -136,10 +144,14 @@ def sides(events: Iterable[Mapping[str, Any]], group: Mapping[str, Any]) -> Docu
     return found
 
 
-def joined(documents: Iterable[Document], count: int) -> Document:
+def joined(
+    documents: Sequence[Document], count: int, shown: Mapping[str, int] | None = None
+) -> Document:
     """One document of several that turn out to be one alert of one rule and group.
 
-    Id, message, rule and status are those of the one that began first (ties by id).
+    Id, message, rule and status are those of the one that began first (ties by id). shown: how many
+    hits that the others do not have showed an indicator of a list (by `indicator_key`), where
+    hits of the first document may be hits of the others too.
     """
     ordered = sorted(documents, key=lambda d: (d["event"]["start"], d["event"]["id"]))
     first = ordered[0]
@@ -148,7 +160,9 @@ def joined(documents: Iterable[Document], count: int) -> Document:
     own["evidence"] = evidence(e for d in ordered for e in d["connwatch"]["evidence"])
     union = {**first, "connwatch": own, "event": dict(first["event"])}
     union["event"]["end"] = max(d["event"]["end"] for d in ordered)
-    if "values" in own:
+    if "lists" in own.get("values", {}):
+        _unite_lists(union, documents, shown or {})
+    elif "values" in own:
         own["values"] = _values([d["connwatch"]["values"] for d in ordered])
     for name in ("source", "destination", "related"):
         union.pop(name, None)
@@ -164,6 +178,49 @@ def _values(several: list[Document]) -> Document:
     if counted:
         own["counted"] = natural(sorted(counted, key=lambda text: (len(text), text))[:COUNTED])
     return own
+
+
+def _unite_lists(union: Document, documents: Sequence[Document], shown: Mapping[str, int]) -> None:
+    """What the lists said of alerts that are one: each different indicator once, in their order.
+
+    The count of one that the others do not name is what the first document counted.
+    """
+    counts: dict[str, int] = {}
+    told: dict[str, tuple[str, Document, Document]] = {}
+    first, others = documents[0], documents[1:]
+    for document in (*others, first):
+        lists = document["connwatch"]["values"]["lists"]
+        for place, enrichment in zip(lists, document["threat"]["enrichments"], strict=True):
+            key = indicator_key(place)
+            if document is first:
+                counts[key] = max(counts.get(key, 0) + shown.get(key, 0), place["count"])
+            else:
+                counts[key] = counts.get(key, 0) + place["count"]
+            one = (json.dumps(enrichment, sort_keys=True), place, enrichment)
+            told[key] = min(told.get(key, one), one, key=lambda each: each[0])
+    chosen = sorted(told, key=lambda key: _place_order(told[key][1]))[:ENRICHMENTS]
+    own = union["connwatch"]
+    own["values"] = {
+        **own["values"],
+        "lists": [{**told[key][1], "count": counts[key]} for key in chosen],
+    }
+    union["threat"] = {**union["threat"], "enrichments": [told[key][2] for key in chosen]}
+
+
+#: what makes an indicator of `connwatch.values.lists` itself, in the order in which they are listed
+_ITSELF: Final = ("indicator", "port", "valid_from", "valid_until", "provider")
+
+
+def indicator_key(place: Mapping[str, Any]) -> str:
+    """What makes an indicator of a list itself, as text: value, port, validity and provider."""
+    return json.dumps([place.get(name) for name in _ITSELF])
+
+
+def _place_order(place: Document) -> tuple[Any, ...]:
+    port = place.get("port")
+    values = (place.get(name) or "" for name in _ITSELF if name != "port")
+    indicator, *rest = values
+    return (indicator, -1 if port is None else port, *rest)
 
 
 def natural(values: Iterable[str]) -> list[str]:
@@ -186,7 +243,7 @@ def fired(document: Mapping[str, Any]) -> str:
 
 
 def fingerprint(document: Mapping[str, Any]) -> str:
-    """What makes an alert the same alert, as text: never a path, an offset or a status.
+    """What makes an alert the same alert, as text: never a path, a line, an offset or a status.
 
     Id, rule, group, times, count, level, message and the ids of the evidence.
     """
@@ -202,12 +259,23 @@ def fingerprint(document: Mapping[str, Any]) -> str:
             own["level"],
             document["message"],
             [event["event.id"] for event in own["evidence"]],
-            own.get("values"),
+            _fixed(own.get("values")),
         ],
         sort_keys=True,
         ensure_ascii=False,
         separators=(",", ":"),
     )
+
+
+def _fixed(values: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The values without the places of entries in lists."""
+    if values is None or "lists" not in values:
+        return values
+    places = [
+        {name: value for name, value in one.items() if name not in ("file", "line", "entry")}
+        for one in values["lists"]
+    ]
+    return {**values, "lists": places}
 
 
 class Digest:

@@ -47,6 +47,15 @@ HIT_SCHEMA: Final[dict[str, pl.DataType]] = {
 }
 
 
+#: What lists said of hits: one row per hit of a rule with lists and indicator that the event shows
+#: (`alert.indicator_key`).
+SHOWN_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "rule": pl.String(),
+    "event.id": pl.String(),
+    "indicator": pl.String(),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """Complete lines of one file.
@@ -112,7 +121,8 @@ class Delivery:
 
     events: schema's stored columns, no duplicates among them. hits: `HIT_SCHEMA`. alerts: nested
     ECS documents, newest state of each. rejects: `REJECT_SCHEMA`. checkpoint: what the pipeline
-    wants back after a restart, JSON values only.
+    wants back after a restart, JSON values only. shown: `SHOWN_SCHEMA`, of these hits, from which
+    stored alerts count what lists matched; it is not kept itself.
     """
 
     events: pl.DataFrame
@@ -120,6 +130,7 @@ class Delivery:
     alerts: tuple[Mapping[str, Any], ...]
     rejects: pl.DataFrame
     checkpoint: Mapping[str, Any] = field(default_factory=dict)
+    shown: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SHOWN_SCHEMA))
 
 
 @dataclass(frozen=True, slots=True)

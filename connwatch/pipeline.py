@@ -156,6 +156,7 @@ class _Replay:
         known = [size for size in sizes if size is not None]
         self._progress = Progress(sum(known) if len(known) == len(sizes) else None)
         self._guard = threading.Lock()
+        self.outcome.notes.extend(rules.notes)
         for source in self._sources:
             self.outcome.ledger.open(source.path, source.format.name)
 
@@ -173,7 +174,7 @@ class _Replay:
                 self._rejects.append(parsed.rejects)
             self._taken[source.path] = taken
         if sum(frame.height for frame in self._rejects) > _REJECTS:
-            self.writer.put((self._delivery(empty(), _NO_HITS, []), None))
+            self.writer.put((self._delivery(empty()), None))
 
     def _failed(self, source: Source, error: InputError) -> None:
         self.outcome.failed.append(error)
@@ -188,7 +189,7 @@ class _Replay:
         self._windows = found.state
         folded = fold.fold(events, matches, self._foldings, self._open, found.hits)
         made = written(folded.alerts, self._by_key)
-        self.writer.put((self._delivery(events.filter(fresh), folded.hits, made), keys))
+        self.writer.put((self._delivery(events.filter(fresh), made, folded), keys))
         self._tell_closed(folded, made)
         self._progress.done = sum(self._taken.values())
         self._progress.records += events.height
@@ -202,7 +203,7 @@ class _Replay:
             self.outcome.notes.append(note)
         self._tell_all(self._open)
         if self._rejects:
-            self.writer.put((self._delivery(empty(), _NO_HITS, []), None))
+            self.writer.put((self._delivery(empty()), None))
         self.writer.close()
         self.outcome.digest = self._digest.hexdigest()
 
@@ -238,12 +239,17 @@ class _Replay:
                 self.outcome.ledger.count(name, events["log.file.path"])
 
     def _delivery(
-        self, events: pl.DataFrame, hits: pl.DataFrame, alerts: Sequence[Mapping[str, Any]]
+        self,
+        events: pl.DataFrame,
+        alerts: Sequence[Mapping[str, Any]] = (),
+        folded: fold.Folded | None = None,
     ) -> Delivery:
         with self._guard:
             waiting, self._rejects = self._rejects, []
         rejects = pl.concat(waiting) if waiting else _NO_REJECTS
-        return Delivery(events, hits, tuple(alerts), rejects)
+        if folded is None:
+            return Delivery(events, _NO_HITS, tuple(alerts), rejects)
+        return Delivery(events, folded.hits, tuple(alerts), rejects, shown=folded.shown)
 
     def _tell_closed(self, folded: fold.Folded, made: Sequence[Written]) -> None:
         """Tell of the alerts that nothing can be added to any more."""

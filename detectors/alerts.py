@@ -18,6 +18,7 @@ from connwatch.alert import KEPT, SEVERITY, Document, Written, natural, quoted
 from connwatch.schema import ECS_VERSION, STORED
 
 from .fold import EVIDENCE
+from .listed import enrichments, places
 from .ruleset import Correlation
 from .windows.held import Correlated
 from .windows.spec import Presence
@@ -42,6 +43,8 @@ TACTICS: Final = {
 _TECHNIQUE: Final = re.compile(r"^attack\.(t\d{4})(\.\d{3})?$", re.IGNORECASE)
 #: values that a message lists
 _LISTED: Final = 10
+#: of entries of lists, what a message may name
+_OF_LISTS: Final = ("indicator", "provider")
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
 _TIME: Final = "%Y-%m-%dT%H:%M:%S%.6fZ"
 #: an empty field in what `struct.json_encode` writes; inside a text its quotes have backslashes
@@ -92,8 +95,8 @@ class _Row(NamedTuple):
     """What of an alert is put together in Python: times as text, `*_us` in microseconds.
 
     events: the evidence, JSON objects and commas. The four of `_SIDES`: what all of the evidence
-    shares. addresses: every address in it, once. shown: what messages name of the first event.
-    window to counted: None for a rule about one record.
+    shares. addresses: every address in it, once. named: what messages name of the first event.
+    window to counted: None for a rule about one record; shown: what lists say, None without lists.
     """
 
     alert: str
@@ -111,11 +114,12 @@ class _Row(NamedTuple):
     destination_ip: str | None
     destination_port: int | None
     addresses: list[str]
-    shown: Mapping[str, Any] | None
+    named: Mapping[str, Any] | None
     window: Any
     value: Any
     peak: Any
     counted: Any
+    shown: Any
 
 
 def documents(alerts: pl.DataFrame, rules: Mapping[str, Describing]) -> list[Document]:
@@ -140,8 +144,8 @@ def written(alerts: pl.DataFrame, rules: Mapping[str, Describing]) -> list[Writt
         events=_events(),
         **{name.replace(".", "_"): _shared(name) for name in _SIDES},
         addresses=_addresses(),
-        shown=_first(named),
-        **{name: pl.col(name) for name in ("window", "value", "peak", "counted")},
+        named=_first(named),
+        **{name: pl.col(name) for name in ("window", "value", "peak", "counted", "shown")},
     )
     return [said[row[1]].document(_Row._make(row)) for row in rows.iter_rows()]
 
@@ -206,8 +210,8 @@ class _Said:
         self._severity = f'"severity":{severity},"risk_score":{float(severity)}'
         self._described = quoted(_described(rule))
         self._level, self._key = quoted(rule.level), quoted(rule.key)
-        threat = _threat(rule.tags)
-        self._threat = f',"threat":{quoted(threat)}' if threat else ""
+        self._tactics = _threat(rule.tags)
+        self._threat = _threatening(self._tactics)
 
     @property
     def names(self) -> frozenset[str]:
@@ -218,6 +222,10 @@ class _Said:
         """One alert's document; the order of its keys is the one of docs/alerts.md."""
         group = json.loads(row.group)
         values = _values(row, self._windows) if self._windows else {}
+        threat = self._threat
+        if row.shown:
+            values["lists"] = places(row.shown)
+            threat = _threatening({**self._tactics, "enrichments": enrichments(row.shown)})
         measured = f'"values":{quoted(values)},' if values else ""
         message = self._filled(row, group, values)
         text = (
@@ -229,7 +237,7 @@ class _Said:
             f'"group":{row.group},"evidence":[{row.events}],{measured}'
             f'"key":{{"rule":{self._key},"group":{quoted(row.group)},'
             f'"suppress_us":{self._rule.suppress}}}}},'
-            f"{_sides(row, group)}{self._threat}}}"
+            f"{_sides(row, group)}{threat}}}"
         )
         return Written(
             text,
@@ -240,6 +248,7 @@ class _Said:
             end=row.last_us,
             suppress=self._rule.suppress,
             count=row.hits,
+            lists=bool(row.shown),
         )
 
     def _filled(self, row: _Row, group: Mapping[str, Any], values: Mapping[str, Any]) -> str:
@@ -248,7 +257,7 @@ class _Said:
             who = ", ".join(f"{name} {one}" for name, one in group.items())
             what = " ".join((values["measure"], *values.get("fields", ())))
             return f"{self._rule.title}: {who + ': ' if who else ''}{what} {values['peak']}"
-        known = {**(row.shown or {}), **group, **values, "count": row.hits}
+        known = {**(row.named or {}), **group, **_told(values, row.hits)}
         pieces = list(self._message)
         pieces[1::2] = [_plain(known.get(name), values.get("peak")) for name in pieces[1::2]]
         return "".join(pieces)
@@ -327,8 +336,22 @@ def asked(rule: Correlated, place: int) -> Document:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _told(values: Mapping[str, Any], count: int) -> Document:
+    """What a message may say beside fields: values, the count, and who listed what."""
+    lists = values.get("lists")
+    if not lists:
+        return {**values, "count": count}
+    said = {name: list(dict.fromkeys(one[name] for one in lists)) for name in _OF_LISTS}
+    return {**values, "count": count, **{name: found for name, found in said.items() if found}}
+
+
 def _plain_number(value: float) -> float | int:
     return int(value) if value.is_integer() else value
+
+
+def _threatening(threat: Mapping[str, Any]) -> str:
+    """The last member of a document, if there is one."""
+    return f',"threat":{quoted(threat)}' if threat else ""
 
 
 @cache

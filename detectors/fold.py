@@ -23,8 +23,10 @@ import polars as pl
 import polars_hash as plh
 
 from connwatch.alert import COUNTED, KEPT
-from connwatch.contracts import HIT_SCHEMA, group_key
+from connwatch.contracts import HIT_SCHEMA, SHOWN_SCHEMA, group_key
 from connwatch.schema import DERIVED, STORED
+
+from .listed import SHOWN, Listed, Said, apart, said, together
 
 #: columns of an event that an alert shows as evidence; in the order of the first two
 EVIDENCE: Final = (
@@ -54,7 +56,8 @@ _EVIDENCE_TYPE: Final = pl.Struct({name: STORED[name] for name in EVIDENCE})
 #: `first`/`last` log time of its first and last hit, `fired` log time of the first that fired,
 #: `head`/`tail` its first and last events. Of windows, null for rules about one record: `window`
 #: which one fired first, `value` what it measured then, `peak` the most that it measured when it
-#: fired, `counted` the first `COUNTED` of the values that it counted.
+#: fired, `counted` the first `COUNTED` of the values that it counted. `shown`: what the lists of
+#: the rule said of the hits (`listed.SHOWN`), null for rules without lists.
 ALERT_SCHEMA: Final[dict[str, pl.DataType]] = {
     "alert": pl.String(),
     "rule": pl.String(),
@@ -69,7 +72,9 @@ ALERT_SCHEMA: Final[dict[str, pl.DataType]] = {
     "value": pl.Float64(),
     "peak": pl.Float64(),
     "counted": pl.List(pl.String()),
+    "shown": SHOWN,
 }
+_SESSION: Final = ["rule", "group", "session"]
 #: columns of a hit, and those that windows fill in
 _HIT: Final = (
     "rule", "group", "event.id", "@timestamp", "connwatch.log_time", "fired", "by", "order",
@@ -81,19 +86,23 @@ _WINDOWED: Final = {name: ALERT_SCHEMA[name] for name in ("window", "value")} | 
 
 @dataclass(frozen=True, slots=True)
 class Folding:
-    """How one rule's hits are folded: by which fields, and for how long (microseconds)."""
+    """How one rule's hits are folded: by which fields, and for how long (microseconds); listed:
+    what lists have to say of them."""
 
     group_by: tuple[str, ...]
     suppress: int
+    listed: Listed | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """hits: `HIT_SCHEMA`. alerts: newest state of each alert touched; state: all open."""
+    """hits: `HIT_SCHEMA`. alerts: newest state of each alert touched; state: all open. shown:
+    `SHOWN_SCHEMA`, what lists said of the hits."""
 
     hits: pl.DataFrame
     alerts: pl.DataFrame
     state: pl.DataFrame
+    shown: pl.DataFrame
 
 
 def begin() -> pl.DataFrame:
@@ -122,6 +131,7 @@ def fold(
             pl.DataFrame(schema=HIT_SCHEMA),
             pl.DataFrame(schema=ALERT_SCHEMA),
             _open(state, events, foldings),
+            pl.DataFrame(schema=SHOWN_SCHEMA),
         )
     periods = pl.DataFrame(
         {"rule": list(foldings), "suppress": [f.suppress for f in foldings.values()]},
@@ -132,14 +142,21 @@ def fold(
         .sort("rule", "group", "by", "order")
         .join(periods, on="rule", how="left", maintain_order="left")
     )
-    sessions = _sessions(hits, state)
-    alerts = _merge(sessions, state)
+    marked = _marked(hits, state)
+    listed = {rule: one.listed for rule, one in foldings.items() if one.listed is not None}
+    told = said(marked, events, listed, _SESSION)
+    alerts = _with_said(_merge(_sessions(marked, state), state), told, state)
     newest = (
         pl.concat([state.join(alerts, on="alert", how="anti"), alerts])
         .sort("last", maintain_order=True)
         .unique(["rule", "group"], keep="last", maintain_order=True)
     )
-    return Folded(hits.select(list(HIT_SCHEMA)), alerts, _open(newest, events, foldings))
+    return Folded(
+        hits.select(list(HIT_SCHEMA)),
+        alerts,
+        _open(newest, events, foldings),
+        pl.DataFrame(schema=SHOWN_SCHEMA) if told is None else told.shown,
+    )
 
 
 def _hits(
@@ -173,8 +190,8 @@ def _hits(
     return pl.concat(parts)
 
 
-def _sessions(hits: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
-    """Hits of the batch as sessions; `joins` says that the first one continues an open alert."""
+def _marked(hits: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
+    """Hits with the number of their session; session 0 continues an open alert."""
     key = ["rule", "group"]
     before = state.select(*key, pl.col("last").alias("open_last"))
     fired = pl.col("fired")
@@ -183,7 +200,13 @@ def _sessions(hits: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
     marked = hits.join(before, on=key, how="left", maintain_order="left").with_columns(
         opens=(fired - pl.coalesce(previous, "open_last") > period).fill_null(value=True),
     )
-    marked = marked.with_columns(session=pl.col("opens").cast(pl.Int64).cum_sum().over(key))
+    return marked.with_columns(session=pl.col("opens").cast(pl.Int64).cum_sum().over(key))
+
+
+def _sessions(marked: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
+    """Hits of the batch as sessions; `joins` says that the first one continues an open alert."""
+    key = ["rule", "group"]
+    fired = pl.col("fired")
     sessions = marked.group_by(*key, "session", maintain_order=True).agg(
         first=pl.col("connwatch.log_time").min(),
         fired=fired.first(),
@@ -247,6 +270,7 @@ def _merge(sessions: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
         pl.when(joins).then("open_alert").otherwise(own_id.bin.encode("hex")).alias("alert"),
         "rule",
         "group",
+        "session",
         pl.when(joins)
         .then(pl.min_horizontal("open_first", "first"))
         .otherwise("first")
@@ -281,6 +305,18 @@ def _ends(joined: pl.DataFrame, end: Literal["head", "tail"]) -> pl.Series:
     order = [pl.col("event").struct.field(name) for name in _ORDER]
     kept = pl.col("event").head(KEPT) if end == "head" else pl.col("event").tail(KEPT)
     return each.sort("index", *order).group_by("index", maintain_order=True).agg(kept)["event"]
+
+
+def _with_said(alerts: pl.DataFrame, told: Said | None, state: pl.DataFrame) -> pl.DataFrame:
+    """Alerts (with their session) as `ALERT_SCHEMA`: what lists say is filled in."""
+    if told is None:
+        shown = alerts.with_columns(pl.lit(None, SHOWN).alias("shown"))
+        return shown.select(list(ALERT_SCHEMA))
+    before = apart(state.join(alerts, on="alert", how="semi"), "alert")
+    now = told.rows.join(alerts.select(*_SESSION, "alert"), on=_SESSION).select(before.columns)
+    shown = together(pl.concat([before, now]), "alert")
+    filled = alerts.join(shown, on="alert", how="left", maintain_order="left")
+    return filled.select(list(ALERT_SCHEMA))
 
 
 def _open(

@@ -10,9 +10,11 @@ from pathlib import Path
 import polars as pl
 
 from connwatch.contracts import MATCH_SCHEMA
-from connwatch.errors import RuleError
+from connwatch.errors import ConnwatchError, RuleError
 
 from .fold import Folding
+from .indicators import Lists
+from .listed import Listed, notes
 from .sigma.evaluate import Evaluation, Plan, plan
 from .sigma.fields import FieldMap
 from .sigma.tree import Node
@@ -46,10 +48,12 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Rule(Described):
-    """A rule about one record, ready to run. node: its condition. fields: what names it may use."""
+    """A rule about one record, ready to run. node: its condition. fields: what names it may use.
+    listed: lists in which a record for which the condition holds must be found."""
 
     node: Node = field(repr=False)
     fields: FieldMap = field(repr=False)
+    listed: Listed | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +136,42 @@ class RuleSet:
     @property
     def foldings(self) -> dict[str, Folding]:
         """How each rule's hits are folded into alerts."""
-        return {rule.key: Folding(rule.group_by, rule.suppress) for rule in self.running}
+        return {
+            rule.key: Folding(
+                rule.group_by, rule.suppress, rule.listed if isinstance(rule, Rule) else None
+            )
+            for rule in self.running
+        }
+
+    @property
+    def listed(self) -> dict[str, Rule]:
+        """Those of the rules to ask that look records up in lists, by key."""
+        return {rule.key: rule for rule in self.rules if rule.listed is not None}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of lists: entries that cannot be used, names that no record has."""
+        return tuple(notes({r.title: r.listed for r in self.listed.values() if r.listed}))
+
+    def reload_lists(self) -> bool:
+        """Read again the lists that changed on disk; True when any did.
+
+        For a process that runs on, between two batches: what is new holds from the next one. A list
+        that cannot be read any more stays as it was, and `list_errors` says why until it can.
+        """
+        changed = [lists for lists in self._lists if lists.reload_if_changed()]
+        return bool(changed)
+
+    @property
+    def list_errors(self) -> tuple[ConnwatchError, ...]:
+        """Why lists could not be read again."""
+        return tuple(error for lists in self._lists for error in lists.errors)
+
+    @property
+    def _lists(self) -> tuple[Lists, ...]:
+        every = (rule.listed for rule in self.listed.values())
+        both = (one for listed in every if listed for one in (listed.lists, listed.allow) if one)
+        return tuple({id(one): one for one in both}.values())
 
 
 def load_rules(paths: Sequence[Path]) -> RuleSet:
@@ -160,6 +199,8 @@ def match(ruleset: RuleSet, events: pl.DataFrame) -> pl.DataFrame:
         if outcome is False:
             continue
         hits = _every_row(events) if outcome is True else outcome.arg_true()
+        if rule.listed is not None and len(hits):
+            hits = rule.listed.hits(events, hits)
         if len(hits):
             named = pl.Series("rule", [rule.key]).new_from_index(0, len(hits))
             rows.append(pl.DataFrame({"rule": named, "row": hits}))

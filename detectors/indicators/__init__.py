@@ -5,8 +5,8 @@ Lists([Path("bad.txt")]).indicators -> match(events, indicators) -> enrichments(
 
 from __future__ import annotations
 
-from .enrichments import enrichments
-from .lists import FORMATS, IndicatorList, read_list
+from .enrichments import enrichment, enrichments
+from .lists import FORMATS, IndicatorList, inline, read_list
 from .match import CONNECTION, FOUND_SCHEMA, NOTHING, Fields, Indicators, allowed, match
 from .table import ENTRY_SCHEMA, REJECT_SCHEMA, ListOptions
 from .watch import Lists
@@ -24,7 +24,9 @@ __all__ = [
     "ListOptions",
     "Lists",
     "allowed",
+    "enrichment",
     "enrichments",
+    "inline",
     "match",
     "read_list",
 ]

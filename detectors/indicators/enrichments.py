@@ -24,24 +24,23 @@ def enrichments(
     first_seen is valid_from. What the list does not give is left out.
     """
     return [
-        {
-            "indicator": _indicator(indicators.entries.row(indicator, named=True)),
-            "matched": {
-                key: value
-                for key, value in {
-                    "atomic": _atomic(event.get(field)),
-                    "field": field,
-                    "type": _MATCHED,
-                    "id": indicators.entries.item(indicator, "id"),
-                }.items()
-                if value is not None
-            },
-        }
+        enrichment(indicators.entries.row(indicator, named=True), field, atomic(event.get(field)))
         for field, indicator in found
     ]
 
 
-def _atomic(value: object) -> str | None:
+def enrichment(entry: Mapping[str, Any], field: str, seen: str | None) -> dict[str, Any]:
+    """One object: what the list says (a row of `ENTRY_SCHEMA`), in which field of an event, and
+    the field's value as text."""
+    matched = {"atomic": seen, "field": field, "type": _MATCHED, "id": entry["id"]}
+    return {
+        "indicator": _indicator(entry),
+        "matched": {name: value for name, value in matched.items() if value is not None},
+    }
+
+
+def atomic(value: object) -> str | None:
+    """A value of an event as text."""
     if value is None:
         return None
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

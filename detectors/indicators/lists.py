@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -20,7 +20,7 @@ from connwatch.errors import ConfigError, InputError
 
 from . import csv_table, misp, plain, stix
 from .resolve import resolve
-from .table import ListOptions, clean
+from .table import RAW_SCHEMA, ListOptions, clean, raw_rows
 
 #: bytes of a list that are read; larger files are refused
 MAX_BYTES: Final = 1 << 30
@@ -72,6 +72,20 @@ def read_list(path: Path, options: ListOptions | None = None) -> IndicatorList:
             hint=f"lists are {', '.join(FORMATS.values())}",
         )
     return IndicatorList(str(path), name, entries, rejects, stamp)
+
+
+def inline(rows: Sequence[Mapping[str, Any]], file: str, provider: str) -> IndicatorList:
+    """Entries that stand in another file, such as a rule: mappings of `indicator`, `line` and what
+    a list can say of it, all text but the line. ConfigError for a key that is none of these."""
+    known = {"indicator", *RAW_SCHEMA} - {"text", "want", "entry", "reason"}
+    for row in rows:
+        for key in row:
+            if key not in known:
+                names = ", ".join(sorted(known - {"line"}))
+                raise ConfigError(f"unknown key {key!r}", hint=f"an entry has {names}")
+    raw = raw_rows({"text": row.get("indicator"), **row} for row in rows)
+    entries, rejects = resolve(raw, clean(file), provider)
+    return IndicatorList(file, "inline", entries, rejects, (0, 0, 0))
 
 
 def stamp_of(status: os.stat_result) -> Stamp:

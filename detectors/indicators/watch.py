@@ -21,13 +21,20 @@ from .table import ENTRY_SCHEMA, REJECT_SCHEMA, ListOptions
 class Lists:
     """The indicators of some files, read again on demand.
 
-    indicators: of all files, in their order. errors: of files that could not be read, or read
-    again; empty once they can. Raises what `read_list` raises when it is made: a run does not
-    begin with half its lists.
+    indicators: of what was given, then of all files, in their order. given: lists that do not
+    stand in a file of their own, such as those written into a rule. errors: of files that could not
+    be read, or read again; empty once they can. Raises what `read_list` raises when it is made: a
+    run does not begin with half its lists.
     """
 
-    def __init__(self, paths: Sequence[Path], options: ListOptions | None = None) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        options: ListOptions | None = None,
+        given: Sequence[IndicatorList] = (),
+    ) -> None:
         self._options = options
+        self._given = tuple(given)
         self._lists: dict[Path, IndicatorList] = {path: read_list(path, options) for path in paths}
         self._stamps: dict[Path, Stamp | None] = {
             path: read.stamp for path, read in self._lists.items()
@@ -36,8 +43,12 @@ class Lists:
         self.indicators = self._joined()
 
     @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(self._lists)
+
+    @property
     def lists(self) -> tuple[IndicatorList, ...]:
-        return tuple(self._lists.values())
+        return (*self._given, *self._lists.values())
 
     @property
     def errors(self) -> tuple[ConnwatchError, ...]:
@@ -46,7 +57,7 @@ class Lists:
     @property
     def rejects(self) -> pl.DataFrame:
         """What could not be used in any of the files, `REJECT_SCHEMA`."""
-        frames = [read.rejects for read in self._lists.values()]
+        frames = [read.rejects for read in self.lists]
         return pl.concat(frames) if frames else pl.DataFrame(schema=REJECT_SCHEMA)
 
     def reload_if_changed(self) -> bool:
@@ -70,7 +81,7 @@ class Lists:
         return changed
 
     def _joined(self) -> Indicators:
-        frames = [read.entries for read in self._lists.values()]
+        frames = [read.entries for read in self.lists]
         entries = pl.concat(frames) if frames else pl.DataFrame(schema=ENTRY_SCHEMA)
         return Indicators.of(entries)
 

@@ -17,6 +17,7 @@ from ..windows.held import Correlated
 from ..windows.spec import Threshold, Window
 from .documents import RuleDocument
 from .faults import check_nested
+from .indicators import TYPE as INDICATORS
 from .own import FILLED_IN, message, period, quiet_period
 from .single import Context, single
 
@@ -33,7 +34,7 @@ def analytic(document: RuleDocument, context: Context) -> Correlation | Unfed:
         raise RuleError(
             f"there is no analytic of the type {block.get('type')!r}",
             where=document.where("type", "analytic", section="analytic"),
-            hint=f"there are {', '.join(ANALYTICS)}",
+            hint=f"there are {', '.join((*ANALYTICS, INDICATORS))}",
         )
     base = single(_filter(document), context)
     if isinstance(base, Unfed):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sigma.filters import SigmaFilter
 
 from connwatch.errors import RuleError
 
 from ..ruleset import Correlation, Rule, RuleSet, Unfed
+from . import indicators
 from .analytic import analytic
 from .correlation import Known, correlation, references
 from .documents import RuleDocument, read, rule_files
@@ -44,6 +45,17 @@ def load(paths: Sequence[Path]) -> RuleSet:
     return loading.done()
 
 
+def _reader(
+    content: Mapping[str, Any],
+) -> Callable[[RuleDocument, Context], _Usable | Unfed]:
+    """What makes a rule of a document that does not count others."""
+    if "analytic" not in content:
+        return single
+    block = content["analytic"]
+    lists = isinstance(block, dict) and block.get("type") == indicators.TYPE
+    return indicators.indicators if lists else analytic
+
+
 def _is_correlation(document: RuleDocument) -> bool:
     return isinstance(document.content, dict) and "correlation" in document.content
 
@@ -65,8 +77,7 @@ class _Loading:
     def single(self, document: RuleDocument) -> None:
         """Take in a rule that does not count others."""
         try:
-            reader = analytic if "analytic" in document.content else single
-            self._add(document, reader(document, self._context))
+            self._add(document, _reader(document.content)(document, self._context))
         except RuleError as error:
             self._refuse(document, error)
 

@@ -23,7 +23,7 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONGEST: Final = 3650 * 86400
 _DEFAULT_GROUP: Final = ("source.ip", "destination.ip")
 #: names of what an alert counts that a message may use beside fields
-FILLED_IN: Final = ("count", "value", "peak", "counted")
+FILLED_IN: Final = ("count", "value", "peak", "counted", "indicator", "provider")
 _FILLED: Final = re.compile(r"\{([^{}]+)\}")
 
 

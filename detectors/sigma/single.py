@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sigma.exceptions import SigmaError
@@ -14,6 +14,7 @@ from sigma.types import Placeholder, SigmaString
 
 from connwatch.errors import RuleError
 
+from ..indicators import Lists
 from ..ruleset import HOUR, Rule, Unfed
 from .compile import compile_rule
 from .documents import RuleDocument
@@ -28,10 +29,12 @@ modifier_mapping.setdefault("utf16le", SigmaWideModifier)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What stands beside the rules: filters, and values of placeholders."""
+    """What stands beside the rules: filters, values of placeholders, and the lists of indicators
+    that were read already, by files and options."""
 
     filters: Sequence[SigmaFilter]
     placeholders: Mapping[str, Sequence[str | Placeholder]]
+    lists: dict[tuple[object, ...], Lists] = field(default_factory=dict)
 
 
 def single(document: RuleDocument, context: Context) -> Rule | Unfed:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import polars as pl
 
@@ -22,6 +22,15 @@ from connwatch.schema import UTC
 
 #: alerts that a run remembers; when there are more, it reads them again
 _REMEMBERED: Final = 100_000
+
+
+class _Grown(NamedTuple):
+    """A delivered alert that says something new: how many of its hits the store did not have, and
+    how many of these showed which indicator of a list."""
+
+    alert: Written
+    new: int
+    shown: Mapping[str, int]
 
 
 @dataclass(slots=True)
@@ -40,11 +49,15 @@ class Own:
         if self.changes != database.total_changes or len(self.counts) > _REMEMBERED:
             self.counts.clear()
 
-    def is_whole(self, alert: Written, new: int, near: Sequence[str]) -> bool:
+    def is_whole(self, grown: _Grown, near: Sequence[str]) -> bool:
         """Whether the store has no hit of a delivered alert, or of one near it, that is not in it.
 
-        new: its fresh hits. near: ids of the stored alerts that are near it.
+        near: ids of the stored alerts that are near it. Never so where lists say something: what
+        they said before may be more than what they say now.
         """
+        alert, new, _ = grown
+        if alert.lists:
+            return False
         if not near:
             return new == alert.count
         known = self.counts.get(alert.id)
@@ -55,35 +68,49 @@ def merge(
     database: sqlite3.Connection,
     delivered: Sequence[Mapping[str, Any]],
     fresh: pl.DataFrame,
+    shown: pl.DataFrame,
     own: Own,
 ) -> None:
-    """Bring the alerts of one commit in; fresh: hits (`HIT_SCHEMA`) that the store did not have."""
+    """Bring the alerts of one commit in; fresh: hits (`HIT_SCHEMA`) that the store did not have;
+    shown: what lists said of the commit's hits (`SHOWN_SCHEMA`)."""
     alerts = [Written.of(alert) for alert in delivered]
-    grown = [(alerts[n], new) for n, new in sorted(_counts(alerts, fresh).items())]
+    grown = _grown(alerts, fresh, shown)
     if not grown:
         return
-    near = _near(database, [alert for alert, _ in grown])
+    near = _near(database, [one.alert for one in grown])
     changes = _Changes()
     groups: dict[tuple[str, str], list[int]] = {}
-    for number, (alert, _) in enumerate(grown):
+    for number, (alert, _, _) in enumerate(grown):
         groups.setdefault((alert.rule, alert.group), []).append(number)
     for numbers in groups.values():
         here = [grown[number] for number in numbers]
-        if _apart(here) and all(own.is_whole(*grown[n], near[n]) for n in numbers):
-            changes.whole.update((alert.id, alert) for alert, _ in here)
+        if _apart(here) and all(own.is_whole(grown[n], near[n]) for n in numbers):
+            changes.whole.update((one.alert.id, one.alert) for one in here)
             continue
         stored = _documents(database, dict.fromkeys(one for n in numbers for one in near[n]))
-        for alert, new in here:
-            _merge_one(stored, alert.document(), new, changes)
+        for one in here:
+            _merge_one(stored, one, changes)
     changes.write(database)
     changes.remember(own)
 
 
-def _apart(grown: Sequence[tuple[Written, int]]) -> bool:
+def _grown(alerts: Sequence[Written], fresh: pl.DataFrame, shown: pl.DataFrame) -> list[_Grown]:
+    """Alerts with fresh hits, and all with lists: these may have more to say of hits that are
+    there already."""
+    counts = _counts(alerts, fresh)
+    listed = _listed(alerts, fresh, shown)
+    return [
+        _Grown(alert, counts.get(number, 0), listed.get(number, {}))
+        for number, alert in enumerate(alerts)
+        if number in counts or alert.lists
+    ]
+
+
+def _apart(grown: Sequence[_Grown]) -> bool:
     """Whether the alerts of one group come one after the other, with quiet periods between them."""
     return all(
         before.end < alert.start - max(alert.suppress, before.suppress)
-        for (before, _), (alert, _) in pairwise(grown)
+        for (before, *_), (alert, *_) in pairwise(grown)
     )
 
 
@@ -120,7 +147,28 @@ def _counts(delivered: Sequence[Written], fresh: pl.DataFrame) -> dict[int, int]
     """How many fresh hits each delivered alert has, by its position."""
     if not delivered or fresh.is_empty():
         return {}
-    spans = pl.DataFrame(
+    return within(_spans(delivered), fresh)
+
+
+def _listed(
+    delivered: Sequence[Written], fresh: pl.DataFrame, shown: pl.DataFrame
+) -> dict[int, dict[str, int]]:
+    """How many fresh hits of each delivered alert, by its position, showed which indicator."""
+    if not delivered or shown.is_empty():
+        return {}
+    said = fresh.join(shown, on=["rule", "event.id"])
+    if said.is_empty():
+        return {}
+    counts: dict[int, dict[str, int]] = {}
+    placed = _placed(_spans(delivered), said, ("indicator",)).group_by("number", "indicator")
+    for number, indicator, count in placed.agg(pl.len()).collect().iter_rows():
+        counts.setdefault(number, {})[indicator] = count
+    return counts
+
+
+def _spans(delivered: Sequence[Written]) -> pl.DataFrame:
+    """The alerts by their position, as `within` wants them."""
+    return pl.DataFrame(
         {
             "number": range(len(delivered)),
             "rule": [alert.rule for alert in delivered],
@@ -129,7 +177,6 @@ def _counts(delivered: Sequence[Written], fresh: pl.DataFrame) -> dict[int, int]
             "end": [alert.end for alert in delivered],
         }
     ).with_columns(pl.col("start", "end").cast(UTC))
-    return within(spans, fresh)
 
 
 def within(spans: pl.DataFrame, hits: pl.DataFrame) -> dict[Any, int]:
@@ -137,9 +184,15 @@ def within(spans: pl.DataFrame, hits: pl.DataFrame) -> dict[Any, int]:
 
     spans: number, rule, group, start, end (UTC). Those of one rule and group do not overlap.
     """
-    matched = (
+    matched = _placed(spans, hits).group_by("number").agg(pl.len()).collect()
+    return dict(matched.iter_rows())
+
+
+def _placed(spans: pl.DataFrame, hits: pl.DataFrame, more: Sequence[str] = ()) -> pl.LazyFrame:
+    """Hits with the number of the span that they lie in, and more of their columns."""
+    return (
         hits.lazy()
-        .select("rule", "group", "connwatch.log_time")
+        .select("rule", "group", "connwatch.log_time", *more)
         .sort("connwatch.log_time")
         .join_asof(
             spans.lazy().sort("start"),
@@ -149,11 +202,7 @@ def within(spans: pl.DataFrame, hits: pl.DataFrame) -> dict[Any, int]:
             check_sortedness=False,  # sorted just above
         )
         .filter(pl.col("connwatch.log_time") <= pl.col("end"))
-        .group_by("number")
-        .agg(pl.len())
-        .collect()
     )
-    return dict(matched.iter_rows())
 
 
 class _Changes:
@@ -188,8 +237,9 @@ class _Changes:
                 own.counts.pop(one, None)
 
 
-def _merge_one(group: list[Document], alert: Document, new: int, changes: _Changes) -> None:
+def _merge_one(group: list[Document], grown: _Grown, changes: _Changes) -> None:
     """Join an alert with those of its group that are near; `group` becomes what is then stored."""
+    alert, new, shown = grown.alert.document(), grown.new, grown.shown
     period = timedelta(microseconds=alert["connwatch"]["key"]["suppress_us"])
     first = datetime.fromisoformat(fired(alert)) - period
     last = datetime.fromisoformat(alert["event"]["end"]) + period
@@ -199,7 +249,13 @@ def _merge_one(group: list[Document], alert: Document, new: int, changes: _Chang
         if datetime.fromisoformat(one["event"]["end"]) >= first
         and datetime.fromisoformat(fired(one)) <= last
     ]
-    union = joined([alert, *near], new + sum(one["connwatch"]["count"] for one in near))
+    if not new and len(near) != 1:
+        return
+    union = joined(
+        [alert, *near],
+        new + sum(one["connwatch"]["count"] for one in near),
+        shown,
+    )
     said = [status for one in near if (status := one["connwatch"]["status"]) != "open"]
     union["connwatch"]["status"] = said[0] if said else "open"
     own = union["event"]["id"]

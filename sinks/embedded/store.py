@@ -144,7 +144,7 @@ class Run:
                 self._own.check(database)
                 for stored in [*made, *event_index, *hit_index]:
                     stored.insert(database)
-                alerts.merge(database, delivery.alerts, hits, self._own)
+                alerts.merge(database, delivery.alerts, hits, delivery.shown, self._own)
                 _keep_rejects(database, delivery.rejects)
                 if delivery.checkpoint:
                     text = json.dumps(delivery.checkpoint)
