@@ -31,6 +31,8 @@ from connwatch.alert import SEVERITY, Digest, Document, Written
 from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, Delivery, Parsed
 from connwatch.detectors import fold
 from connwatch.detectors.alerts import written
+from connwatch.detectors.indicators import Lists, allowed
+from connwatch.detectors.listed import unread
 from connwatch.detectors.ruleset import RuleSet, match
 from connwatch.detectors.windows.engine import State, correlate
 from connwatch.errors import InputError
@@ -53,11 +55,13 @@ _AHEAD, _BEHIND = 1, 1
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a replay does beside reading: the span it is limited to, and the user's networks."""
+    """What a replay does beside reading: the span it is limited to, the user's networks, and what
+    no rule matches."""
 
     start: datetime | None = None
     end: datetime | None = None
     home: HomeNetworks | None = None
+    allow: Lists | None = None
 
 
 @dataclass(slots=True)
@@ -71,12 +75,14 @@ class Progress:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a replay found. alerts: number by level. failed: sources not read to their end."""
+    """What a replay found. alerts: number by level. allowed: events that no rule was asked of.
+    failed: sources not read to their end."""
 
     ledger: Ledger
     seconds: float = 0.0
     alerts: dict[str, int] = field(default_factory=dict)
     digest: str = ""
+    allowed: int = 0
     notes: list[str] = field(default_factory=list)
     failed: list[InputError] = field(default_factory=list)
     unknown_fields: set[str] = field(default_factory=set)
@@ -87,6 +93,7 @@ class Outcome:
         seen = counts["events"] + counts["duplicates"]
         return {
             **counts,
+            "allowed": self.allowed,
             "alerts": sum(self.alerts.values()),
             "alerts_by_level": self.alerts,
             "seconds": round(self.seconds, 3),
@@ -157,6 +164,8 @@ class _Replay:
         self._progress = Progress(sum(known) if len(known) == len(sizes) else None)
         self._guard = threading.Lock()
         self.outcome.notes.extend(rules.notes)
+        if options.allow is not None:
+            self.outcome.notes.extend(unread(options.allow))
         for source in self._sources:
             self.outcome.ledger.open(source.path, source.format.name)
 
@@ -184,7 +193,7 @@ class _Replay:
         events = self._limited(events)
         events = enrich(events, self._options.home)
         events, fresh, keys = self._deduplicated(events)
-        matches = match(self._rules, events)
+        matches = self._not_allowed(match(self._rules, events), events)
         found = correlate(self._rules.correlated, events, matches, self._windows, fold.EVIDENCE)
         self._windows = found.state
         folded = fold.fold(events, matches, self._foldings, self._open, found.hits)
@@ -194,6 +203,14 @@ class _Replay:
         self._progress.done = sum(self._taken.values())
         self._progress.records += events.height
         self._on_progress(self._progress)
+
+    def _not_allowed(self, matches: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+        """The matches of records that have nothing on the allow-list."""
+        if self._options.allow is None:
+            return matches
+        rows = allowed(events, self._options.allow.indicators).arg_true()
+        self.outcome.allowed += len(rows)
+        return matches.filter(~pl.col("row").is_in(rows.implode()))
 
     def finish(self) -> None:
         """Everything is read: what is still open is final, and the last rejects are stored."""

@@ -65,7 +65,9 @@ class Listed:
 
     def hits(self, events: pl.DataFrame, rows: pl.Series) -> pl.Series:
         """Those of the rows (ascending) that show an indicator and are not on the allow-list."""
-        asked = self._rows(events, rows)
+        asked = events.select(self.columns)
+        if len(rows) < events.height:
+            asked = asked[rows]
         found = match(asked, self.lists.indicators, self.fields)["row"].unique().sort()
         if self.allow is not None and len(found):
             known = allowed(asked[found], self.allow.indicators, self.fields)
@@ -73,9 +75,9 @@ class Listed:
         return rows.gather(found)
 
     def found(self, events: pl.DataFrame, rows: pl.Series) -> pl.DataFrame:
-        """row (position in `rows`), field, atomic (its value as text) and indicator of all that
-        these rows show."""
-        asked = self._rows(events, rows)
+        """row (position in `rows`, which stand in any order), field, atomic (its value as text) and
+        indicator of all that these rows show."""
+        asked = events.select(self.columns)[rows]
         found = match(asked, self.lists.indicators, self.fields)
         parts = [
             own.with_columns(atomic=_text(asked[name]).gather(own["row"]))
@@ -84,10 +86,6 @@ class Listed:
         ]
         schema = {**found.schema, "atomic": pl.String()}
         return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
-
-    def _rows(self, events: pl.DataFrame, rows: pl.Series) -> pl.DataFrame:
-        asked = events.select(self.columns)
-        return asked if len(rows) == events.height else asked[rows]
 
 
 def _text(values: pl.Series) -> pl.Series:
@@ -212,17 +210,18 @@ def notes(rules: Mapping[str, Listed]) -> Iterator[str]:
     both = (one for listed in rules.values() for one in (listed.lists, listed.allow))
     every = {id(one): one for one in both if one is not None}
     for lists in every.values():
-        yield from _unread(lists)
+        yield from unread(lists)
     for title, listed in rules.items():
         held = listed.lists.indicators.entries
         names = held.filter(pl.col("kind") == "domain").height
         if names and not listed.fields.names:
-            yield f"the rule {title!r} has {names:,} names in its lists; no record here has names"
+            yield f"the rule {title!r} lists names ({names:,}), and no record here has names"
         if held.is_empty():
             yield f"the rule {title!r} has no indicators: its lists are empty"
 
 
-def _unread(lists: Lists) -> Iterator[str]:
+def unread(lists: Lists) -> Iterator[str]:
+    """How many entries of lists cannot be used, with the first few; nothing where all can."""
     if not lists.rejects.height:
         return
     first = lists.rejects.head(_NAMED)

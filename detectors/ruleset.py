@@ -89,6 +89,17 @@ class RuleSet:
         """The same rules, of which these alert."""
         return replace(self, alerting=frozenset(rule.key for rule in rules))
 
+    def including(self, rule: Rule) -> RuleSet:
+        """These rules and one more, which alerts, in the place of one with its key."""
+        others = [one for one in self.every if one.key != rule.key]
+        singles = [rule, *(one for one in others if isinstance(one, Rule))]
+        counting = [one for one in others if isinstance(one, Correlation)]
+        every: tuple[Rule | Correlation, ...] = (
+            *sorted(singles, key=lambda one: one.key),
+            *counting,
+        )
+        return replace(self, every=every, alerting=self.alerting | {rule.key})
+
     @cached_property
     def running(self) -> tuple[Rule | Correlation, ...]:
         """All that alert."""

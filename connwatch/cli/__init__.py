@@ -16,6 +16,7 @@ from connwatch.cli.alerts import alerts
 from connwatch.cli.common import complain, say
 from connwatch.cli.evaluate import evaluate
 from connwatch.cli.explain import explain
+from connwatch.cli.indicators import indicators
 from connwatch.cli.reference import schema, version
 from connwatch.cli.replay import replay
 from connwatch.cli.rules import rules
@@ -31,7 +32,8 @@ def commands() -> None:
 
 
 for command in (
-    replay, search, alerts, explain, rules, evaluate, store, rejects, formats, schema, version,
+    replay, search, alerts, explain, rules, indicators, evaluate, store, rejects, formats, schema,
+    version,
 ):  # fmt: skip
     commands.add_command(command)
 rules.add_command(lint)

@@ -31,11 +31,13 @@ from connwatch.cli.common import (
     warn_of_rules,
 )
 from connwatch.cli.report import report
+from connwatch.detectors.indicators import Lists
 from connwatch.errors import InputError, UsageError
 from connwatch.ingest.enrich import HomeNetworks
 from connwatch.ingest.files import discover
 from connwatch.ingest.formats import FORMATS, formats
 from connwatch.render import console, to_json
+from connwatch.retro import with_lists
 from connwatch.sinks.embedded import EmbeddedStore
 
 _LEVELS = tuple(SEVERITY)
@@ -66,6 +68,21 @@ _LEVELS = tuple(SEVERITY)
 @click.option(
     "--sensor", default="", metavar="NAME", help="Label of the sensor that wrote the logs."
 )
+@click.option(
+    "--indicators",
+    "lists",
+    multiple=True,
+    metavar="LIST",
+    type=click.Path(path_type=Path),
+    help="Match this list with the bundled rule on indicators; may be repeated.",
+)
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="LIST",
+    type=click.Path(path_type=Path),
+    help="No rule matches records with an address, network or port on this list; may be repeated.",
+)
 def replay(
     paths: tuple[str, ...],
     store: Path,
@@ -80,6 +97,8 @@ def replay(
     strict: bool,
     home: tuple[str, ...],
     sensor: str,
+    lists: tuple[Path, ...],
+    allow: tuple[Path, ...],
 ) -> int:
     """Read logs, match rules against them, and store events and alerts.
 
@@ -89,11 +108,14 @@ def replay(
     store failed.
     """
     options = pipeline.Options(
-        moment(start, "--from"), moment(end, "--to"), HomeNetworks.parse(home) if home else None
+        moment(start, "--from"),
+        moment(end, "--to"),
+        HomeNetworks.parse(home) if home else None,
+        Lists(allow) if allow else None,
     )
     if summary is not None and not summary.absolute().parent.is_dir():
         raise UsageError("no such folder", where=f"--summary {summary}", hint="nothing was read")
-    rules = chosen_rules(rule_paths)
+    rules = with_lists(chosen_rules(rule_paths), lists)
     warn_of_rules(rules)
     golden = None if check is None else _golden(check)
     found = discover(

@@ -80,6 +80,7 @@ def _kept(counts: Mapping[str, Any]) -> str:
     for name, words in (
         ("duplicates", "repeated"),
         ("out_of_range", "outside --from and --to"),
+        ("allowed", "on the allow-list, which no rule matches"),
         ("rejects", "lines rejected"),
     ):
         if counts[name]:

@@ -5,6 +5,7 @@ Lists([Path("bad.txt")]).indicators -> match(events, indicators) -> enrichments(
 
 from __future__ import annotations
 
+from .describe import describe
 from .enrichments import enrichment, enrichments
 from .lists import FORMATS, IndicatorList, inline, read_list
 from .match import CONNECTION, FOUND_SCHEMA, NOTHING, Fields, Indicators, allowed, match
@@ -24,6 +25,7 @@ __all__ = [
     "ListOptions",
     "Lists",
     "allowed",
+    "describe",
     "enrichment",
     "enrichments",
     "inline",

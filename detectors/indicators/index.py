@@ -18,7 +18,7 @@ from connwatch.schema import UTC
 _ID: Final = pl.UInt32()
 _BOUNDS: Final = ["first", "last"]
 #: entries alike in these say the same; the first of them is matched, and speaks for the others
-_SAME: Final = ("kind", "value", "port", "valid_from", "valid_until", "provider")
+SAME: Final = ("kind", "value", "port", "valid_from", "valid_until", "provider")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Index:
 
     @classmethod
     def of(cls, entries: pl.DataFrame) -> Index:
-        rows = entries.select(*_SAME, "version", "first", "last").with_row_index("indicator")
+        rows = entries.select(*SAME, "version", "first", "last").with_row_index("indicator")
 
         def spans(version: int, dtype: pl.DataType) -> Spans:
             own = rows.filter(pl.col("version") == version)
@@ -136,5 +136,5 @@ def _grouped(rows: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
         return groups
     crowd = groups.filter(~alone).select("indicator").explode("indicator")
     once = rows.join(crowd, on="indicator", how="semi").sort("indicator")
-    once = once.unique(_SAME, keep="first", maintain_order=True)
+    once = once.unique(SAME, keep="first", maintain_order=True)
     return pl.concat([groups.filter(alone), once.group_by(keys).agg("indicator")])
