@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from support import replayed
 from test_correlations import LOGSOURCE, alerts, event
 from test_windows_property import batch
@@ -243,3 +245,33 @@ def test_parts_of_a_log_come_to_the_alerts_of_the_whole(log: Path, tmp_path: Pat
     assert digest(stored) == digest(expected)
     said = {one["event"]["id"]: (one["connwatch"]["values"], one["threat"]) for one in expected}
     assert {a["event"]["id"]: (a["connwatch"]["values"], a["threat"]) for a in stored} == said
+
+
+@pytest.mark.source
+def test_the_rule_in_the_page_on_indicators_works(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "indicators.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    feeds = tmp_path / "rules" / "feeds"
+    feeds.mkdir(parents=True)
+    (feeds.parent / "rule.yml").write_text(text, encoding="utf-8")
+    (feeds / "bad.txt").write_text("198.51.100.66\n", encoding="utf-8")
+    (feeds / "honeypots.txt").write_text("192.168.56.20\n", encoding="utf-8")
+    rules = load_rules([feeds.parent])
+    assert not rules.errors
+    log = ROOT / "sample_logs" / "incident" / "conn.log"
+    _, (found,) = replayed([log], tmp_path / "store", rules)
+    assert found["message"] == (
+        "192.168.56.10 reached 198.51.100.66, 203.0.113.99, listed by bad, rule"
+    )
+
+
+def test_a_correlation_counts_what_lists_let_in(tmp_path: Path) -> None:
+    rule(tmp_path, "lists: bad.txt", more="name: listed\n", bad="203.0.113.0/24\n")
+    (tmp_path / "many.yml").write_text(
+        "title: Many\ncorrelation: {type: value_count, rules: [listed], group-by: [source.ip],"
+        " timespan: 1m, condition: {gte: 3, field: destination.ip}}\n",
+        encoding="utf-8",
+    )
+    series = [seen(n, "10.0.0.1", f"203.0.{112 + n % 2}.{n}") for n in range(8)]
+    (found,) = alerts(load_rules([tmp_path]), series)
+    assert found["connwatch"]["values"]["counted"] == [f"203.0.113.{n}" for n in (1, 3, 5, 7)]
