@@ -18,6 +18,9 @@ from test_zeek_tsv import header, row
 from connwatch import pipeline
 from connwatch.alert import ENRICHMENTS, digest
 from connwatch.detectors.ruleset import Rule, RuleSet, load_rules, match
+from connwatch.detectors.sigma.explain import explain
+from connwatch.detectors.sigma.lint.lint import lint
+from connwatch.detectors.sigma.nearest import lacking
 from connwatch.pipeline import Options
 from connwatch.sinks.embedded import StoreReader
 
@@ -275,3 +278,36 @@ def test_a_correlation_counts_what_lists_let_in(tmp_path: Path) -> None:
     series = [seen(n, "10.0.0.1", f"203.0.{112 + n % 2}.{n}") for n in range(8)]
     (found,) = alerts(load_rules([tmp_path]), series)
     assert found["connwatch"]["values"]["counted"] == [f"203.0.113.{n}" for n in (1, 3, 5, 7)]
+
+
+# -- explain and lint -----------------------------------------------------------------------------
+
+
+def test_lists_count_as_one_comparison_of_what_a_record_lacks(tmp_path: Path) -> None:
+    (found,) = rule(tmp_path, "lists: l.txt, allow: a.txt", l=BAD, a="10.0.0.2").rules
+    records = batch(EVENTS)
+    assert lacking(found, records).to_list() == [0, 1, 1, 0]
+    hit, other, let = (
+        [(part.text, part.outcome) for part in explain(found, records[place])][1:]
+        for place in (0, 1, 2)
+    )
+    shows, allowed = "shows an indicator of the lists", "is not on the allow-list"
+    assert hit == [(shows, True), (allowed, True)]
+    assert other == [(shows, False)]
+    assert let == [(shows, True), (allowed, False)]
+
+
+def test_the_lint_does_not_take_a_condition_for_all_that_is_asked(tmp_path: Path) -> None:
+    more = (
+        "detection: {every: {event.dataset: '*'}, condition: every}\n"
+        "message: '{indicator} of {provider}'\n"
+    )
+    rule(tmp_path, "lists: l.txt", more=more, l=BAD)
+    first = (tmp_path / "rule.yml").read_text(encoding="utf-8")
+    second = first.replace("title: Listed", "title: Other").replace("l.txt", "a.txt")
+    (tmp_path / "a.txt").write_text(BAD, encoding="utf-8")
+    (tmp_path / "rule.yml").write_text(f"{first}---\n{second}", encoding="utf-8")
+    assert {one.check for one in lint([tmp_path])} == {"undescribed"}
+    plain = second[: second.index("analytic")]
+    (tmp_path / "rule.yml").write_text(plain, encoding="utf-8")
+    assert {"always", "absent"} <= {one.check for one in lint([tmp_path])}

@@ -181,7 +181,7 @@ def _listed(
     if isinstance(rule, Rule) and "measure" not in facts["values"] and times.height:
         event = events.head(1).collect()
         facts["parts"] = part_facts(rule, event)
-        if not facts["parts"][0]["outcome"]:
+        if not all(part["outcome"] for part in facts["parts"] if not part["depth"]):
             facts["rule"]["changed"].append("its condition does not hold for the first event")
 
 
@@ -237,7 +237,10 @@ def _value_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     elif values:
         yield ""
         for name, value in values.items():
-            yield f"{name:<12} {value}"
+            if name == "lists":
+                yield from map(_list_line, value)
+            else:
+                yield f"{name:<12} {value}"
     for window in facts.get("windows", ()):
         several = [one for one in window["groups"] if one["group"] != facts["group"]]
         if not several and window["this"]:
@@ -246,6 +249,17 @@ def _value_lines(facts: Mapping[str, Any]) -> Iterator[str]:
         for one in window["groups"]:
             group = ", ".join(f"{name} {value}" for name, value in one["group"].items())
             yield f"  {group}: {one['reached']}, at {moment(one['time'])}"
+
+
+def _list_line(place: Mapping[str, Any]) -> str:
+    """One indicator that events showed: who lists it, where, and how many events."""
+    port = f" port {place['port']}" if "port" in place else ""
+    where = place.get("line", place.get("entry"))
+    events = "1 event" if place["count"] == 1 else f"{number(place['count'])} events"
+    return (
+        f"listed       {place['indicator']}{port} by {place['provider']} "
+        f"({place['file']}:{where}): {events}"
+    )
 
 
 def _event_lines(facts: Mapping[str, Any]) -> Iterator[str]:

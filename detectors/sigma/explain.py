@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from ..listed import Listed
 from ..ruleset import Rule
 from .evaluate import prepare
 from .tree import Atom, Node
@@ -24,7 +25,18 @@ class Part:
 
 def explain(rule: Rule, event: pl.DataFrame) -> list[Part]:
     """The parts of a rule's condition for one event (a frame of one row), from the whole down."""
-    return list(_parts(rule.node, prepare(event, [rule.node.expr]), 0))
+    parts = list(_parts(rule.node, prepare(event, [rule.node.expr]), 0))
+    return parts if rule.listed is None else [*parts, *_listed(rule.listed, event)]
+
+
+def _listed(listed: Listed, event: pl.DataFrame) -> Iterator[Part]:
+    """What lists say of the event, beside the condition."""
+    rows = pl.Series([0], dtype=pl.UInt32)
+    found = listed.found(event, rows).sort("field", "atomic")
+    values: dict[str, object] = dict(found.select("field", "atomic").iter_rows())
+    yield Part(0, "shows an indicator of the lists", bool(values), values)
+    if values and listed.allow is not None:
+        yield Part(0, "is not on the allow-list", len(listed.hits(event, rows)) == 1, {})
 
 
 def _parts(node: Node, frame: pl.DataFrame, depth: int) -> Iterator[Part]:

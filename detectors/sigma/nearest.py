@@ -14,12 +14,15 @@ from .tree import Atom, Node
 
 def lacking(rule: Rule, events: pl.DataFrame) -> pl.Series:
     """How many comparisons of the condition would have to come out differently, at the least, for
-    each record to match; 0 for those that do.
+    each record to match; 0 for those that do. That lists name the record counts as one of them.
 
     events: stored columns. What the rule does not apply to (`Rule.datasets`) is not looked at.
     """
     frame = prepare(events, [rule.node.expr])
     found = frame.with_columns(lacking=_away(rule.node, wanted=True))["lacking"]
+    if rule.listed is not None:
+        every = pl.int_range(events.height, dtype=pl.UInt32, eager=True)
+        found += (~every.is_in(rule.listed.hits(events, every).implode())).cast(pl.Int32)
     return found.alias("lacking")
 
 

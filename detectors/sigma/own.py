@@ -22,8 +22,10 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 #: ten years; log time and a period must fit 64 bits of microseconds together
 _LONGEST: Final = 3650 * 86400
 _DEFAULT_GROUP: Final = ("source.ip", "destination.ip")
+#: what of entries of lists a message may name
+OF_LISTS: Final = ("indicator", "provider")
 #: names of what an alert counts that a message may use beside fields
-FILLED_IN: Final = ("count", "value", "peak", "counted", "indicator", "provider")
+FILLED_IN: Final = ("count", "value", "peak", "counted", *OF_LISTS)
 _FILLED: Final = re.compile(r"\{([^{}]+)\}")
 
 

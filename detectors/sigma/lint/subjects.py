@@ -40,6 +40,11 @@ class Single:
     fields: FieldMap
     condition: Formula
 
+    @property
+    def listed(self) -> bool:
+        """Whether lists say more of its records than the condition."""
+        return isinstance(self.rule, Rule) and self.rule.listed is not None
+
     def where(self, comparison: Comparison) -> str:
         """`file:line` of a comparison's value; of its field, or of the rule, where that is not
         found (a filter's comparison)."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from connwatch.schema import BY_NAME
 
-from ...own import FILLED_IN
+from ...own import FILLED_IN, OF_LISTS
 from ..finding import Finding
 from ..subjects import Many, Single, Subjects
 from ..theory import Theory
@@ -77,6 +77,9 @@ def _message(one: Single | Many, bases: Sequence[Single], theory: Theory) -> Ite
 def _never_filled(one: Single | Many, name: str) -> str:
     if name == "count":
         return ""
+    if name in OF_LISTS:
+        looks_up = isinstance(one, Single) and one.listed
+        return "" if looks_up else "is for rules that look records up in lists, which this does not"
     if isinstance(one, Single):
         return "is for rules that count, which this is not"
     if name == "counted" and all(w.measure != _COUNTING for w in one.rule.windows.windows):

@@ -56,7 +56,7 @@ def _titles(subjects: Subjects) -> Iterator[Finding]:
 def _singles(subjects: Subjects, twins: dict[str, str]) -> Iterator[Finding]:
     """twins: filled with rules that say what an earlier one says, by key."""
     theory = subjects.theory
-    rules = [one for one in subjects.singles if one.key == one.rule.key]
+    rules = [one for one in subjects.singles if one.key == one.rule.key and not one.listed]
     hopeless = {one.key for one in rules if not theory.satisfiable(one.condition)}
     rules = [one for one in rules if one.key not in hopeless]
     reads = {one.key: frozenset(c.group for c in comparisons(one.condition)) for one in rules}
