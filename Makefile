@@ -31,7 +31,7 @@ test-wheel: $(STAMP)
 	rm -rf $(WHEEL) $(AWAY)
 	$(BIN)/python -m build --quiet --wheel --outdir $(WHEEL)
 	$(PYTHON) -m venv $(AWAY)/venv
-	$(AWAY)/venv/bin/python $(PIP) $(WHEEL)/*.whl hypothesis pytest
+	$(AWAY)/venv/bin/python $(PIP) "$$(ls $(WHEEL)/*.whl)[plots]" hypothesis pytest
 	cp -R README.md CHANGELOG.md docs $(wildcard sample_logs) tests pyproject.toml $(AWAY)/
 	cd $(AWAY) && CONNWATCH_DATA="$${CONNWATCH_DATA:-$(CURDIR)/../shared/data}" venv/bin/python -m pytest -q -m "not slow and not source" -o testpaths=tests
 
