@@ -18,6 +18,7 @@ import polars as pl
 
 from connwatch.alert import SEVERITY, Document, fired, iso
 from connwatch.schema import UTC
+from connwatch.spans import placed
 
 from .metrics import AlertCounts, Counts, Detection, Rate, wilson
 
@@ -215,22 +216,9 @@ def listing(hits: pl.DataFrame, alerts: pl.DataFrame) -> pl.DataFrame:
     As `StoreReader.alert_events`: the hits of its rule and group between its first and last.
     Alerts of one rule and group do not overlap.
     """
-    return (
-        hits.lazy()
-        .select("rule", "group", "event.id", time="connwatch.log_time")
-        .sort("time")
-        .join_asof(
-            alerts.lazy().sort("start"),
-            left_on="time",
-            right_on="start",
-            by=["rule", "group"],
-            check_sortedness=False,  # sorted just above
-        )
-        .filter(pl.col("time") <= pl.col("end"))
-        .with_columns(time=pl.max_horizontal("time", "fired"))
-        .select("alert", "rule", "blamed", "event.id", "time")
-        .collect()
-    )
+    time = pl.max_horizontal("connwatch.log_time", "fired").alias("time")
+    found = placed(alerts, hits, ("event.id",))
+    return found.select("alert", "rule", "blamed", "event.id", time).collect()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ import polars as pl
 
 from connwatch.alert import Document, Written, fired, joined
 from connwatch.schema import UTC
+from connwatch.spans import placed
 
 #: alerts that a run remembers; when there are more, it reads them again
 _REMEMBERED: Final = 100_000
@@ -160,8 +161,8 @@ def _listed(
     if said.is_empty():
         return {}
     counts: dict[int, dict[str, int]] = {}
-    placed = _placed(_spans(delivered), said, ("indicator",)).group_by("number", "indicator")
-    for number, indicator, count in placed.agg(pl.len()).collect().iter_rows():
+    found = placed(_spans(delivered), said, ("indicator",)).group_by("number", "indicator")
+    for number, indicator, count in found.agg(pl.len()).collect().iter_rows():
         counts.setdefault(number, {})[indicator] = count
     return counts
 
@@ -184,25 +185,8 @@ def within(spans: pl.DataFrame, hits: pl.DataFrame) -> dict[Any, int]:
 
     spans: number, rule, group, start, end (UTC). Those of one rule and group do not overlap.
     """
-    matched = _placed(spans, hits).group_by("number").agg(pl.len()).collect()
+    matched = placed(spans, hits).group_by("number").agg(pl.len()).collect()
     return dict(matched.iter_rows())
-
-
-def _placed(spans: pl.DataFrame, hits: pl.DataFrame, more: Sequence[str] = ()) -> pl.LazyFrame:
-    """Hits with the number of the span that they lie in, and more of their columns."""
-    return (
-        hits.lazy()
-        .select("rule", "group", "connwatch.log_time", *more)
-        .sort("connwatch.log_time")
-        .join_asof(
-            spans.lazy().sort("start"),
-            left_on="connwatch.log_time",
-            right_on="start",
-            by=["rule", "group"],
-            check_sortedness=False,  # sorted just above
-        )
-        .filter(pl.col("connwatch.log_time") <= pl.col("end"))
-    )
 
 
 class _Changes:
