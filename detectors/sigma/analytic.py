@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 from connwatch.errors import RuleError
-from connwatch.schema import BY_NAME
 
 from ..analytics import ANALYTICS
 from ..analytics.spec import Analytic, Count
@@ -18,7 +17,7 @@ from ..windows.spec import Threshold, Window
 from .documents import RuleDocument
 from .faults import check_nested
 from .indicators import TYPE as INDICATORS
-from .own import FILLED_IN, message, period, quiet_period
+from .own import FILLED_IN, field_of, message, period, quiet_period
 from .single import Context, single
 
 _KEYS: Final = ("type", "by", "any-of")
@@ -83,18 +82,9 @@ def _by(
         named = [named]
     if not isinstance(named, list) or not named:
         raise RuleError("by is a list of fields", where=document.where("by", section="analytic"))
-    columns = []
-    for name in named:
-        target = base.fields.target(str(name))
-        if target is None or target.column not in BY_NAME:
-            near = base.fields.suggestion(str(name))
-            raise RuleError(
-                f"by: no record here has the field {name!r}",
-                where=document.where(str(name), section="analytic"),
-                hint=f"did you mean {near!r}?" if near else "connwatch schema lists the fields",
-            )
-        columns.append(target.column)
-    return tuple(columns)
+    return tuple(
+        field_of(document, base.fields, str(name), "by: ", "analytic").column for name in named
+    )
 
 
 def _windows(

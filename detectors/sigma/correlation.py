@@ -25,7 +25,7 @@ from ..windows.spec import METRICS, Measure, Presence, Threshold, Window
 from .documents import RuleDocument
 from .faults import check_keys, check_nested, read_by_pysigma
 from .fields import FieldMap, Target
-from .own import described, quiet_period
+from .own import described, field_of, quiet_period
 
 _KEYS: Final = (
     "type", "rules", "generate", "timespan", "group-by", "aliases", "condition",
@@ -191,14 +191,7 @@ class _Reading:
         return found
 
     def _target(self, field: str, fields: FieldMap) -> Target:
-        target = fields.target(field)
-        if target is None or BY_NAME[target.column].es == "flattened":
-            near = fields.suggestion(field)
-            raise RuleError(
-                f"no record here has the field {field!r}",
-                where=self.document.where(field),
-                hint=f"did you mean {near!r}?" if near else "connwatch schema lists the fields",
-            )
+        target = field_of(self.document, fields, field)
         if BY_NAME[target.column].dtype == STRINGS:
             raise RuleError(
                 f"the field {field!r} holds several values", where=self.document.where(field)

@@ -15,7 +15,7 @@ from connwatch.schema import BY_NAME
 
 from ..fold import EVIDENCE
 from .documents import RuleDocument
-from .fields import FieldMap
+from .fields import FieldMap, Target
 
 _PERIOD: Final = re.compile(r"([0-9]+)([smhdw])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -109,18 +109,29 @@ def group_by(document: RuleDocument, fields: FieldMap) -> tuple[str, ...]:
     named = [value] if isinstance(value, str) else value
     if not isinstance(named, list):
         raise RuleError("group-by must be a list of fields", where=document.where("group-by"))
-    group = []
-    for name in named:
-        target = fields.target(str(name))
-        if target is None or BY_NAME[target.column].es == "flattened":
-            near = fields.suggestion(str(name))
-            raise RuleError(
-                f"group-by: no record here has the field {name!r}",
-                where=document.where(str(name)),
-                hint=f"did you mean {near!r}?" if near else "connwatch schema lists the fields",
-            )
-        group.append(target.column)
-    return tuple(group)
+    return tuple(field_of(document, fields, str(name), "group-by: ").column for name in named)
+
+
+def field_of(
+    document: RuleDocument,
+    fields: FieldMap,
+    name: str,
+    said: str = "",
+    section: str | None = None,
+) -> Target:
+    """What a field that a rule groups or counts by is here; RuleError when no record has it.
+
+    said: what stands before the message. section: where the name stands in the rule.
+    """
+    target = fields.target(name)
+    if target is None or BY_NAME[target.column].es == "flattened":
+        near = fields.suggestion(name)
+        raise RuleError(
+            f"{said}no record here has the field {name!r}",
+            where=document.where(name, section=section),
+            hint=f"did you mean {near!r}?" if near else "connwatch schema lists the fields",
+        )
+    return target
 
 
 def enabled(document: RuleDocument) -> bool:
