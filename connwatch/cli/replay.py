@@ -107,12 +107,9 @@ def replay(
     or --check found a difference; 2 wrong use, or a rule that cannot be used; 3 an input or the
     store failed.
     """
-    options = pipeline.Options(
-        moment(start, "--from"),
-        moment(end, "--to"),
-        HomeNetworks.parse(home) if home else None,
-        Lists(allow) if allow else None,
-    )
+    span = moment(start, "--from"), moment(end, "--to")
+    networks = HomeNetworks.parse(home) if home else None
+    options = pipeline.Options(*span, networks, Lists(allow) if allow else None)
     if summary is not None and not summary.absolute().parent.is_dir():
         raise UsageError("no such folder", where=f"--summary {summary}", hint="nothing was read")
     rules = with_lists(chosen_rules(rule_paths), lists)
@@ -136,24 +133,18 @@ def replay(
         outcome = pipeline.replay(
             found, rules, opened, options, on_alert=on_alert, on_progress=meter.show
         )
-    counts = {
-        **outcome.summary(),
-        "skipped": [{"path": one.path, "reason": one.reason} for one in found.skipped],
-    }
+    skipped = [{"path": one.path, "reason": one.reason} for one in found.skipped]
+    counts = {**outcome.summary(), "skipped": skipped}
     if summary is not None:
         summary.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
-    failed = [*outcome.failed, *(_as_error(one) for one in found.skipped if one.failed)]
     report(counts, found, outcome, rules, shown, store, quiet=as_json)
-    differs = golden is not None and _differences(golden, kept)
+    alarm = bool(fail_on and pipeline.at_or_above(outcome.alerts, fail_on))
+    if golden is not None and _differences(golden, kept):
+        alarm = True
+    failed = [*outcome.failed, *(_as_error(one) for one in found.skipped if one.failed)]
     for error in failed:
         complain(error)
-    if failed:
-        return 3
-    if rules.errors:
-        return 2
-    if differs or (fail_on and pipeline.at_or_above(outcome.alerts, fail_on)):
-        return 1
-    return 0
+    return 3 if failed else 2 if rules.errors else int(alarm)
 
 
 def _as_error(skipped: Any) -> InputError:
