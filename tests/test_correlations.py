@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from test_windows_property import batch
 
+from connwatch.cli import run
 from connwatch.detectors import fold
 from connwatch.detectors.alerts import documents
 from connwatch.detectors.ruleset import RuleSet, load_rules, match
@@ -207,3 +208,17 @@ def test_what_the_cap_takes_away_is_counted(
     assert sum(found.state.forgotten.values()) == 1
     assert found.state.records is not None
     assert found.state.records.height == 2
+
+
+def test_cases_are_those_of_the_rule_that_alerts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A correlation and its base in one file: the short logs beside it are the correlation's."""
+    load(tmp_path, SSH, correlation(COUNT))
+    (tmp_path / "rules.events.yml").write_text(
+        "hits:\n  - {name: three, events: [{event: {destination.port: 22}, times: 3}]}\n"
+        "misses:\n  - {name: two, events: [{event: {destination.port: 22}, times: 2}]}\n",
+        encoding="utf-8",
+    )
+    assert run(["rules", "test", str(tmp_path / "rules.yml")]) == 0
+    assert "2 cases, 0 wrong" in capsys.readouterr().out
