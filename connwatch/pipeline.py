@@ -5,9 +5,9 @@
     limit    --from and --to                                       here
     enrich   direction, Community ID                               connwatch.ingest.enrich
     dedupe   a record counts once in a run                         connwatch.sinks.embedded
-    match    every rule against every record                       connwatch.detectors.ruleset
-    count    what many matches come to, in sliding windows         connwatch.detectors.windows
-    fold     hits into alerts                                      connwatch.detectors.fold
+    match    every rule against every record                       connwatch.detection,
+    count    what many matches come to, in sliding windows           with connwatch.detectors:
+    fold     hits into alerts                                        ruleset, windows, fold
     deliver  new events, hits, alerts and rejects, in one commit   connwatch.sinks.embedded
 
 The alert set is a function of the records and the rules: not of batch size, speed, paths, or of
@@ -29,12 +29,9 @@ import polars as pl
 
 from connwatch.alert import SEVERITY, Digest, Document, Written
 from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, Delivery, Parsed
-from connwatch.detectors import fold
-from connwatch.detectors.alerts import written
-from connwatch.detectors.indicators import Lists, allowed
-from connwatch.detectors.listed import unread
-from connwatch.detectors.ruleset import RuleSet, match
-from connwatch.detectors.windows.engine import State, correlate
+from connwatch.detection import Detected, Detection
+from connwatch.detectors.indicators import Lists
+from connwatch.detectors.ruleset import RuleSet
 from connwatch.errors import InputError
 from connwatch.ingest.enrich import HomeNetworks, enrich
 from connwatch.ingest.files import Found, Source
@@ -150,12 +147,9 @@ class _Replay:
         self.outcome = Outcome(Ledger())
         self.writer = Behind[tuple[Delivery, pl.DataFrame | None]](lambda w: run.write(*w), _BEHIND)
         self._sources: Sequence[Source] = found.sources
-        self._rules, self._run, self._options = rules, run, options
-        self._by_key = rules.by_key
-        self._foldings = rules.foldings
+        self._run, self._options = run, options
+        self._detection = Detection(rules, options.allow)
         self._on_alert, self._on_progress = on_alert, on_progress
-        self._open = fold.begin()
-        self._windows = State()
         self._digest = Digest()
         self._rejects: list[pl.DataFrame] = []
         self._taken: dict[str, int] = {}
@@ -163,9 +157,7 @@ class _Replay:
         known = [size for size in sizes if size is not None]
         self._progress = Progress(sum(known) if len(known) == len(sizes) else None)
         self._guard = threading.Lock()
-        self.outcome.notes.extend(rules.notes)
-        if options.allow is not None:
-            self.outcome.notes.extend(unread(options.allow))
+        self.outcome.notes.extend(self._detection.notes())
         for source in self._sources:
             self.outcome.ledger.open(source.path, source.format.name)
 
@@ -193,32 +185,18 @@ class _Replay:
         events = self._limited(events)
         events = enrich(events, self._options.home)
         events, fresh, keys = self._deduplicated(events)
-        matches = self._not_allowed(match(self._rules, events), events)
-        found = correlate(self._rules.correlated, events, matches, self._windows, fold.EVIDENCE)
-        self._windows = found.state
-        folded = fold.fold(events, matches, self._foldings, self._open, found.hits)
-        made = written(folded.alerts, self._by_key)
-        self.writer.put((self._delivery(events.filter(fresh), made, folded), keys))
-        self._tell_closed(folded, made)
+        found = self._detection.step(events)
+        self.outcome.allowed += found.allowed
+        self.writer.put((self._delivery(events.filter(fresh), found), keys))
+        self._tell_all(found.closed, found.alerts)
         self._progress.done = sum(self._taken.values())
         self._progress.records += events.height
         self._on_progress(self._progress)
 
-    def _not_allowed(self, matches: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
-        """The matches of records that have nothing on the allow-list."""
-        if self._options.allow is None:
-            return matches
-        rows = allowed(events, self._options.allow.indicators).arg_true()
-        self.outcome.allowed += len(rows)
-        return matches.filter(~pl.col("row").is_in(rows.implode()))
-
     def finish(self) -> None:
         """Everything is read: what is still open is final, and the last rejects are stored."""
-        for key, lost in self._windows.forgotten.items():
-            title = next(rule.title for rule in self._rules.every if rule.key == key)
-            note = f"the rule {title!r} counts more than it may hold: {lost} records left it early"
-            self.outcome.notes.append(note)
-        self._tell_all(self._open)
+        self.outcome.notes.extend(self._detection.forgotten())
+        self._tell_all(self._detection.open)
         if self._rejects:
             self.writer.put((self._delivery(empty()), None))
         self.writer.close()
@@ -255,30 +233,20 @@ class _Replay:
             with self._guard:
                 self.outcome.ledger.count(name, events["log.file.path"])
 
-    def _delivery(
-        self,
-        events: pl.DataFrame,
-        alerts: Sequence[Mapping[str, Any]] = (),
-        folded: fold.Folded | None = None,
-    ) -> Delivery:
+    def _delivery(self, events: pl.DataFrame, found: Detected | None = None) -> Delivery:
         with self._guard:
             waiting, self._rejects = self._rejects, []
         rejects = pl.concat(waiting) if waiting else _NO_REJECTS
-        if folded is None:
-            return Delivery(events, _NO_HITS, tuple(alerts), rejects)
-        return Delivery(events, folded.hits, tuple(alerts), rejects, shown=folded.shown)
-
-    def _tell_closed(self, folded: fold.Folded, made: Sequence[Written]) -> None:
-        """Tell of the alerts that nothing can be added to any more."""
-        closed = pl.concat([self._open, folded.alerts]).join(folded.state, on="alert", how="anti")
-        self._tell_all(closed.unique("alert", keep="last", maintain_order=True), made)
-        self._open = folded.state
+        if found is None:
+            return Delivery(events, _NO_HITS, (), rejects)
+        return Delivery(events, found.hits, tuple(found.alerts), rejects, shown=found.shown)
 
     def _tell_all(self, alerts: pl.DataFrame, made: Sequence[Written] = ()) -> None:
-        """made: some of them, and others; the rest is written again."""
+        """Tell of alerts to which nothing can be added any more. made: some of them, and others;
+        the rest is written again."""
         known = {one.id: one for one in made}
         missing = alerts.filter(~pl.col("alert").is_in(list(known)))
-        known.update((one.id, one) for one in written(missing, self._by_key))
+        known.update((one.id, one) for one in self._detection.written(missing))
         for alert_id in alerts["alert"]:
             self._tell(known[alert_id].document())
 

@@ -1,0 +1,95 @@
+"""Rules at work on batches of events: match, count and fold, with what they carry along.
+
+Replay and live operation use this one; what comes out depends on the records and their order
+alone, not on where batches end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from connwatch.alert import Written
+from connwatch.contracts import MATCH_SCHEMA
+from connwatch.detectors import fold
+from connwatch.detectors.alerts import written
+from connwatch.detectors.indicators import Lists, allowed
+from connwatch.detectors.listed import unread
+from connwatch.detectors.ruleset import RuleSet, match
+from connwatch.detectors.windows.engine import State, correlate
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """What one batch came to. alerts: newest state of each alert touched. closed: rows of
+    `fold.ALERT_SCHEMA` to which nothing can be added any more. allowed: records that no rule was
+    asked of."""
+
+    hits: pl.DataFrame
+    shown: pl.DataFrame
+    alerts: list[Written]
+    closed: pl.DataFrame
+    allowed: int
+
+
+class Detection:
+    """Rules, and what they know of the records before. allow: what no rule matches."""
+
+    def __init__(self, rules: RuleSet, allow: Lists | None = None) -> None:
+        self.rules = rules
+        self.open = fold.begin()
+        self.windows = State()
+        self._allow = allow
+        self._by_key = rules.by_key
+        self._foldings = rules.foldings
+        self._correlated = rules.correlated
+
+    def notes(self) -> list[str]:
+        """What is to be said of the rules and lists before they run."""
+        return [*self.rules.notes, *(unread(self._allow) if self._allow is not None else ())]
+
+    def step(self, events: pl.DataFrame, *, late: bool = False) -> Detected:
+        """Ask every rule of a batch: stored columns, in log-time order and not before the batch
+        before. late: records that came too late for windows; only rules about one record see
+        them."""
+        matches, passed = self._matches(events)
+        hits = None
+        if not late:
+            found = correlate(self._correlated, events, matches, self.windows, fold.EVIDENCE)
+            self.windows, hits = found.state, found.hits
+        folded = fold.fold(events, matches, self._foldings, self.open, hits)
+        closed = _closed(self.open, folded)
+        self.open = folded.state
+        return Detected(folded.hits, folded.shown, self.written(folded.alerts), closed, passed)
+
+    def written(self, alerts: pl.DataFrame) -> list[Written]:
+        """Documents of rows of `fold.ALERT_SCHEMA`."""
+        return written(alerts, self._by_key)
+
+    def forgotten(self) -> list[str]:
+        """Which rules had to let go of records that they still counted."""
+        titles = {rule.key: rule.title for rule in self.rules.every}
+        return [
+            f"the rule {titles[key]!r} counts more than it may hold: {lost} records left it early"
+            for key, lost in self.windows.forgotten.items()
+        ]
+
+    def _matches(self, events: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+        """The matches of records that have nothing on the allow-list, and how many have."""
+        if events.is_empty():
+            return _NO_MATCHES, 0
+        matches = match(self.rules, events)
+        if self._allow is None:
+            return matches, 0
+        rows = allowed(events, self._allow.indicators).arg_true()
+        return matches.filter(~pl.col("row").is_in(rows.implode())), len(rows)
+
+
+def _closed(before: pl.DataFrame, folded: fold.Folded) -> pl.DataFrame:
+    closed = pl.concat([before, folded.alerts]).join(folded.state, on="alert", how="anti")
+    return closed.unique("alert", keep="last", maintain_order=True)
+
+
+_NO_MATCHES: Final = pl.DataFrame(schema=MATCH_SCHEMA)
