@@ -165,7 +165,7 @@ class _Replay:
         """read, order"""
         made, notes = streams(self._sources)
         self.outcome.notes.extend(notes)
-        yield from _gathered(merged(made, self._watch, self._failed))
+        yield from _gathered(merged(made, self._watch, self._failed, self.outcome.notes.append))
 
     def _watch(self, source: Source, parsed: Parsed, taken: int) -> None:
         with self._guard:

@@ -17,10 +17,10 @@ import polars as pl
 
 from connwatch.contracts import Parsed
 from connwatch.errors import InputError
-from connwatch.schema import DERIVED, UTC
 
 from .blocks import blocks
 from .files import Source
+from .log_time import LOG_TIME, LogTime
 from .opening import Opened
 from .rejects import reject_rows, text
 from .streams import Stream
@@ -29,8 +29,8 @@ from .streams import Stream
 Watch = Callable[[Source, Parsed, int], None]
 #: told of a source that could not be read to its end
 Failed = Callable[[Source, InputError], None]
-
-LOG_TIME = "connwatch.log_time"
+#: told what is to be said of the order of records
+Note = Callable[[str], None]
 
 
 def parsed_blocks(source: Source, failed: Failed) -> Iterator[tuple[Parsed, int]]:
@@ -87,23 +87,27 @@ class _Reader:
         return int(self.buffer[LOG_TIME].dt.epoch("us")[-1])
 
 
-def _frames(stream: Stream, watch: Watch, failed: Failed) -> Iterator[pl.DataFrame]:
+def _frames(stream: Stream, watch: Watch, failed: Failed, note: Note) -> Iterator[pl.DataFrame]:
     """A stream's records in the order in which they were written, log time filled."""
-    latest: int | None = None
+    log_time = LogTime()
     for source in stream.sources:
         for parsed, taken in parsed_blocks(source, failed):
             watch(source, parsed, taken)
-            if parsed.events.is_empty():
-                continue
-            end = DERIVED["event.end"].cum_max()
-            if latest is not None:
-                end = pl.max_horizontal(end, pl.lit(latest, pl.Int64).cast(UTC))
-            frame = parsed.events.with_columns(end.alias(LOG_TIME))
-            latest = int(frame[LOG_TIME].dt.epoch("us")[-1])
-            yield frame
+            if parsed.events.height and (frame := log_time.feed(parsed.events)).height:
+                yield frame
+    if log_time.doubted:
+        yield log_time.flush()
+    if log_time.future:
+        where = stream.sources[0].path
+        note(
+            f"{where}: {log_time.future} records are from the future (more than an hour ahead of "
+            "those behind them); they did not move the log's time"
+        )
 
 
-def merged(streams: Sequence[Stream], watch: Watch, failed: Failed) -> Iterator[pl.DataFrame]:
+def merged(
+    streams: Sequence[Stream], watch: Watch, failed: Failed, note: Note = lambda said: None
+) -> Iterator[pl.DataFrame]:
     """Frames of events in the order above; frames follow one another in that order too.
 
     streams: by key (`streams.streams`).
@@ -115,7 +119,7 @@ def merged(streams: Sequence[Stream], watch: Watch, failed: Failed) -> Iterator[
     while waiting or active:
         while waiting and (not active or _turn(waiting[0][1]) <= min(r.bound for r in active)):
             rank, stream = waiting.pop(0)
-            reader = _Reader(rank, _frames(stream, watch, failed), pl.DataFrame())
+            reader = _Reader(rank, _frames(stream, watch, failed, note), pl.DataFrame())
             reader.refill()
             if not reader.done:
                 active.append(reader)

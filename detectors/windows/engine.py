@@ -122,7 +122,7 @@ class Batch:
         used = np.zeros(events.height, dtype=np.bool_)
         for base in fed:
             used[self.rows[base]] = True
-        columns = sorted({name for rule in rules for name in rule.columns}.union(keep))
+        columns = kept_columns(rules, keep)
         self._columns = [DERIVED.get(name, pl.col(name)).alias(name) for name in columns]
         self._events = events if used.all() else events.filter(pl.Series(used))
         #: of each row of the batch, its place among those that rules count
@@ -275,6 +275,11 @@ class Batch:
             counted=_counted(rule, kept, bases, windows),
             order=kept["record"],
         )
+
+
+def kept_columns(rules: Sequence[Correlated], keep: Sequence[str]) -> list[str]:
+    """The columns that are kept of records which windows see."""
+    return sorted({name for rule in rules for name in rule.columns}.union(keep))
 
 
 def _first_sightings(items: Held, several: Sequence[_Sightings]) -> _Sightings:

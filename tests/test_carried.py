@@ -1,0 +1,114 @@
+"""What detection carries is saved and taken up: the rest of a log gives what it would have given."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import polars as pl
+import pytest
+from support import ordered
+
+from connwatch.alert import Written, digest
+from connwatch.carried import saved, taken_up
+from connwatch.detection import Detection
+from connwatch.detectors.ruleset import RuleSet, load_rules
+from connwatch.errors import StoreDamagedError
+from connwatch.ingest.enrich import enrich
+from connwatch.pipeline import bundled_rules
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def rules() -> RuleSet:
+    return load_rules([bundled_rules()])
+
+
+@pytest.fixture(scope="module")
+def events() -> pl.DataFrame:
+    found, failed, _ = ordered([ROOT / "sample_logs"])
+    assert not failed
+    return enrich(found, None)
+
+
+def alerts(rules: RuleSet, events: pl.DataFrame, cuts: list[float], *, restart: bool) -> str:
+    """The digest of all alerts, with a new process at every cut if `restart`."""
+    detection = Detection(rules)
+    newest: dict[str, Written] = {}
+    bounds = [0, *(int(cut * events.height) for cut in cuts), events.height]
+    for low, high in pairwise(bounds):
+        found = detection.step(events.slice(low, high - low))
+        newest.update((one.id, one) for one in found.alerts)
+        if restart:
+            data = saved(detection)
+            detection = Detection(rules)
+            taken_up(detection, data)
+    assert newest
+    return digest([one.document() for one in newest.values()])
+
+
+@pytest.mark.parametrize("cuts", [[0.5], [0.1, 0.2, 0.3, 0.7], [n / 40 for n in range(1, 40)]])
+def test_a_restart_changes_nothing(rules: RuleSet, events: pl.DataFrame, cuts: list[float]) -> None:
+    whole = alerts(rules, events, [], restart=False)
+    assert alerts(rules, events, cuts, restart=True) == whole
+
+
+def test_the_state_of_unchanged_rules_is_kept(rules: RuleSet, events: pl.DataFrame) -> None:
+    before = Detection(rules)
+    before.step(events.head(events.height // 2))
+    held = {key: len(one) for key, one in before.windows.items.items() if len(one)}
+    assert len(held) > 1
+    gone = next(iter(held))
+    fewer = rules.only(*(rule for rule in rules.running if rule.key != gone))
+    after = Detection(fewer)
+    taken_up(after, saved(before))
+    assert {key: len(one) for key, one in after.windows.items.items()} == {
+        key: number for key, number in held.items() if key != gone
+    }
+    again = Detection(rules)
+    taken_up(again, saved(after))
+    assert gone not in again.windows.items, "it begins with nothing"
+    again.step(events.tail(events.height // 2))
+
+
+def test_a_rule_that_counts_something_else_begins_with_nothing(
+    tmp_path: Path, events: pl.DataFrame
+) -> None:
+    rule = """
+title: many
+id: 7f7dff0a-7e31-4f14-9c8c-2c3e1d3e1d01
+logsource: {category: network_connection}
+detection: {s: {dst_port|gte: PORT}, condition: s}
+---
+title: very many
+id: 7f7dff0a-7e31-4f14-9c8c-2c3e1d3e1d02
+correlation:
+  type: event_count
+  rules: [7f7dff0a-7e31-4f14-9c8c-2c3e1d3e1d01]
+  group-by: [src_ip]
+  timespan: 1d
+  condition: {gte: 100000}
+"""
+
+    def loaded(port: int) -> RuleSet:
+        path = tmp_path / f"{port}.yml"
+        path.write_text(rule.replace("PORT", str(port)))
+        found = load_rules([path])
+        assert not found.errors
+        return found
+
+    before = Detection(loaded(1))
+    before.step(events)
+    [held] = [len(one) for one in before.windows.items.values()]
+    assert held
+    for port, kept in ((1, [held]), (2, [])):
+        after = Detection(loaded(port))
+        taken_up(after, saved(before))
+        assert [len(one) for one in after.windows.items.values()] == kept
+
+
+@pytest.mark.parametrize("data", [b"", b"no archive", b"PK\x05\x06" + b"\0" * 18])
+def test_bytes_that_are_no_state_are_an_error(rules: RuleSet, data: bytes) -> None:
+    with pytest.raises(StoreDamagedError, match="cannot be read"):
+        taken_up(Detection(rules), data)
