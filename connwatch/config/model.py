@@ -1,0 +1,345 @@
+"""The configuration of `connwatch run`, as it takes effect: every key, default, unit and meaning.
+
+This is the one place for them: the loader, `config show`, `config init` and docs/configuration.md
+are made from these fields. A key of the file is a field here; None is "not set".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from connwatch.paths import default_store
+
+from .kinds import (
+    BUNDLED,
+    STDIN,
+    Address,
+    Days,
+    File,
+    Format,
+    Kind,
+    Network,
+    OneOf,
+    Pattern,
+    Seconds,
+    Size,
+    Whole,
+    Words,
+    Zone,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """Several values of one kind."""
+
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class MapOf:
+    """Values of one kind by names that the user chooses."""
+
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A mapping whose keys are the fields of a class; several: a list of such mappings."""
+
+    of: type
+    several: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a field is. unset: what None means. example: what `config init` writes for a key that
+    must be given. shown: the default in words, where it is not a constant."""
+
+    kind: Kind | ListOf | MapOf | Section
+    meaning: str
+    unset: str = ""
+    example: str = ""
+    shown: str = ""
+
+
+def _says(kind: Kind | ListOf | MapOf | Section, meaning: str, **more: str) -> dict[str, Any]:
+    return {"setting": Setting(kind, meaning, **more)}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceConfig:
+    """Logs to follow: a file, folder, pattern, named pipe, or `-`."""
+
+    path: str = field(
+        metadata=_says(
+            Pattern(words=(STDIN,)),
+            "A file, a folder with all below it, a pattern (`**` is any number of folders), a named"
+            " pipe, or `-` for standard input.",
+            example="/var/log/zeek/current/conn.log",
+        )
+    )
+    format: str | None = field(
+        default=None,
+        metadata=_says(
+            Format(),
+            "Read every file as this; `connwatch formats` lists them.",
+            unset="by its content",
+        ),
+    )
+    sensor: str = field(
+        default="",
+        metadata=_says(
+            Words(), "Label of the sensor that wrote these logs; it is part of an event's identity."
+        ),
+    )
+    labels: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=_says(
+            MapOf(Words()), "Labels that its events get (ECS `labels`), by names of your choice."
+        ),
+    )
+    timezone: str | None = field(
+        default=None,
+        metadata=_says(
+            Zone(),
+            "Zone of times that do not name theirs.",
+            unset="as `timezone` of all sources",
+        ),
+    )
+    home_networks: tuple[str, ...] | None = field(
+        default=None,
+        metadata=_says(
+            ListOf(Network()),
+            "Networks that are yours.",
+            unset="as `home_networks` of all sources",
+        ),
+    )
+    start: str = field(
+        default="beginning",
+        metadata=_says(
+            OneOf(("beginning", "end")),
+            "Where to begin in files that are there when this source is followed for the first"
+            " time. What appears later is read whole.",
+        ),
+    )
+    exclude: tuple[str, ...] = field(
+        default=(),
+        metadata=_says(
+            ListOf(Pattern(names=True)),
+            "Files that are left out: patterns of names, or of paths where there is a slash.",
+        ),
+    )
+    archives: tuple[str, ...] = field(
+        default=(),
+        metadata=_says(
+            ListOf(Pattern()),
+            "Folders or patterns, beside the file's own folder, where its rotated pieces are"
+            " looked for.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one rule may remember. What is beyond is forgotten, the least recently used first,
+    and every loss is counted and shown."""
+
+    items: int = field(
+        default=1_000_000,
+        metadata=_says(
+            Whole(1_000, 100_000_000), "Records or values that the windows of one rule hold."
+        ),
+    )
+    groups: int = field(
+        default=1_000_000,
+        metadata=_says(Whole(1_000, 100_000_000), "Groups that one rule knows."),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long what is stored stays; it goes by whole days, in the background."""
+
+    events: timedelta | None = field(
+        default=None,
+        metadata=_says(Days(), "Drop events older than this, such as `30d`.", unset="kept"),
+    )
+    alerts: timedelta | None = field(
+        default=None,
+        metadata=_says(Days(), "Drop alerts older than this, such as `365d`.", unset="kept"),
+    )
+    max_size: int | None = field(
+        default=None,
+        metadata=_says(
+            Size(10**6),
+            "Drop the oldest days of events while the store is larger than this, such as `50GB`.",
+            unset="no limit",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """`/healthz`, `/readyz` and `/metrics`."""
+
+    port: int | None = field(
+        default=None, metadata=_says(Whole(1, 65_535), "Port to answer on.", unset="off")
+    )
+    address: str = field(
+        default="127.0.0.1",
+        metadata=_says(Address(), "Address to answer on; by default for this machine only."),
+    )
+    ready_max_lag_seconds: float = field(
+        default=60.0,
+        metadata=_says(
+            Seconds(0.1, 604_800), "`/readyz` says no while a source is further behind than this."
+        ),
+    )
+    ready_max_errors: int = field(
+        default=0,
+        metadata=_says(
+            Whole(0, 1_000_000),
+            "`/readyz` says no while more sources and sinks than this are failing.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What the program says about itself, on standard error."""
+
+    format: str = field(
+        default="text", metadata=_says(OneOf(("text", "json")), "Lines for people or for programs.")
+    )
+    level: str = field(
+        default="info",
+        metadata=_says(OneOf(("debug", "info", "warning", "error")), "The least that is said."),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything `connwatch run` is told. Paths are absolute, except `BUNDLED` among the rules and
+    `STDIN` as a source."""
+
+    sources: tuple[SourceConfig, ...] = field(
+        metadata=_says(Section(SourceConfig, several=True), "The logs to follow, one at least.")
+    )
+    store: Path = field(
+        default_factory=lambda: default_store().absolute(),
+        metadata=_says(
+            File(),
+            "Folder of the store.",
+            shown="`CONNWATCH_STORE`, else your data folder",
+        ),
+    )
+    rules: tuple[Path, ...] = field(
+        default=(BUNDLED,),
+        metadata=_says(
+            ListOf(File(words=(BUNDLED,))),
+            "Rule files and folders. `bundled` names the bundled rules (`./bundled` a folder of"
+            " that name); an empty list is no rules.",
+        ),
+    )
+    indicators: tuple[Path, ...] = field(
+        default=(),
+        metadata=_says(
+            ListOf(File()), "Lists that the bundled rule on indicators matches records with."
+        ),
+    )
+    allow: tuple[Path, ...] = field(
+        default=(),
+        metadata=_says(
+            ListOf(File()),
+            "No rule matches records with an address, network or port on these lists.",
+        ),
+    )
+    home_networks: tuple[str, ...] | None = field(
+        default=None,
+        metadata=_says(
+            ListOf(Network()),
+            "Networks that are yours.",
+            unset="as Zeek's flags say, else the private ones",
+        ),
+    )
+    timezone: str | None = field(
+        default=None,
+        metadata=_says(Zone(), "Zone of times that do not name theirs.", unset="UTC"),
+    )
+    idle_limit: float = field(
+        default=5.0,
+        metadata=_says(
+            Seconds(0.1, 86_400),
+            "A source that has been quiet for this long no longer holds the others back.",
+        ),
+    )
+    future_limit: float = field(
+        default=3600.0,
+        metadata=_says(
+            Seconds(0, 315_360_000),
+            "A record whose time is further than this in front of the clock and of all other"
+            " sources is counted as from the future, and closes no windows.",
+        ),
+    )
+    commit_interval: float = field(
+        default=0.05,
+        metadata=_says(Seconds(0.001, 60), "The longest time that records wait for a commit."),
+    )
+    batch: int = field(
+        default=100_000,
+        metadata=_says(Whole(1, 10_000_000), "Records that are worked on together at the most."),
+    )
+    watch: str = field(
+        default="auto",
+        metadata=_says(
+            OneOf(("auto", "inotify", "polling")),
+            "How changes of files are noticed. `auto` is inotify, and polling where it does not"
+            " work (network file systems, watch limits reached).",
+        ),
+    )
+    poll_interval: float = field(
+        default=1.0, metadata=_says(Seconds(0.01, 3600), "Pause between two looks, when polling.")
+    )
+    settle: float = field(
+        default=5.0,
+        metadata=_says(
+            Seconds(0, 3600),
+            "A file that was moved away or replaced is finished when it has not changed for this"
+            " long; then its last line counts even without a newline.",
+        ),
+    )
+    limits: Limits = field(
+        default_factory=Limits, metadata=_says(Section(Limits), "How much one rule may remember.")
+    )
+    retention: Retention = field(
+        default_factory=Retention,
+        metadata=_says(Section(Retention), "How long what is stored stays."),
+    )
+    http: Http = field(
+        default_factory=Http,
+        metadata=_says(Section(Http), "`/healthz`, `/readyz` and `/metrics`."),
+    )
+    log: Log = field(
+        default_factory=Log, metadata=_says(Section(Log), "What the program says about itself.")
+    )
+
+    def rule_paths(self, bundled: Path) -> list[Path]:
+        """The rule files and folders, with the folder `bundled` for the word; none: no rules."""
+        return [bundled if path == BUNDLED else path for path in self.rules]
+
+    def home_of(self, source: SourceConfig) -> tuple[str, ...] | None:
+        """The source's home networks, else everybody's; None: nobody said."""
+        return self.home_networks if source.home_networks is None else source.home_networks
+
+    def timezone_of(self, source: SourceConfig) -> str:
+        """The source's time zone, else everybody's, else UTC."""
+        return source.timezone or self.timezone or "UTC"
+
+
+#: how many values a file may hold, aliases counted as often as they are used
+MOST_VALUES: Final = 200_000
