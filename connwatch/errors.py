@@ -3,6 +3,7 @@
     ConnwatchError            something a user can act on; message says where, what, and what to do
     ├── UsageError            the command line asks for what cannot be (exit 2)
     │   ├── ConfigError       a configuration file or option value is wrong
+    │   │   └── ConfigFaultsError all that is wrong with the values of one file
     │   ├── RuleError         a rule, field map or filter cannot be used
     │   └── QueryError        a KQL query or a time expression cannot be read
     ├── InputError            a source cannot be opened or read any further (exit 3)
@@ -15,6 +16,8 @@ Callers catch a branch. The command line turns a branch into an exit code (`exit
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class ConnwatchError(Exception):
@@ -46,6 +49,19 @@ class UsageError(ConnwatchError):
 
 class ConfigError(UsageError):
     """A configuration file or an option's value is wrong."""
+
+
+class ConfigFaultsError(ConfigError):
+    """All that is wrong with the values of one configuration file, as `faults`.
+
+    complete: there is nothing else. `str()` gives them one after the other.
+    """
+
+    def __init__(self, faults: Sequence[ConfigError], *, complete: bool = True) -> None:
+        rest = [] if complete else ["there may be more"]
+        super().__init__("\n".join([*map(str, faults), *rest]))
+        self.faults = tuple(faults)
+        self.complete = complete
 
 
 class RuleError(UsageError):

@@ -14,6 +14,7 @@ import click
 
 from connwatch.cli.alerts import alerts
 from connwatch.cli.common import complain, say
+from connwatch.cli.config import config
 from connwatch.cli.evaluate import evaluate
 from connwatch.cli.explain import explain
 from connwatch.cli.indicators import indicators
@@ -32,8 +33,8 @@ def commands() -> None:
 
 
 for command in (
-    replay, search, alerts, explain, rules, indicators, evaluate, store, rejects, formats, schema,
-    version,
+    replay, search, alerts, explain, rules, indicators, evaluate, store, rejects, config, formats,
+    schema, version,
 ):  # fmt: skip
     commands.add_command(command)
 rules.add_command(lint)

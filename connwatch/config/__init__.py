@@ -1,9 +1,20 @@
-"""The configuration file: what it may say (`model`), and how it is read and checked (`load`)."""
+"""The configuration of a live run.
+
+kinds      what a single value may be, how it is read and written
+model      every key with default, unit and meaning
+document   a file as YAML nodes that know where they stand
+load       from nodes to `Config`, all faults told together
+show       `Config` as YAML again, and a first file with every default
+page       the tables of docs/configuration.md
+"""
 
 from __future__ import annotations
 
 from .kinds import BUNDLED, STDIN
+from .load import load, parse
 from .model import Config, Http, Limits, Log, Retention, SourceConfig
+from .page import markdown
+from .show import first_file, plain, to_yaml
 
 __all__ = [
     "BUNDLED",
@@ -14,4 +25,10 @@ __all__ = [
     "Log",
     "Retention",
     "SourceConfig",
+    "first_file",
+    "load",
+    "markdown",
+    "parse",
+    "plain",
+    "to_yaml",
 ]

@@ -7,6 +7,7 @@ again. `name` is what the reference page calls the kind.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import math
 import os
@@ -26,7 +27,7 @@ BUNDLED: Final = Path("bundled")
 STDIN: Final = "-"
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_SPAN: Final = re.compile(r"([0-9]{1,9}) ?([smhdw])")
+_SPAN: Final = re.compile(r"([0-9]{1,12}) ?([smhdw])")
 _BYTES: Final = {
     "B": 1,
     "KB": 10**3,
@@ -38,7 +39,7 @@ _BYTES: Final = {
     "GiB": 2**30,
     "TiB": 2**40,
 }
-_SIZE: Final = re.compile(r"([0-9]{1,18}) ?([A-Za-z]{1,3})")
+_SIZE: Final = re.compile(r"([0-9]{1,20}) ?([A-Za-z]{1,3})")
 _VARIABLE: Final = re.compile(r"\$?\$\{([^}]*)\}")
 _LONGEST: Final = timedelta(days=36_500)
 _LARGEST: Final = 2**60
@@ -72,10 +73,15 @@ class Kind(Protocol):
     def plain(self, value: Any) -> Any: ...
 
 
+def shown(text: str) -> str:
+    """Text from the file within a message: quoted, escaped, and not long."""
+    return repr(text if len(text) <= 80 else f"{text[:80]}…")
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """What was probably meant, else what there is."""
     names = list(known)
-    near = get_close_matches(word, names, n=1, cutoff=0.6)
+    near = get_close_matches(word[:80], names, n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
 
 
@@ -110,12 +116,12 @@ class OneOf(_Itself):
 
     @property
     def name(self) -> str:
-        return " or ".join(f"`{word}`" for word in self.words)
+        return " or ".join(self.words)
 
     def read(self, scalar: Scalar, _: Context) -> str:
         if scalar.text not in self.words:
             raise ConfigError(
-                f"{scalar.text!r} is not known here", hint=suggestion(scalar.text, self.words)
+                f"{shown(scalar.text)} is not known here", hint=suggestion(scalar.text, self.words)
             )
         return scalar.text
 
@@ -129,7 +135,8 @@ class Format(_Itself):
     def read(self, scalar: Scalar, context: Context) -> str:
         if scalar.text not in context.formats:
             raise ConfigError(
-                f"unknown format {scalar.text!r}", hint=suggestion(scalar.text, context.formats)
+                f"unknown format {shown(scalar.text)}",
+                hint=suggestion(scalar.text, context.formats),
             )
         return scalar.text
 
@@ -146,11 +153,12 @@ class Whole(_Itself):
         return f"whole number from {self.least:,} to {self.most:,}"
 
     def read(self, scalar: Scalar, _: Context) -> int:
+        hint = f"it is a {self.name}" + (", without quotes" if scalar.quoted else "")
         if scalar.quoted or not re.fullmatch(r"(0|[1-9][0-9_]{0,20})", scalar.text):
-            raise ConfigError(f"{scalar.text!r} is not a whole number", hint=f"it is a {self.name}")
+            raise ConfigError(f"{shown(scalar.text)} is not a whole number", hint=hint)
         value = int(scalar.text.replace("_", ""))
         if not self.least <= value <= self.most:
-            raise ConfigError(f"{scalar.text} is out of range", hint=f"it is a {self.name}")
+            raise ConfigError(f"{shown(scalar.text)} is out of range", hint=hint)
         return value
 
 
@@ -163,7 +171,7 @@ class Seconds(_Itself):
 
     @property
     def name(self) -> str:
-        return f"seconds from {self.least:g} to {self.most:g}, or a time such as `5s`, `2m`"
+        return f"seconds from {self.least:,g} to {self.most:,.0f}, also as 30s, 2m"
 
     def read(self, scalar: Scalar, _: Context) -> float:
         span = _SPAN.fullmatch(scalar.text)
@@ -172,9 +180,9 @@ class Seconds(_Itself):
         elif not scalar.quoted and re.fullmatch(r"[0-9]{1,12}(\.[0-9]*)?(e-?[0-9]+)?", scalar.text):
             value = float(scalar.text)
         else:
-            raise ConfigError(f"{scalar.text!r} is not a time", hint=f"it is {self.name}")
+            raise ConfigError(f"{shown(scalar.text)} is not a time", hint=f"it is {self.name}")
         if not (math.isfinite(value) and self.least <= value <= self.most):
-            raise ConfigError(f"{scalar.text} is out of range", hint=f"it is {self.name}")
+            raise ConfigError(f"{shown(scalar.text)} is out of range", hint=f"it is {self.name}")
         return value
 
     def plain(self, value: float) -> float | int:
@@ -185,18 +193,18 @@ class Seconds(_Itself):
 class Days:
     """A long time: a whole number with a unit, a day at least."""
 
-    name: ClassVar[str] = "a time of a day or more such as `36h`, `30d`, `52w`"
+    name: ClassVar[str] = "time of a day or more such as 36h, 30d, 52w"
 
     def read(self, scalar: Scalar, _: Context) -> timedelta:
         span = _SPAN.fullmatch(scalar.text)
         if span is None:
             raise ConfigError(
-                f"{scalar.text!r} is not a time",
+                f"{shown(scalar.text)} is not a time",
                 hint=f"did you mean '{scalar.text}d'?" if scalar.text.isdecimal() else _UNITS,
             )
         seconds = int(span[1]) * _SECONDS[span[2]]
         if not timedelta(days=1).total_seconds() <= seconds <= _LONGEST.total_seconds():
-            raise ConfigError(f"{scalar.text} is out of range", hint="from 1d to 36500d")
+            raise ConfigError(f"{shown(scalar.text)} is out of range", hint="from 1d to 36500d")
         return timedelta(seconds=seconds)
 
     def plain(self, value: timedelta) -> str:
@@ -214,18 +222,18 @@ class Size:
 
     least: int
 
-    name: ClassVar[str] = "a size such as `50GB`, `500MiB`"
+    name: ClassVar[str] = "size such as 50GB, 500MiB"
 
     def read(self, scalar: Scalar, _: Context) -> int:
         hint = f"a whole number and one of {', '.join(_BYTES)}, such as 50GB"
         found = _SIZE.fullmatch(scalar.text)
         units = {unit.lower(): factor for unit, factor in _BYTES.items()}
         if found is None or found[2].lower() not in units:
-            raise ConfigError(f"{scalar.text!r} is not a size", hint=hint)
+            raise ConfigError(f"{shown(scalar.text)} is not a size", hint=hint)
         value = int(found[1]) * units[found[2].lower()]
         if not self.least <= value <= _LARGEST:
             raise ConfigError(
-                f"{scalar.text} is out of range", hint=f"at least {self.plain(self.least)}"
+                f"{shown(scalar.text)} is out of range", hint=f"at least {self.plain(self.least)}"
             )
         return value
 
@@ -238,7 +246,7 @@ class Size:
 class Zone(_Itself):
     """An IANA time zone."""
 
-    name: ClassVar[str] = "time zone such as `Europe/Berlin`"
+    name: ClassVar[str] = "time zone such as Europe/Berlin"
 
     def read(self, scalar: Scalar, _: Context) -> str:
         try:
@@ -246,26 +254,31 @@ class Zone(_Itself):
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
             if scalar.text == "UTC":  # known even where no zones are installed
                 return scalar.text
-            near = get_close_matches(scalar.text, zoneinfo.available_timezones(), n=1)
+            near = get_close_matches(scalar.text[:80], _zones(), n=1)
             raise ConfigError(
-                f"unknown time zone {scalar.text!r}",
+                f"unknown time zone {shown(scalar.text)}",
                 hint=f"did you mean {near[0]!r}?" if near else "such as UTC or Europe/Berlin",
             ) from None
         return scalar.text
+
+
+@functools.cache
+def _zones() -> list[str]:
+    return sorted(zoneinfo.available_timezones())
 
 
 @dataclass(frozen=True, slots=True)
 class Network(_Itself):
     """An address or network, kept in CIDR notation."""
 
-    name: ClassVar[str] = "network such as `192.168.0.0/16`"
+    name: ClassVar[str] = "network such as 192.168.0.0/16"
 
     def read(self, scalar: Scalar, _: Context) -> str:
         try:
             return str(ipaddress.ip_network(scalar.text.strip(), strict=False))
         except ValueError:
             raise ConfigError(
-                f"{scalar.text!r} is not a network",
+                f"{shown(scalar.text)} is not a network",
                 hint="write an address or a network such as 192.168.0.0/16 or 2001:db8::/32",
             ) from None
 
@@ -281,7 +294,7 @@ class Address(_Itself):
             return str(ipaddress.ip_address(scalar.text))
         except ValueError:
             raise ConfigError(
-                f"{scalar.text!r} is not an IP address",
+                f"{shown(scalar.text)} is not an IP address",
                 hint="127.0.0.1 for this machine only, 0.0.0.0 for all its networks",
             ) from None
 
@@ -332,7 +345,9 @@ def _absolute(text: str, folder: Path, *, pattern: bool) -> str:
         try:
             path = str(Path(path).expanduser())
         except RuntimeError:
-            raise ConfigError(f"no home folder is known for {path.split('/', 1)[0]!r}") from None
+            raise ConfigError(
+                f"no home folder is known for {shown(path.split('/', 1)[0])}"
+            ) from None
     if pattern and re.search(r"[*?[]", path) and not Path(path).is_absolute():
         return str(Path(re.sub(r"([*?[])", r"[\1]", str(folder))) / path)
     return str(folder / path)
@@ -358,7 +373,7 @@ def _expanded(text: str) -> str:
         name = found[1]
         if not os.environ.get(name):
             raise ConfigError(
-                f"the environment variable {name!r} is not set",
+                f"the environment variable {shown(name)} is not set",
                 hint="set it, or write $${ for these two characters",
             )
         return os.environ[name]

@@ -49,10 +49,12 @@ class MapOf:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A mapping whose keys are the fields of a class; several: a list of such mappings."""
+    """A mapping whose keys are the fields of a class. several: a list of such mappings. unique: the
+    field that no two of them have in common."""
 
     of: type
     several: bool = False
+    unique: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,14 +224,11 @@ class Log:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything `connwatch run` is told. Paths are absolute, except `BUNDLED` among the rules and
     `STDIN` as a source."""
 
-    sources: tuple[SourceConfig, ...] = field(
-        metadata=_says(Section(SourceConfig, several=True), "The logs to follow, one at least.")
-    )
     store: Path = field(
         default_factory=lambda: default_store().absolute(),
         metadata=_says(
@@ -245,6 +244,11 @@ class Config:
             "Rule files and folders. `bundled` names the bundled rules (`./bundled` a folder of"
             " that name); an empty list is no rules.",
         ),
+    )
+    sources: tuple[SourceConfig, ...] = field(
+        metadata=_says(
+            Section(SourceConfig, several=True, unique="path"), "The logs to follow, one at least."
+        )
     )
     indicators: tuple[Path, ...] = field(
         default=(),
