@@ -64,9 +64,14 @@ def test_check_tells_faults_of_the_file_of_rules_and_of_lists(
     told = config(capsys, "check", "-c", file, code=2)
     assert "wrong.yml:" in told
     assert told.endswith("failed: 1 fault\n")
-    file.write_text(SMALLEST.replace("rules/", "ruled"))
+    file.write_text(
+        SMALLEST.replace("rules/", "ruled, rules, rulez")
+        + "indicators: [bad.txt]\nallow: [good.txt]\n"
+    )
     told = config(capsys, "check", "-c", file, code=2)
-    assert told == f"{file.parent}/ruled: no such rule file or folder\nfailed: 1 fault\n"
+    for name in ("ruled", "rulez", "rules/wrong.yml", "bad.txt", "good.txt"):
+        assert f"\n{file.parent}/{name}:" in f"\n{told}"
+    assert told.endswith("failed: 5 faults\n")
 
 
 def test_show_prints_what_takes_effect_and_loads_again(

@@ -14,6 +14,7 @@ from connwatch.cli.common import out, say
 from connwatch.config import STDIN, Config, first_file, load, markdown, plain, to_yaml
 from connwatch.detectors.indicators import Lists
 from connwatch.detectors.ruleset import RuleSet, load_rules
+from connwatch.detectors.sigma.documents import rule_files
 from connwatch.errors import ConfigError, ConfigFaultsError, ConnwatchError, UsageError
 from connwatch.ingest.formats import FORMATS
 from connwatch.pipeline import bundled_rules
@@ -61,26 +62,21 @@ def check(path: Path) -> int:
     """
     try:
         read = read_config(path)
-    except ConfigFaultsError as faults:
-        _tell(faults)
-        return _failed(len(faults.faults))
+    except ConfigFaultsError as told:
+        _tell(told)
+        return _failed(len(told.faults))
     except ConfigError as fault:
         _tell(fault)
         return _failed(1)
-    try:
-        rules = configured_rules(read)
-        Lists(read.allow)
-    except ConnwatchError as fault:
-        _tell(fault)
-        return _failed(1)
-    for error in rules.errors:
-        _tell(error)
-    for one in rules.unfed:
-        out(safe(f"note: {one.where}: {one.title}: {one.reason}"))
+    faults, rules = _used(read)
+    for one in (*faults, *rules.errors):
+        _tell(one)
+    for rule in rules.unfed:
+        out(safe(f"note: {rule.where}: {rule.title}: {rule.reason}"))
     for text in _unmatched(read):
         out(safe(f"note: {text}: matches nothing now"))
-    if rules.errors:
-        return _failed(len(rules.errors))
+    if faults or rules.errors:
+        return _failed(len(faults) + len(rules.errors))
     out(f"ok: {_many(len(read.sources), 'source')}, {_many(len(rules.running), 'rule')}")
     return 0
 
@@ -125,6 +121,28 @@ def init(output: Path | None, force: bool) -> None:
 def keys() -> None:
     """Print every key as the Markdown tables of docs/configuration.md."""
     click.echo(markdown(), nl=False)
+
+
+def _used(read: Config) -> tuple[list[ConnwatchError], RuleSet]:
+    """What is wrong with the rules and lists that a configuration names, each path by itself, and
+    the rules that were found."""
+    faults: list[ConnwatchError] = []
+
+    def sound(use: Callable[[Path], object], path: Path) -> bool:
+        try:
+            use(path)
+        except ConnwatchError as error:
+            faults.append(error)
+            return False
+        return True
+
+    paths = [
+        path for path in read.rule_paths(bundled_rules()) if sound(lambda p: rule_files([p]), path)
+    ]
+    lists = [path for path in read.indicators if sound(lambda p: Lists([p]), path)]
+    for path in read.allow:
+        sound(lambda p: Lists([p]), path)
+    return faults, with_lists(load_rules(paths), lists)
 
 
 def _tell(error: ConnwatchError) -> None:

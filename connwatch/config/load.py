@@ -14,10 +14,12 @@ from connwatch.errors import ConfigError, ConfigFaultsError
 
 from .document import document, file_text, place
 from .kinds import Context, Kind, Scalar, shown, suggestion
-from .model import MOST_VALUES, Config, ListOf, MapOf, Section, Setting
+from .model import Config, ListOf, MapOf, Section, Setting
 
 #: faults that are told, of a file that has more
 MOST_FAULTS: Final = 100
+#: values that a file may hold, aliases counted as often as they are used
+MOST_VALUES: Final = 200_000
 
 _YAML: Final = "tag:yaml.org,2002:"
 _NULL: Final = f"{_YAML}null"

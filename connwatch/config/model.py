@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from connwatch.paths import default_store
 
@@ -343,7 +343,3 @@ class Config:
     def timezone_of(self, source: SourceConfig) -> str:
         """The source's time zone, else everybody's, else UTC."""
         return source.timezone or self.timezone or "UTC"
-
-
-#: how many values a file may hold, aliases counted as often as they are used
-MOST_VALUES: Final = 200_000

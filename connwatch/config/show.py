@@ -104,11 +104,15 @@ def _comment(out: io.StringIO, setting: Setting, indent: str) -> None:
 
 
 def _told(setting: Setting) -> str:
-    """Meaning, kind, and what null means, in one line."""
-    parts = [setting.meaning]
-    if not isinstance(setting.kind, Section):
-        parts.append(f"({kind_name(setting)}{f'; null: {setting.unset}' if setting.unset else ''})")
-    return " ".join(parts)
+    """Meaning, kind, and what it means to leave it out, in one line."""
+    if isinstance(setting.kind, Section):
+        return setting.meaning
+    more = [kind_name(setting)]
+    if setting.unset:
+        more.append(f"null: {setting.unset}")
+    if setting.shown:
+        more.append(f"without it: {setting.shown}")
+    return f"{setting.meaning} ({'; '.join(more)})"
 
 
 def kind_name(setting: Setting) -> str:
