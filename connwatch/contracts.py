@@ -97,7 +97,8 @@ class Format(Protocol[State]):
     format: the dataset it holds, or None. `opened` and `closed` are when the log says that it was
     begun (in its first bytes) and ended (in its last), as text that sorts by time within one
     stream, or None. `parse` is pure: what it must remember between blocks
-    of a file (a header) is in the state it returns. A parser never raises for bad input: a line
+    of a file (a header) is in the state it returns; `saved` is that as JSON values, of which
+    `restored` makes the state again. A parser never raises for bad input: a line
     is a comment, part of a record, or a reject.
     """
 
@@ -114,6 +115,10 @@ class Format(Protocol[State]):
 
     def parse(self, block: Block, state: State) -> tuple[Parsed, State]: ...
 
+    def saved(self, state: State) -> dict[str, Any]: ...
+
+    def restored(self, saved: Mapping[str, Any]) -> State: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -121,8 +126,10 @@ class Delivery:
 
     events: schema's stored columns, no duplicates among them. hits: `HIT_SCHEMA`. alerts: nested
     ECS documents, newest state of each. rejects: `REJECT_SCHEMA`. checkpoint: what the pipeline
-    wants back after a restart, JSON values only. shown: `SHOWN_SCHEMA`, of these hits, from which
-    stored alerts count what lists matched; it is not kept itself.
+    wants back after a restart, JSON values by key; None takes a key away. shown: `SHOWN_SCHEMA`,
+    of these hits, from which stored alerts count what lists matched; it is not kept itself.
+    journal: bytes that are given back after a restart, behind those of the deliveries before,
+    until a snapshot takes their place.
     """
 
     events: pl.DataFrame
@@ -131,6 +138,7 @@ class Delivery:
     rejects: pl.DataFrame
     checkpoint: Mapping[str, Any] = field(default_factory=dict)
     shown: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SHOWN_SCHEMA))
+    journal: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

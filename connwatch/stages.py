@@ -69,6 +69,11 @@ class Behind(Generic[Item]):
         self._thread = threading.Thread(target=self._run, name="behind", daemon=True)
         self._thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """Items that nobody consumes yet."""
+        return self._waiting.qsize()
+
     def put(self, item: Item) -> None:
         """Hand over one item; raises what an earlier one raised."""
         while True:

@@ -37,9 +37,9 @@ class LogTime:
     _doubted: pl.DataFrame = field(default_factory=empty)
 
     @property
-    def doubted(self) -> int:
-        """Number of records that are held back until more is seen."""
-        return self._doubted.height
+    def doubted(self) -> pl.DataFrame:
+        """Records that are held back until more is seen."""
+        return self._doubted
 
     def feed(self, events: pl.DataFrame) -> pl.DataFrame:
         """Those records, and those held back before, of which the log time is certain; filled."""

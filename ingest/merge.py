@@ -22,7 +22,7 @@ from .blocks import blocks
 from .files import Source
 from .log_time import LOG_TIME, LogTime
 from .opening import Opened
-from .rejects import reject_rows, text
+from .parsing import parsed
 from .streams import Stream
 
 #: told of every block read: its source, what was parsed, and how many bytes were read from disk
@@ -43,20 +43,8 @@ def parsed_blocks(source: Source, failed: Failed) -> Iterator[tuple[Parsed, int]
     try:
         state = source.format.begin(source.dataset)
         for block in blocks(opened, source.head):
-            if block.overlong:
-                rejects = reject_rows(
-                    path=block.path,
-                    line=[block.line],
-                    offset=[block.offset],
-                    format_name=source.format.name,
-                    field=[None],
-                    reason=["is longer than a line may be (1 MiB)"],
-                    raw=[text(block.data)],
-                )
-                yield Parsed(pl.DataFrame(), rejects, 1, 0, 0), opened.taken
-                continue
-            parsed, state = source.format.parse(block, state)
-            yield parsed, opened.taken
+            made, state = parsed(source.format, block, state)
+            yield made, opened.taken
     except InputError as error:
         failed(source, error)
     finally:
@@ -91,11 +79,11 @@ def _frames(stream: Stream, watch: Watch, failed: Failed, note: Note) -> Iterato
     """A stream's records in the order in which they were written, log time filled."""
     log_time = LogTime()
     for source in stream.sources:
-        for parsed, taken in parsed_blocks(source, failed):
-            watch(source, parsed, taken)
-            if parsed.events.height and (frame := log_time.feed(parsed.events)).height:
+        for made, taken in parsed_blocks(source, failed):
+            watch(source, made, taken)
+            if made.events.height and (frame := log_time.feed(made.events)).height:
                 yield frame
-    if log_time.doubted:
+    if log_time.doubted.height:
         yield log_time.flush()
     if log_time.future:
         where = stream.sources[0].path

@@ -14,6 +14,7 @@ each line with Python's parser.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -96,6 +97,12 @@ class ZeekJson:
             events, rejects, every.height, events.height, every.height - rows.height, unknown
         )
         return parsed, state
+
+    def saved(self, state: JsonState) -> dict[str, Any]:
+        return {"dataset": state.dataset}
+
+    def restored(self, saved: Mapping[str, Any]) -> JsonState:
+        return JsonState(**saved)
 
 
 def _record(line: bytes) -> dict[str, Any] | None:

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 import polars as pl
 
@@ -91,6 +91,12 @@ class ZeekTsv:
             ),
             state,
         )
+
+    def saved(self, state: Header) -> dict[str, Any]:
+        return {**asdict(state), "fields": list(state.fields), "types": list(state.types)}
+
+    def restored(self, saved: Mapping[str, Any]) -> Header:
+        return Header(**{**saved, "fields": tuple(saved["fields"]), "types": tuple(saved["types"])})
 
 
 def _moment(name: bytes, data: bytes) -> str | None:

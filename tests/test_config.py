@@ -59,13 +59,11 @@ allow: [good.txt]
 home_networks: [192.168.1.7/16, "2001:db8::/32"]
 timezone: Europe/Berlin
 idle_limit: 2m
-future_limit: 0
-commit_interval: 0.25
 batch: 50_000
 watch: polling
 poll_interval: 2
 settle: 1h
-limits: {items: 1000, groups: 2000}
+limits: {items: 1000}
 retention: {events: 30d, alerts: 52w, max_size: 500 MiB}
 http: {port: 9477, address: 0.0.0.0, ready_max_lag_seconds: 10, ready_max_errors: 3}
 log: {format: json, level: debug}
@@ -91,13 +89,11 @@ sources:
         home_networks=("192.168.0.0/16", "2001:db8::/32"),
         timezone="Europe/Berlin",
         idle_limit=120.0,
-        future_limit=0.0,
-        commit_interval=0.25,
         batch=50_000,
         watch="polling",
         poll_interval=2.0,
         settle=3600.0,
-        limits=Limits(1000, 2000),
+        limits=Limits(1000),
         retention=Retention(timedelta(days=30), timedelta(weeks=52), 500 * 2**20),
         http=Http(9477, "0.0.0.0", 10.0, 3),  # noqa: S104  nothing listens here
         log=Log("json", "debug"),

@@ -71,9 +71,9 @@ def test_log_time(ends: list[int], times: list[int], future: int) -> None:
 def test_what_is_in_doubt_is_held_back() -> None:
     one = LogTime()
     assert seconds(one.feed(events([0, 5 * HOUR]))) == [0]
-    assert one.doubted == 1
+    assert one.doubted.height == 1
     assert seconds(one.feed(events([1]))) == [0, 1]
-    assert one.doubted == 0
+    assert one.doubted.height == 0
 
 
 _ENDS = st.lists(

@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -189,16 +188,6 @@ def test_rejects_over_the_cap_are_counted(tmp_path: Path, monkeypatch: pytest.Mo
         assert reader.rejects()["line"].to_list() == [0, 1, 2, 3, 4]
         info = reader.info()
     assert (info["rejects"], info["rejects_over_cap"]) == (5, 3)
-
-
-def test_the_newest_checkpoint_comes_back(tmp_path: Path) -> None:
-    with EmbeddedStore(tmp_path) as opened, StoreReader(tmp_path) as reader:
-        assert reader.checkpoint() == {}
-        for position in (1, 2):
-            wanted = {"conn.log": {"offset": position}}
-            opened.write(replace(delivery(events([position])), checkpoint=wanted))
-        opened.write(delivery(events([3])))
-        assert reader.checkpoint() == wanted
 
 
 def test_a_word_about_an_alert_that_is_none_is_refused(tmp_path: Path) -> None:

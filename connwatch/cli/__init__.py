@@ -22,6 +22,8 @@ from connwatch.cli.reference import schema, version
 from connwatch.cli.replay import replay
 from connwatch.cli.rules import rules
 from connwatch.cli.rules_lint import lint
+from connwatch.cli.run import reload, status, tail
+from connwatch.cli.run import run as follow
 from connwatch.cli.search import search
 from connwatch.cli.store import formats, rejects, store
 from connwatch.errors import ConnwatchError
@@ -33,8 +35,8 @@ def commands() -> None:
 
 
 for command in (
-    replay, search, alerts, explain, rules, indicators, evaluate, store, rejects, config, formats,
-    schema, version,
+    replay, follow, tail, status, reload, search, alerts, explain, rules, indicators, evaluate,
+    store, rejects, config, formats, schema, version,
 ):  # fmt: skip
     commands.add_command(command)
 rules.add_command(lint)

@@ -157,10 +157,6 @@ class Limits:
             Whole(1_000, 100_000_000), "Records or values that the windows of one rule hold."
         ),
     )
-    groups: int = field(
-        default=1_000_000,
-        metadata=_says(Whole(1_000, 100_000_000), "Groups that one rule knows."),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,23 +272,11 @@ class Config:
         metadata=_says(Zone(), "Zone of times that do not name theirs.", unset="UTC"),
     )
     idle_limit: float = field(
-        default=5.0,
+        default=2.0,
         metadata=_says(
             Seconds(0.1, 86_400),
             "A source that has been quiet for this long no longer holds the others back.",
         ),
-    )
-    future_limit: float = field(
-        default=3600.0,
-        metadata=_says(
-            Seconds(0, 315_360_000),
-            "A record whose time is further than this in front of the clock and of all other"
-            " sources is counted as from the future, and closes no windows.",
-        ),
-    )
-    commit_interval: float = field(
-        default=0.05,
-        metadata=_says(Seconds(0.001, 60), "The longest time that records wait for a commit."),
     )
     batch: int = field(
         default=100_000,
@@ -310,7 +294,7 @@ class Config:
         default=1.0, metadata=_says(Seconds(0.01, 3600), "Pause between two looks, when polling.")
     )
     settle: float = field(
-        default=5.0,
+        default=2.0,
         metadata=_says(
             Seconds(0, 3600),
             "A file that was moved away or replaced is finished when it has not changed for this"

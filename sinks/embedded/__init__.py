@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from .lock import writer_of
 from .reader import StoreReader
+from .resume import Resumed
 from .store import EmbeddedStore, Run
 
-__all__ = ["EmbeddedStore", "Run", "StoreReader"]
+__all__ = ["EmbeddedStore", "Resumed", "Run", "StoreReader", "writer_of"]

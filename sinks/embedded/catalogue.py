@@ -20,6 +20,7 @@ import polars as pl
 from connwatch.errors import StoreDamagedError, StoreError, StoreFullError
 
 from .files import no_room
+from .resume import TABLES
 
 NAME: Final = "catalogue.sqlite"
 VERSION: Final = 1
@@ -103,6 +104,7 @@ def _create(database: sqlite3.Connection) -> None:
     if database.execute("PRAGMA user_version").fetchone()[0] == 0:
         database.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
     database.execute(_INDEX)
+    database.executescript(TABLES)
 
 
 def _none(folder: Path) -> StoreError:

@@ -35,6 +35,10 @@ class Stored:
     first: int
     last: int
 
+    def is_whole(self, path: Path) -> bool:
+        """Whether a file has the content that it had when it was written."""
+        return checksum(path) == (self.bytes, self.crc)
+
     def insert(self, database: sqlite3.Connection) -> None:
         database.execute(
             "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -80,6 +84,17 @@ def write(
 
     size, crc = _commit_file(folder / name, save)
     return Stored(name, kind, day, frame.height, size, crc, first, last)
+
+
+def write_bytes(folder: Path, kind: str, data: bytes) -> Stored:
+    """Put bytes into a new file of a kind that has no rows."""
+    name = f"{kind}/{uuid.uuid4().hex}"
+    size, crc = _commit_file(folder / name, lambda path: _save(path, data))
+    return Stored(name, kind, None, 0, size, crc, 0, 0)
+
+
+def _save(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
 
 
 def _commit_file(path: Path, save: Callable[[Path], None]) -> tuple[int, int]:

@@ -46,6 +46,25 @@ class WriterLock:
         os.close(self._descriptor)
 
 
+def writer_of(folder: Path) -> int | None:
+    """The process that writes to a store now; None: nobody does, or one that cannot be told."""
+    try:
+        descriptor = os.open(folder / NAME, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        try:
+            return int(json.loads(os.pread(descriptor, 4096, 0))["pid"])
+        except (ValueError, KeyError, TypeError):
+            return None
+    else:
+        return None
+    finally:
+        os.close(descriptor)
+
+
 def _holder(text: bytes) -> str:
     try:
         held = json.loads(text)

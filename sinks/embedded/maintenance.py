@@ -15,7 +15,7 @@ from connwatch.contracts import HIT_SCHEMA
 from connwatch.schema import STORED
 
 from . import alerts, catalogue
-from .files import Stored, checksum, listed, write
+from .files import Stored, listed, write
 from .keys import ordered
 
 #: seconds for which a file that compaction replaced stays, for readers that still use it
@@ -23,7 +23,7 @@ GRACE: Final = 600.0
 #: rows up to which files are put together
 COMPACT_TO: Final = 300_000
 KEYS_TO: Final = 500_000
-_FOLDERS: Final = ("events", "hits", "event_keys", "hit_keys")
+_FOLDERS: Final = ("events", "hits", "event_keys", "hit_keys", "state")
 _EVER: Final = (-(2**62), 2**62)
 
 
@@ -118,12 +118,12 @@ def verify(folder: Path, database: sqlite3.Connection) -> list[str]:
         for row in database.execute("PRAGMA integrity_check")
         if row[0] != "ok"
     ]
-    for kind in ("events", "hits", "event-keys", "hit-keys"):
+    for kind in ("events", "hits", "event-keys", "hit-keys", "state"):
         for stored in listed(database, kind, *_EVER):
             path = folder / stored.name
             if not path.is_file():
                 problems.append(f"{stored.name}: is missing")
-            elif checksum(path) != (stored.bytes, stored.crc):
+            elif not stored.is_whole(path):
                 problems.append(f"{stored.name}: its content has changed")
     return problems
 

@@ -111,12 +111,6 @@ class StoreReader:
         )
         return pl.DataFrame(rows, schema=REJECT_SCHEMA, orient="row")
 
-    def checkpoint(self) -> dict[str, Any]:
-        """What the last delivery that had a checkpoint handed in; empty when none had."""
-        rows = self._rows("SELECT value FROM meta WHERE key = 'checkpoint'")
-        found: dict[str, Any] = json.loads(rows[0][0]) if rows else {}
-        return found
-
     def info(self) -> dict[str, Any]:
         """Numbers: events, alerts, hits, rejects, files, bytes, days, first and last event.
 

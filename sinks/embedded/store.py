@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -17,7 +17,7 @@ import polars_hash as plh
 from connwatch.contracts import REJECT_SCHEMA, Delivery, Receipt
 from connwatch.errors import StoreError
 
-from . import alerts, catalogue, maintenance
+from . import alerts, catalogue, maintenance, resume
 from .files import Stored, make_folder, write
 from .keys import Index, keys
 from .lock import WriterLock
@@ -73,6 +73,11 @@ class EmbeddedStore:
     def begin_run(self) -> Run:
         return Run(self)
 
+    def resumed(self) -> resume.Resumed:
+        """What a live run left: see `resume.Resumed`."""
+        with catalogue.errors(self.folder):
+            return resume.read(self.folder, self.database)
+
     def write(self, delivery: Delivery) -> Receipt:
         """Store one delivery; events that are there already are "known"."""
         run = self.begin_run()
@@ -111,6 +116,7 @@ class Run:
         self._store = store
         self._guard = threading.Lock()
         self._own = alerts.Own()
+        self._staged: list[_Staged] = []
         with catalogue.errors(store.folder):
             self._events = Index(store.folder, _files(store.database, "event-keys"))
             self._hits = Index(store.folder, _files(store.database, "hit-keys"))
@@ -126,38 +132,80 @@ class Run:
             fresh = self._events.pending(wanted.filter(fate == 0))
         return fate.replace_strict(dict(enumerate(FATES)), return_dtype=pl.String), fresh
 
-    def write(self, delivery: Delivery, event_keys: pl.DataFrame | None = None) -> None:
+    def write(
+        self,
+        delivery: Delivery,
+        event_keys: pl.DataFrame | None = None,
+        *,
+        snapshot: bytes | None = None,
+        more: bool = False,
+    ) -> None:
         """Commit a delivery, all or nothing; its events are those that `classify` called new, and
-        event_keys what it gave for them (None: no events)."""
+        event_keys what it gave for them (None: no events).
+
+        snapshot: what `EmbeddedStore.resumed` gives back in the place of the one before and of the
+        journal. more: wait, and commit it together with the next delivery that has not `more`.
+        """
         store = self._store
         with catalogue.errors(store.folder):
-            with self._guard:
-                wanted = _hit_keys(delivery.hits)
-                fresh = self._hits.classify(wanted) == 0
-                hit_keys = self._hits.pending(wanted.filter(fresh))
-            hits = delivery.hits.filter(fresh)
-            made = _write_events(store.folder, delivery.events)
-            made += _write(store.folder, "hits", hits)
-            event_index = _write_keys(store.folder, "event-keys", event_keys)
-            hit_index = _write_keys(store.folder, "hit-keys", hit_keys)
+            self._staged.append(self._stage(delivery, event_keys))
+            if more:
+                return
+            state = None if snapshot is None else resume.write_snapshot(store.folder, snapshot)
+            rubbish: list[str] = []
             with catalogue.transaction(store.database) as database:
                 self._own.check(database)
-                for stored in [*made, *event_index, *hit_index]:
-                    stored.insert(database)
-                alerts.merge(database, delivery.alerts, hits, delivery.shown, self._own)
-                _keep_rejects(database, delivery.rejects)
-                if delivery.checkpoint:
-                    text = json.dumps(delivery.checkpoint)
-                    database.execute(
-                        "INSERT OR REPLACE INTO meta VALUES ('checkpoint', ?)", (text,)
-                    )
+                for one in self._staged:
+                    one.insert(database, self._own)
+                if state is not None:
+                    rubbish = resume.replace(database, state)
                 changes = database.total_changes
             self._own.changes = changes
             with self._guard:
-                for stored in event_index:
-                    self._events.add(stored)
-                for stored in hit_index:
-                    self._hits.add(stored)
+                for one in self._staged:
+                    for stored in one.event_index:
+                        self._events.add(stored)
+                    for stored in one.hit_index:
+                        self._hits.add(stored)
+            self._staged = []
+            for name in rubbish:
+                (store.folder / name).unlink(missing_ok=True)
+
+    def _stage(self, delivery: Delivery, event_keys: pl.DataFrame | None) -> _Staged:
+        """Write the files of a delivery; they count once the catalogue lists them."""
+        folder = self._store.folder
+        with self._guard:
+            wanted = _hit_keys(delivery.hits)
+            fresh = self._hits.classify(wanted) == 0
+            hit_keys = self._hits.pending(wanted.filter(fresh))
+        hits = delivery.hits.filter(fresh)
+        return _Staged(
+            delivery,
+            hits,
+            [*_write_events(folder, delivery.events), *_write(folder, "hits", hits)],
+            _write_keys(folder, "event-keys", event_keys),
+            _write_keys(folder, "hit-keys", hit_keys),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    """A delivery whose files are written. hits: those that the store did not have."""
+
+    delivery: Delivery
+    hits: pl.DataFrame
+    made: list[Stored]
+    event_index: list[Stored]
+    hit_index: list[Stored]
+
+    def insert(self, database: sqlite3.Connection, own: alerts.Own) -> None:
+        """In a transaction: all of it is part of the store."""
+        delivery = self.delivery
+        for stored in [*self.made, *self.event_index, *self.hit_index]:
+            stored.insert(database)
+        alerts.merge(database, delivery.alerts, self.hits, delivery.shown, own)
+        _keep_rejects(database, delivery.rejects)
+        resume.keep(database, delivery.checkpoint, delivery.journal)
 
 
 def _files(database: sqlite3.Connection, kind: str) -> list[Stored]:

@@ -1,0 +1,229 @@
+"""`connwatch run`, `tail`, `status` and `reload`: follow logs as they are written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from connwatch.alert import Written
+from connwatch.cli.common import chosen_rules, complain, out, rules_option, say, store_option
+from connwatch.cli.config import config_option, configured_rules, read_config
+from connwatch.cli.live_view import show, watch
+from connwatch.config import STDIN, Config, SourceConfig
+from connwatch.detectors.indicators import Lists
+from connwatch.errors import StoreError, UsageError
+from connwatch.ingest.formats import FORMATS
+from connwatch.live.report import Logger, Reporter, read_status
+from connwatch.live.run import LiveRun, Prepared, Signals
+from connwatch.render import safe, to_json
+from connwatch.sinks.embedded import EmbeddedStore, writer_of
+
+idle_option = click.option(
+    "--until-idle",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="End when everything is read and nothing came for so long.",
+)
+
+
+@click.command()
+@config_option
+@idle_option
+def run(path: Path, until_idle: float | None) -> int:
+    """Follow the logs that a configuration names, until told to stop.
+
+    SIGTERM and Ctrl-C end it with everything committed; SIGHUP, or `connwatch reload`, reads the
+    configuration and the rules again. Exit codes: 0 ended as it was told; 2 the configuration
+    cannot be used; 3 the store failed.
+    """
+    config = read_config(path)
+    log = Logger(sys.stderr, config.log.format, config.log.level)
+    prepared = _prepared(config)
+    for error in prepared.rules.errors:
+        log.say("error", f"this rule cannot be used, the others run: {error}")
+    signals = Signals()
+    reporter = Reporter(str(path.absolute()), log)
+    with EmbeddedStore(config.store) as store, _handled(signals):
+        live = LiveRun(
+            prepared, store, signals, read=lambda: _prepared(read_config(path)), report=reporter
+        )
+        live.follow(until_idle)
+    return 0
+
+
+def _prepared(config: Config) -> Prepared:
+    """Load what a configuration names."""
+    allow = Lists(config.allow) if config.allow else None
+    return Prepared(config, configured_rules(config), allow)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@rules_option
+@click.option("--json", "as_json", is_flag=True, help="Print each alert as a JSON document a line.")
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep events and alerts in this store; without it, nothing is kept.",
+)
+@click.option(
+    "--from-end", is_flag=True, help="Only what is written from now on, as `tail -n 0 -f`."
+)
+@click.option(
+    "--format", "format_name", type=click.Choice(tuple(FORMATS)), help="Read every file as this."
+)
+@click.option("--sensor", default="", metavar="NAME", help="Label of the sensor.")
+@idle_option
+def tail(
+    paths: tuple[str, ...],
+    rule_paths: tuple[str, ...],
+    as_json: bool,
+    store: Path | None,
+    from_end: bool,
+    format_name: str | None,
+    sensor: str,
+    until_idle: float | None,
+) -> int:
+    """Follow logs without a configuration, and print alerts as they come.
+
+    PATH is a file, a folder, a pattern, a named pipe, or - for standard input. An alert is printed
+    once, when it is opened. Ctrl-C ends it.
+    """
+    rules = chosen_rules(rule_paths)
+    for error in rules.errors:
+        complain(error)
+    signals = Signals()
+    log = Logger(sys.stderr, level="warning")
+
+    def alert(written: Written) -> None:
+        if as_json:
+            out(written.text)
+        else:
+            out(_line(written.document()))
+        sys.stdout.flush()
+
+    with _folder(store) as folder, EmbeddedStore(folder) as opened, _handled(signals):
+        config = Config(
+            store=folder,
+            sources=tuple(
+                SourceConfig(
+                    path=path if path == STDIN else str(Path(path).absolute()),
+                    format=format_name,
+                    sensor=sensor,
+                    start="end" if from_end else "beginning",
+                )
+                for path in paths
+            ),
+        )
+        reporter = Reporter("", log)
+        live = LiveRun(Prepared(config, rules, None), opened, signals, alert=alert, report=reporter)
+        live.follow(until_idle)
+    return 0
+
+
+@contextmanager
+def _folder(store: Path | None) -> Iterator[Path]:
+    """The store, or one that is gone afterwards."""
+    if store is not None:
+        yield store
+        return
+    with tempfile.TemporaryDirectory(prefix="connwatch-tail-") as folder:
+        yield Path(folder)
+
+
+def _line(document: dict[str, Any]) -> str:
+    own = document["connwatch"]
+    return safe(f"{document['event']['start']} {own['level']:<13} {document['message']}")
+
+
+@contextmanager
+def _handled(signals: Signals) -> Iterator[None]:
+    """SIGTERM and SIGINT stop, SIGHUP reloads; a second Ctrl-C ends at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if signals.stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        signals.ask_stop()
+
+    def reload(number: int, frame: FrameType | None) -> None:
+        signals.ask_reload()
+
+    wanted: dict[int, Callable[[int, FrameType | None], None]] = {
+        signal.SIGTERM: stop,
+        signal.SIGINT: stop,
+        signal.SIGHUP: reload,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@click.command()
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--watch", "watching", is_flag=True, help="Show it again and again, until Ctrl-C.")
+def status(store: Path, as_json: bool, watching: bool) -> int:
+    """Show how a live run is doing: sources, lag, sinks, state, errors.
+
+    Exit codes: 0 it runs; 1 it does not run (any more), or waits to try again; 3 nothing has ever
+    followed logs into this store.
+    """
+    if watching:
+        watch(lambda: current(store))
+        return 0
+    found = current(store)
+    if as_json:
+        out(to_json(found))
+    else:
+        show(found)
+    return 0 if found["state"] in ("running", "starting", "reloaded") else 1
+
+
+def current(store: Path) -> dict[str, Any]:
+    """The status of the live run of a store; that of a run that was killed says so."""
+    found: dict[str, Any] = read_status(store)
+    if found["state"] != "stopped" and writer_of(store) != found["pid"]:
+        found["state"] = "dead"
+    return found
+
+
+@click.command()
+@store_option
+@click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait for the answer.")
+def reload(store: Path, timeout: float) -> int:
+    """Tell a live run to read its configuration and rules again, and wait for what it says.
+
+    Exit codes: 0 the new ones are in effect; 2 they cannot be used, and the old ones stay; 3
+    nothing runs.
+    """
+    found = current(store)
+    if found["state"] in ("stopped", "dead"):
+        raise StoreError("nothing follows logs into this store", where=str(store), hint=_START)
+    before = found["generation"], found["reload_error"], found["reloads"]
+    os.kill(found["pid"], signal.SIGHUP)
+    limit = time.monotonic() + timeout
+    while time.monotonic() < limit:
+        time.sleep(0.05)
+        found = current(store)
+        if found["reloads"] != before[2]:
+            if found["reload_error"] is not None:
+                raise UsageError(found["reload_error"], hint="the old configuration stays")
+            say(f"reloaded: generation {found['generation']}")
+            return 0
+    raise StoreError("no answer yet", where=str(store), hint="look at `connwatch status`")
+
+
+_START = "start `connwatch run -c FILE`"

@@ -1,0 +1,91 @@
+"""What a live run knows of itself: numbers that grow, and those of the moment."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+#: errors that are remembered
+_ERRORS = 20
+
+
+@dataclass(slots=True)
+class Totals:
+    """Counts since the first start, saved with every commit. events: without duplicates; stored:
+    those that the store did not have; allowed: those that no rule was asked of; alerts: opened."""
+
+    events: int = 0
+    stored: int = 0
+    duplicates: int = 0
+    late: int = 0
+    allowed: int = 0
+    rejects: int = 0
+    alerts: int = 0
+    commits: int = 0
+
+    def saved(self) -> dict[str, int]:
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class SourceStatus:
+    """One stream. position: bytes read of the piece in hand is not it: lines and records are of
+    all pieces. lag_bytes: known to be unread. lag_seconds: since the file was written last, while
+    there is a lag; 0 without. log_time: of its last record, ISO 8601."""
+
+    id: str
+    path: str
+    dataset: str
+    format: str
+    live: bool
+    lines: int
+    records: int
+    rejects: int
+    comments: int
+    late: int
+    future: int
+    lag_bytes: int
+    lag_seconds: float
+    log_time: str | None
+
+
+@dataclass(slots=True)
+class Status:
+    """All of it, as `status.json` has it. state: starting, running, waiting or stopped. times in
+    ISO 8601. rate: records per second over the last seconds."""
+
+    state: str
+    pid: int
+    version: str
+    config: str
+    started: str
+    updated: str
+    totals: dict[str, int]
+    sources: list[SourceStatus]
+    log_time: str | None
+    reordered: int
+    rate: float
+    detection: dict[str, Any]
+    sinks: list[dict[str, Any]]
+    problems: list[dict[str, str | None]]
+    skipped: dict[str, str]
+    notes: list[str]
+    errors: list[dict[str, str]]
+    generation: int
+    reloads: int
+    reload_error: str | None
+
+    def document(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class Errors:
+    """The last errors, each with its time."""
+
+    last: list[dict[str, str]] = field(default_factory=list)
+
+    def add(self, time: str, text: str) -> None:
+        self.last.append({"time": time, "error": text})
+        del self.last[:-_ERRORS]

@@ -1,0 +1,208 @@
+"""Keeps sessions going: start, reload, waiting for room on the disk, and stop."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import polars as pl
+
+from connwatch.alert import Written
+from connwatch.config import Config, SourceConfig
+from connwatch.detection import Detection
+from connwatch.detectors.indicators import Lists
+from connwatch.detectors.ruleset import RuleSet
+from connwatch.errors import ConfigError, ConnwatchError, StoreFullError
+from connwatch.ingest.enrich import HomeNetworks, enrich
+from connwatch.ingest.follow import Follower, Wake, Wanted
+from connwatch.ingest.formats import formats
+from connwatch.ingest.live import LiveMerge
+from connwatch.sinks.embedded import EmbeddedStore
+
+from .session import Hooks, Session
+
+#: seconds: the first pause before another try, and the longest
+_PAUSE: Final = 0.5
+_LONGEST: Final = 60.0
+
+
+@dataclass(slots=True)
+class Signals:
+    """What is asked of a live run from outside; any thread may set them."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    reload: threading.Event = field(default_factory=threading.Event)
+    #: set with either: the session in hand is to end
+    end: threading.Event = field(default_factory=threading.Event)
+
+    def ask_stop(self) -> None:
+        self.stop.set()
+        self.end.set()
+
+    def ask_reload(self) -> None:
+        self.reload.set()
+        self.end.set()
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A configuration with what it names: rules (some may be in `rules.errors`), and lists of what
+    no rule matches."""
+
+    config: Config
+    rules: RuleSet
+    allow: Lists | None
+
+
+class LiveRun:
+    """Follows what a configuration names, into a store, until it is told to stop.
+
+    read: reads the configuration again, for a reload. alert: told of every new alert. report: told
+    between two batches, and of every change of state; the session is None while there is none.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        store: EmbeddedStore,
+        signals: Signals,
+        *,
+        read: Callable[[], Prepared] | None = None,
+        alert: Callable[[Written], None] = lambda alert: None,
+        report: Callable[[LiveRun], None] = lambda run: None,
+    ) -> None:
+        self.prepared, self.store = prepared, store
+        self.state = "starting"
+        self.session: Session | None = None
+        self.wake: Wake | None = None
+        self.generation, self.reloads = 1, 0
+        self.reload_error: str | None = None
+        self.error: ConnwatchError | None = None
+        self.retries = 0
+        self._signals, self._read = signals, read
+        self._alert, self._report = alert, report
+        self._run = store.begin_run()
+        self._hooks = Hooks(alert, lambda session: report(self))
+
+    def follow(self, until_idle: float | None = None) -> None:
+        """Run sessions until a stop; with until_idle, until everything is read and nothing came.
+
+        A full disk is waited for, with growing pauses; nothing is lost meanwhile. Other
+        ConnwatchErrors are raised.
+        """
+        try:
+            while True:
+                try:
+                    self._one_session(until_idle)
+                except StoreFullError as error:
+                    self._wait(error)
+                else:
+                    self.error, self.retries = None, 0
+                if self._signals.stop.is_set():
+                    return
+                if self._signals.reload.is_set():
+                    self._signals.reload.clear()
+                    self._signals.end.clear()
+                    self._reload()
+                elif self.error is None:
+                    return
+        finally:
+            self._tell("stopped")
+
+    def _one_session(self, until_idle: float | None) -> None:
+        config = self.prepared.config
+        resumed = self.store.resumed()
+        with closing(Wake(config.watch, config.poll_interval)) as wake:
+            follower = Follower(
+                [_wanted(source) for source in config.sources],
+                _pieces(resumed.positions),
+                first=not resumed.positions,
+                settle=config.settle,
+            )
+            try:
+                homes = [_home(config.home_of(source)) for source in config.sources]
+
+                def prepare(source: int, events: pl.DataFrame) -> pl.DataFrame:
+                    return enrich(events, homes[source])
+
+                merge = LiveMerge(resumed.positions, prepare, config.idle_limit, time.monotonic, config.batch)
+                session = Session(
+                    follower,
+                    wake,
+                    merge,
+                    Detection(self.prepared.rules, self.prepared.allow),
+                    self._run,
+                    self._signals.end,
+                    self._hooks,
+                )
+                self.session, self.wake = session, wake
+                session.resume(resumed)
+                self._tell("running")
+                session.run(until_idle)
+            finally:
+                follower.close()
+
+    def _wait(self, error: ConnwatchError) -> None:
+        """Pause before another try; longer each time, and never two programs in step."""
+        self.error = error
+        self.retries += 1
+        pause = min(_LONGEST, _PAUSE * 2 ** min(self.retries - 1, 10))
+        self._tell("waiting")
+        self._signals.end.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret
+        self._run = self.store.begin_run()
+
+    def _reload(self) -> None:
+        """Take up the new configuration and rules, or go on with the old ones and say why."""
+        if self._read is None:
+            return
+        self.reloads += 1
+        try:
+            prepared = self._read()
+            if prepared.config.store != self.prepared.config.store:
+                raise ConfigError(
+                    "another store needs a new start",
+                    where=str(prepared.config.store),
+                    hint="stop and start connwatch run; everything else of the file is unchanged",
+                )
+            if prepared.rules.errors:
+                raise prepared.rules.errors[0]
+        except ConnwatchError as error:
+            self.reload_error = str(error)
+        else:
+            self.prepared, self.reload_error = prepared, None
+            self.generation += 1
+        self._tell("reloaded")
+
+    def _tell(self, state: str) -> None:
+        self.state = state
+        self._report(self)
+
+
+def _wanted(source: SourceConfig) -> Wanted:
+    return Wanted(
+        path=source.path,
+        formats=formats(source.sensor, source.format),
+        forced=source.format is not None,
+        from_end=source.start == "end",
+        archives=source.archives,
+        exclude=source.exclude,
+        label=source.sensor,
+    )
+
+
+def _home(networks: Sequence[str] | None) -> HomeNetworks | None:
+    return None if networks is None else HomeNetworks(tuple(networks))
+
+
+def _pieces(positions: dict[str, Any]) -> dict[str, Any]:
+    """The saved record of each piece."""
+    return {
+        key.removeprefix("piece/"): value["at"]
+        for key, value in positions.items()
+        if key.startswith("piece/")
+    }

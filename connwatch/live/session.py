@@ -1,0 +1,315 @@
+"""One stretch of following: from what the store remembers to a stop, a reload or an error.
+
+Positions, state of detection, events and alerts are committed together. The state is saved whole
+now and then (a snapshot); between snapshots each commit adds its records to a journal, and a
+restart runs the rules over the journal again. Where records come by the hundred thousand, several
+batches are one commit with a snapshot, and there is no journal.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Final
+
+import polars as pl
+
+from connwatch.alert import Written
+from connwatch.carried import saved, taken_up
+from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, SHOWN_SCHEMA, Delivery
+from connwatch.detection import Detected, Detection
+from connwatch.ingest.follow import Follower, Wake
+from connwatch.ingest.live import Given, LiveMerge
+from connwatch.schema import empty
+from connwatch.sinks.embedded import Resumed, Run
+from connwatch.stages import Behind, ahead
+
+from .progress import Totals
+
+#: rows from which on a batch is committed with a snapshot, not with the journal
+_LARGE: Final = 5_000
+#: rows and commits after which the journal gives way to a snapshot
+_JOURNAL_ROWS: Final = 50_000
+_JOURNAL_COMMITS: Final = 500
+#: seconds between two commits of large batches, at least
+_APART: Final = 1.0
+#: a snapshot is made at most so often that it costs one part in this of the time
+_SHARE: Final = 20
+#: seconds: without news, the pause between two looks; between two looks at folders
+_TICK: Final = 0.5
+_LOOK: Final = 1.0
+_LATE: Final = "_late"
+_TOTALS: Final = "totals"
+
+
+@dataclass(slots=True)
+class _Commit:
+    """What the writing thread gets: a delivery, the keys of its events, and the detection of which
+    a snapshot is to be taken with it (None: none)."""
+
+    delivery: Delivery
+    keys: pl.DataFrame | None
+    detection: Detection | None
+    more: bool
+
+
+@dataclass(slots=True)
+class Hooks:
+    """What a session tells. alert: one that is new. between: called between two batches, and when
+    there is nothing to do."""
+
+    alert: Callable[[Written], None] = lambda alert: None
+    between: Callable[[Session], None] = lambda session: None
+
+
+class Session:
+    """Follows until `stop` is set, or, with until_idle, until everything is read and nothing came
+    for so many seconds. `run` raises what went wrong; what was committed before stays."""
+
+    def __init__(
+        self,
+        follower: Follower,
+        wake: Wake,
+        merge: LiveMerge,
+        detection: Detection,
+        run: Run,
+        stop: threading.Event,
+        hooks: Hooks,
+    ) -> None:
+        self.follower, self.merge, self.detection = follower, merge, detection
+        self.totals = Totals()
+        self.snapshot_seconds = 0.0
+        self._wake, self._run, self._stop, self._hooks = wake, run, stop, hooks
+        self._told: set[str] = set()
+        self._staged = False
+        self._journal_rows = self._journal_commits = 0
+        self._committed = self._snapped = time.monotonic()
+        self._writer: Behind[_Commit] = Behind(self._write, 1)
+
+    def resume(self, resumed: Resumed) -> None:
+        """Take up the state of detection that was committed last, and go through the journal.
+
+        What the journal's records come to is delivered again: the store has it, unless the rules
+        are others now.
+        """
+        if resumed.snapshot is not None:
+            taken_up(self.detection, resumed.snapshot)
+        before = resumed.positions.get(_TOTALS)
+        if before is not None:
+            self.totals = Totals(**before)
+        self._told = set(self.detection.open["alert"])
+        for data in resumed.journal:
+            found = self._detect(pl.read_ipc(io.BytesIO(data)))
+            self._writer.put(_Commit(_delivery(_NO_EVENTS, found), None, None, True))
+            self._told.update(alert.id for one in found for alert in one.alerts)
+        if resumed.journal:
+            self._put(_delivery(_NO_EVENTS, ()), None, snapshot=True)
+
+    def run(self, until_idle: float | None = None) -> None:
+        """Follow. What was taken is committed when this returns, with a snapshot."""
+        try:
+            with closing(ahead(self._given(until_idle), 1)) as batches:
+                for given in batches:
+                    if given is None:
+                        self._settle()
+                    else:
+                        self._process(given)
+                    self._hooks.between(self)
+            self._put(_delivery(_NO_EVENTS, ()), None, snapshot=True)
+            self._writer.close()
+        except BaseException:
+            self._writer.abandon()
+            raise
+
+    def measures(self) -> dict[str, Any]:
+        """How large the state of detection is, and what it had to let go."""
+        items = self.detection.windows.items
+        return {
+            "open_alerts": self.detection.open.height,
+            "window_items": sum(len(held) for held in items.values()),
+            "items_by_rule": {key: len(held) for key, held in items.items() if len(held)},
+            "forgotten": dict(self.detection.windows.forgotten),
+            "snapshot_seconds": round(self.snapshot_seconds, 3),
+        }
+
+    @property
+    def queued(self) -> int:
+        """Deliveries that wait for the sink."""
+        return self._writer.waiting
+
+    def _given(self, until_idle: float | None) -> Generator[Given | None, None, None]:
+        """What is read, in order; None now and then when there is nothing."""
+        looked = told = last = 0.0
+        last = time.monotonic()
+        while not self._stop.is_set():
+            now = time.monotonic()
+            if now - looked >= _LOOK or looked == 0.0:
+                self._look()
+                looked = now
+            given = self.merge.given()
+            now = time.monotonic()
+            if given is not None:
+                last = now
+                yield given
+                continue
+            if until_idle is not None and now - last >= until_idle and not self._unread():
+                return
+            if now - told >= _TICK:
+                told = now
+                yield None
+            self._wake.wait(self._pause(until_idle))
+
+    def _look(self) -> None:
+        """Look at folders and names, and take in new streams."""
+        self.follower.scan()
+        for name, stream in self.follower.streams.items():
+            if name not in self.merge.courses:
+                self.merge.add(stream)
+        self._wake.watch(self.follower.watched())
+
+    def _unread(self) -> bool:
+        return any(course.waits for course in self.merge.courses.values())
+
+    def _pause(self, until_idle: float | None) -> float:
+        waits = self._unread() or any(one.stream.pending for one in self.merge.courses.values())
+        return 0.05 if waits or until_idle is not None else _TICK
+
+    def _process(self, given: Given) -> None:
+        events = pl.concat(
+            [
+                given.late.with_columns(pl.lit(value=True).alias(_LATE)),
+                given.events.with_columns(pl.lit(value=False).alias(_LATE)),
+            ]
+        )
+        fate, keys = self._run.classify(events)
+        events, fate = events.filter(fate != "duplicate"), fate.filter(fate != "duplicate")
+        fresh = events.filter(fate == "new").drop(_LATE)
+        self._count(given, events.height, fresh.height)
+        found = self._detect(events)
+        self._tell(found)
+        delivery = _delivery(fresh, found, given.rejects, self._positions(given.positions))
+        self._commit(delivery, keys, events)
+
+    def _detect(self, events: pl.DataFrame) -> list[Detected]:
+        """What the rules say of records, the late ones first."""
+        found = []
+        for late in (True, False):
+            part = events.filter(pl.col(_LATE) == late).drop(_LATE)
+            if part.height:
+                found.append(self.detection.step(part, late=late))
+                self.totals.allowed += found[-1].allowed
+        return found
+
+    def _count(self, given: Given, events: int, fresh: int) -> None:
+        seen = given.late.height + given.events.height
+        self.totals.events += events
+        self.totals.stored += fresh
+        self.totals.duplicates += seen - events
+        self.totals.late += given.late.height
+        self.totals.rejects += sum(frame.height for frame in given.rejects)
+
+    def _tell(self, found: Sequence[Detected]) -> None:
+        """Tell of every alert once, when it is opened."""
+        for one in found:
+            for alert in one.alerts:
+                if alert.id not in self._told:
+                    self._told.add(alert.id)
+                    self.totals.alerts += 1
+                    self._hooks.alert(alert)
+        if len(self._told) > 2 * self.detection.open.height + 10_000:
+            self._told.intersection_update(self.detection.open["alert"])
+
+    def _positions(self, positions: Mapping[str, Any]) -> dict[str, Any]:
+        gone, self.follower.forgotten = self.follower.forgotten, []
+        forgotten = {f"piece/{piece}": None for piece in gone}
+        return {**forgotten, **positions, _TOTALS: self.totals.saved()}
+
+    def _commit(self, delivery: Delivery, keys: pl.DataFrame, events: pl.DataFrame) -> None:
+        """Decide how this batch is made durable: with the journal or with a snapshot, and when."""
+        now = time.monotonic()
+        if events.height >= _LARGE or self._staged:
+            if events.height >= _LARGE and now - self._committed < self._apart():
+                self._staged = True
+                self._writer.put(_Commit(delivery, keys, None, True))
+                return
+            self._put(delivery, keys, snapshot=True)
+            return
+        self._journal_rows += events.height
+        self._journal_commits += 1
+        full = (
+            self._journal_rows > _JOURNAL_ROWS or self._journal_commits > _JOURNAL_COMMITS
+        ) and now - self._snapped > _SHARE * self.snapshot_seconds
+        if full or events.is_empty():
+            self._put(delivery, keys, snapshot=full)
+            return
+        journal = io.BytesIO()
+        events.write_ipc(journal, compression="lz4")
+        self._put(
+            Delivery(
+                delivery.events,
+                delivery.hits,
+                delivery.alerts,
+                delivery.rejects,
+                delivery.checkpoint,
+                delivery.shown,
+                journal.getvalue(),
+            ),
+            keys,
+            snapshot=False,
+        )
+
+    def _apart(self) -> float:
+        return max(_APART, _SHARE * self.snapshot_seconds)
+
+    def _settle(self) -> None:
+        """There is nothing to do: what waits for others is committed."""
+        if self._staged:
+            self._put(_delivery(_NO_EVENTS, ()), None, snapshot=True)
+
+    def _put(self, delivery: Delivery, keys: pl.DataFrame | None, *, snapshot: bool) -> None:
+        now = time.monotonic()
+        self._committed, self._staged = now, False
+        self.totals.commits += 1
+        if snapshot:
+            self._journal_rows = self._journal_commits = 0
+            self._snapped = now
+        detection = copy.copy(self.detection) if snapshot else None
+        self._writer.put(_Commit(delivery, keys, detection, False))
+
+    def _write(self, commit: _Commit) -> None:
+        """In the writing thread."""
+        snapshot = None
+        if commit.detection is not None:
+            begun = time.monotonic()
+            snapshot = saved(commit.detection)
+            self.snapshot_seconds = time.monotonic() - begun
+        self._run.write(commit.delivery, commit.keys, snapshot=snapshot, more=commit.more)
+
+
+def _delivery(
+    events: pl.DataFrame,
+    found: Sequence[Detected],
+    rejects: Sequence[pl.DataFrame] = (),
+    positions: Mapping[str, Any] | None = None,
+) -> Delivery:
+    """One delivery of what several steps found; of an alert, the newest state."""
+    alerts = {alert.id: alert for one in found for alert in one.alerts}
+    return Delivery(
+        events,
+        pl.concat([_NO_HITS, *(one.hits for one in found)]),
+        tuple(alerts.values()),
+        pl.concat([_NO_REJECTS, *rejects]),
+        positions or {},
+        pl.concat([_NO_SHOWN, *(one.shown for one in found)]),
+    )
+
+
+_NO_EVENTS: Final = empty()
+_NO_HITS: Final = pl.DataFrame(schema=HIT_SCHEMA)
+_NO_REJECTS: Final = pl.DataFrame(schema=REJECT_SCHEMA)
+_NO_SHOWN: Final = pl.DataFrame(schema=SHOWN_SCHEMA)

@@ -1,0 +1,199 @@
+"""One live stream on its way: what is read of it, what is given on, and what must be saved."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import polars as pl
+
+from connwatch.contracts import Parsed
+from connwatch.schema import STORED
+
+from .follow import Lines, Stream
+from .log_time import LOG_TIME, LogTime
+from .parsing import parsed
+
+_COUNTS: Final = ("lines", "records", "rejects", "comments")
+#: the number of the lines that a record was read with, as long as it waits here
+_NUMBER: Final = "_lines"
+
+#: what is done to a stream's records before they are merged: index of its source, records
+Prepare = Callable[[int, pl.DataFrame], pl.DataFrame]
+
+
+@dataclass(slots=True)
+class _Read:
+    """Lines that were read, whose records are not all given on. state: of the parser before."""
+
+    number: int
+    lines: Lines
+    state: Mapping[str, Any]
+    parsed: Parsed
+    told: bool = False
+
+
+@dataclass(slots=True)
+class Course:
+    """A stream and its records that wait to be given on.
+
+    since: when something came last, or was given on last (monotonic seconds). key: what orders
+    streams with the same log time (dataset, first record's log time and id), None before its first
+    record. latest: log time of the last record given on (µs), None before. counts: lines, records,
+    rejects and comments that are done with. late: how many records came too late for windows.
+    modified: of the file, Unix seconds. buffer: records with log time. unknown: fields that the schema does not know.
+    """
+
+    stream: Stream
+    since: float
+    key: tuple[str, int, str] | None = None
+    latest: int | None = None
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
+    late: int = 0
+    modified: float = 0.0
+    buffer: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_WAITING))
+    unknown: set[str] = field(default_factory=set)
+    changed: bool = False
+    _log_time: LogTime = field(default_factory=LogTime)
+    _state: Any = None
+    _reads: deque[_Read] = field(default_factory=deque)
+    _next: int = 0
+    #: by piece, the offset below which its records were given on before a restart
+    _taken: dict[str, int] = field(default_factory=dict)
+    _future: int = 0
+
+    @property
+    def future(self) -> int:
+        """Records from the future, in this run and in those before."""
+        return self._future + self._log_time.future
+
+    @property
+    def bound(self) -> int | None:
+        """Log time before which nothing more comes of this stream; None: not known."""
+        return self._log_time.latest
+
+    @property
+    def waits(self) -> bool:
+        """Whether there are records that were read and are not given on."""
+        return bool(self.buffer.height or self._log_time.doubted.height)
+
+    def resume(self, saved: Mapping[str, Any], taken: Mapping[str, int]) -> None:
+        """Go on where an earlier run was; taken: by piece, how far its next records were given."""
+        self.key = None if saved["key"] is None else tuple(saved["key"])
+        self.latest = self._log_time.latest = saved["latest"]
+        self.counts, self.late, self._future = dict(saved["counts"]), saved["late"], saved["future"]
+        self._state = self.stream.format.restored(saved["state"])
+        self._taken = {piece: offset for piece, offset in taken.items() if offset}
+
+    def read(self, size: int, now: float, prepare: Prepare) -> bool:
+        """Read on; whether there was anything."""
+        lines = self.stream.read(size)
+        if lines is None:
+            return False
+        self.since, self.modified, self.changed = now, lines.modified, True
+        form = self.stream.format
+        if self._state is None:
+            self._state = form.begin(self.stream.dataset)
+        before = form.saved(self._state)
+        made, self._state = parsed(form, lines.block, self._state)
+        read = _Read(self._next, lines, before, made)
+        self._next += 1
+        self._reads.append(read)
+        self.unknown |= made.unknown_fields
+        events = self._not_taken(lines, made.events)
+        if events.height:
+            events = prepare(self.stream.source, events)
+            number = pl.lit(read.number, _WAITING[_NUMBER]).alias(_NUMBER)
+            self._take(self._log_time.feed(events.with_columns(number)))
+        return True
+
+    def _not_taken(self, lines: Lines, events: pl.DataFrame) -> pl.DataFrame:
+        taken = self._taken.get(lines.piece)
+        if taken is None:
+            return events
+        if lines.block.offset >= taken:
+            del self._taken[lines.piece]
+            return events
+        return events.filter(pl.col("log.offset") >= taken)
+
+    def settle(self) -> None:
+        """Nothing came for a while: what was in doubt is settled."""
+        if self._log_time.doubted.height:
+            self._take(self._log_time.flush())
+
+    def _take(self, events: pl.DataFrame) -> None:
+        if events.is_empty():
+            return
+        if self.key is None:
+            end, event_id = events.select(pl.col(LOG_TIME).dt.epoch("us"), "event.id").row(0)
+            self.key = (self.stream.dataset, end, event_id)
+        self.buffer = events if self.buffer.is_empty() else pl.concat([self.buffer, events])
+
+    def times(self) -> pl.Series:
+        """Log time of what waits, µs."""
+        return self.buffer[LOG_TIME].dt.epoch("us")
+
+    def give(self, rows: int, now: float) -> pl.DataFrame:
+        """The next records; reading goes on only now."""
+        self.since = now
+        part, self.buffer = self.buffer.head(rows), self.buffer.slice(rows)
+        if rows:
+            self.latest = int(part[LOG_TIME].dt.epoch("us")[-1])
+            self.changed = True
+        return part.drop(_NUMBER)
+
+    def rejects(self) -> Iterator[pl.DataFrame]:
+        """Those of lines read since they were asked for last."""
+        for read in self._reads:
+            if not read.told and read.parsed.rejects.height:
+                yield read.parsed.rejects
+            read.told = True
+
+    def positions(self) -> dict[str, Any]:
+        """What is to be saved so that a restart goes on behind the last record given, by key."""
+        if not self.changed:
+            return {}
+        self.changed = False
+        waiting = self._waiting()
+        positions: dict[str, Any] = {}
+        while self._reads and (waiting is None or self._reads[0].number < waiting[0]):
+            done = self._reads.popleft()
+            positions[f"piece/{done.lines.piece}"] = {"at": dict(done.lines.after), "taken": 0}
+            self._count(done.parsed)
+        state: Mapping[str, Any] = self.stream.format.saved(self._state)
+        taken = 0 if waiting is None else waiting[1]
+        for number, read in enumerate(self._reads):
+            if number == 0:
+                state = read.state
+            key = f"piece/{read.lines.piece}"
+            if number == 0 or key not in positions:
+                positions[key] = {"at": dict(read.lines.before), "taken": taken}
+            taken = 0
+        positions[f"stream/{self.stream.id}"] = {
+            "key": self.key,
+            "latest": self.latest,
+            "counts": dict(self.counts),
+            "late": self.late,
+            "future": self.future,
+            "state": dict(state),
+        }
+        return positions
+
+    def _waiting(self) -> tuple[int, int] | None:
+        """Number of the lines and offset of the first record that waits."""
+        for frame in (self.buffer, self._log_time.doubted):
+            if frame.height:
+                number, offset = frame.select(_NUMBER, "log.offset").row(0)
+                return int(number), int(offset)
+        return None
+
+    def _count(self, made: Parsed) -> None:
+        self.counts["lines"] += made.lines
+        self.counts["records"] += made.record_lines
+        self.counts["rejects"] += made.rejects.height
+        self.counts["comments"] += made.comments
+
+
+_WAITING: Final[dict[str, pl.DataType]] = {**STORED, _NUMBER: pl.Int64()}

@@ -1,0 +1,8 @@
+"""Live log files, read through every kind of rotation: nothing lost, nothing read twice."""
+
+from .follower import Follower
+from .stream import Stream
+from .wake import Wake
+from .wanted import Lines, Problem, Wanted
+
+__all__ = ["Follower", "Lines", "Problem", "Stream", "Wake", "Wanted"]

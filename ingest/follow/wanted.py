@@ -1,0 +1,59 @@
+"""What the configuration wants followed, and what a follower gives of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from connwatch.contracts import Block, Format
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+#: what is saved of a piece: small, JSON values only
+Saved: TypeAlias = Mapping[str, JSON]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One source of the configuration.
+
+    path: a file, folder, glob or named pipe (absolute), or "-" for standard input. formats: asked
+    in this order; forced: the user has named the format, so its only member reads every file.
+    from_end: files that are there at the very first start are read from their end. archives: more
+    folders and globs where rotated pieces are sought. exclude: globs of paths that are left out.
+    label: tells streams of two sources apart that look alike (the sensor).
+    """
+
+    path: str
+    formats: tuple[Format[Any], ...]
+    forced: bool = False
+    from_end: bool = False
+    archives: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What was read next of one stream.
+
+    block: whole lines; path, offset and line are those in this piece, decompressed. piece: id of
+    the piece they are from, the key of its saved record. before, after: that record as it is
+    without and with these lines; a follower begun with `before` gives the same lines again.
+    modified: when the file was written last, Unix seconds.
+    """
+
+    block: Block
+    piece: str
+    before: Saved
+    after: Saved
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What cannot be read at present: path, reason, and what may help (None: nothing to say)."""
+
+    path: str
+    reason: str
+    hint: str | None = None

@@ -1,0 +1,192 @@
+"""Live streams merged on log time, in the order in which `merge` gives the same records later.
+
+A stream that may get more records holds the others back: nothing is given that it could still
+precede. When nothing came of it for `idle_limit`, it holds nobody back until something comes. What
+then comes too late is given apart from the rest and counted; windows do not see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import polars as pl
+
+from connwatch.schema import STORED, UTC
+
+from .course import Course, Prepare
+from .follow import Stream
+from .log_time import LOG_TIME
+
+#: bytes read of one stream at once; the least when many streams share that
+READ: Final = 16 << 20
+READ_LEAST: Final = 256 << 10
+#: records that are given together at the most, and seconds for which they are gathered
+BATCH: Final = 100_000
+GATHER: Final = 0.05
+
+_PIECE: Final = "piece/"
+_STREAM: Final = "stream/"
+_UNRANKED: Final = ("", 0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Records in order, and how far that is.
+
+    late: records that came too late for windows; their log time is that of the others. events:
+    the rest. rejects: of the lines read. positions: saved state that changed, by key.
+    """
+
+    late: pl.DataFrame
+    events: pl.DataFrame
+    rejects: Sequence[pl.DataFrame]
+    positions: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class LiveMerge:
+    """The streams of a live run.
+
+    saved: what an earlier run saved, by key. batch: records that are given together, about, at the
+    most. prepare: see `course.Prepare`. latest: log time of
+    what was given (µs; None: nothing yet). reordered: records that were given behind others with
+    the same log time that they belong before.
+    """
+
+    saved: Mapping[str, Any]
+    prepare: Prepare
+    idle_limit: float
+    clock: Callable[[], float]
+    batch: int = BATCH
+    courses: dict[str, Course] = field(default_factory=dict)
+    latest: int | None = None
+    reordered: int = 0
+    _last_key: tuple[str, int, str] = _UNRANKED
+
+    def __post_init__(self) -> None:
+        known = [v["latest"] for k, v in self.saved.items() if k.startswith(_STREAM)]
+        self.latest = max((one for one in known if one is not None), default=None)
+
+    def add(self, stream: Stream) -> None:
+        """A stream takes part from now on."""
+        course = Course(stream, self.clock())
+        before = self.saved.get(_STREAM + stream.id)
+        if before is not None:
+            course.resume(before, _taken(self.saved))
+        self.courses[stream.id] = course
+
+    def given(self) -> Given | None:
+        """What can be given now; None: nothing was read."""
+        begun = self.clock()
+        late: list[pl.DataFrame] = []
+        events: list[pl.DataFrame] = []
+        while True:
+            read = self._read()
+            behind, part = self._released()
+            late.extend(behind)
+            events.extend(part)
+            rows = sum(frame.height for frame in (*late, *events))
+            if not (read or behind or part) or rows >= self.batch or self.clock() - begun > GATHER:
+                break
+        rejects = [frame for one in self.courses.values() for frame in one.rejects()]
+        positions: dict[str, Any] = {}
+        for course in self.courses.values():
+            positions.update(course.positions())
+        if not (positions or rejects):
+            return None
+        return Given(_together(late), _together(events), rejects, positions)
+
+    def _read(self) -> bool:
+        """Read on in every stream of which nothing waits; whether there was anything."""
+        now = self.clock()
+        size = max(READ_LEAST, READ // max(1, len(self.courses)))
+        anything = False
+        for course in self.courses.values():
+            if not course.buffer.is_empty():
+                continue
+            if course.read(size, now, self.prepare):
+                anything = True
+            elif not self._may_come(course, now):
+                course.settle()
+        return anything
+
+    def _may_come(self, course: Course, now: float) -> bool:
+        """Whether others wait for what may still come of a stream."""
+        if not (course.stream.live or course.stream.pending):
+            return False
+        return not course.buffer.is_empty() or now - course.since < self.idle_limit
+
+    def _released(self) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
+        """What nothing still to come can precede: records that are late, and the others."""
+        now = self.clock()
+        ranked = sorted(self.courses.values(), key=lambda one: one.key or _UNRANKED)
+        holding = [
+            (one.bound if one.bound is not None else _EVER, rank)
+            for rank, one in enumerate(ranked)
+            if self._may_come(one, now)
+        ]
+        bound, first = min(holding, default=(None, 0))
+        late, parts = [], []
+        for rank, course in enumerate(ranked):
+            cut = _cut(course, bound, after=rank > first)
+            if not cut:
+                continue
+            behind = 0
+            if self.latest is not None:
+                behind = min(cut, int(course.times().search_sorted(self.latest, "left")))
+                self._count_reordered(course, cut)
+            if behind:
+                course.late += behind
+                late.append(course.give(behind, now))
+            if cut > behind:
+                parts.append(course.give(cut - behind, now).with_columns(_rank=rank))
+        return self._raised(late), self._ordered(parts, ranked)
+
+    def _count_reordered(self, course: Course, cut: int) -> None:
+        """Those with the log time of what was given last, of a stream that comes before that."""
+        if course.key is not None and course.key < self._last_key:
+            times = course.times().head(cut)
+            self.reordered += int((times == self.latest).sum())
+
+    def _raised(self, late: list[pl.DataFrame]) -> list[pl.DataFrame]:
+        """Records that came too late, at the log time that it is."""
+        now = pl.lit(self.latest, pl.Int64).cast(UTC).alias(LOG_TIME)
+        return [frame.with_columns(now) for frame in late]
+
+    def _ordered(self, parts: list[pl.DataFrame], ranked: list[Course]) -> list[pl.DataFrame]:
+        if not parts:
+            return []
+        whole = parts[0] if len(parts) == 1 else pl.concat(parts)
+        if len(parts) > 1:
+            whole = whole.sort(LOG_TIME, "_rank", maintain_order=True)
+        self.latest = int(whole[LOG_TIME].dt.epoch("us")[-1])
+        self._last_key = ranked[int(whole["_rank"][-1])].key or _UNRANKED
+        return [whole.drop("_rank")]
+
+
+#: before every log time
+_EVER: Final = -(2**62)
+
+
+def _cut(course: Course, bound: int | None, *, after: bool) -> int:
+    """How many waiting records of a stream nothing can precede. bound: log time that what is still
+    to come may have; after: this stream comes after the one that it may come from."""
+    if bound is None or course.buffer.is_empty():
+        return course.buffer.height
+    return int(course.times().search_sorted(bound, "left" if after else "right"))
+
+
+def _taken(saved: Mapping[str, Any]) -> dict[str, int]:
+    return {
+        key.removeprefix(_PIECE): value["taken"]
+        for key, value in saved.items()
+        if key.startswith(_PIECE)
+    }
+
+
+def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    if not frames:
+        return pl.DataFrame(schema=STORED)
+    return frames[0] if len(frames) == 1 else pl.concat(frames)
