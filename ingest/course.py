@@ -43,7 +43,8 @@ class Course:
     streams with the same log time (dataset, first record's log time and id), None before its first
     record. latest: log time of the last record given on (µs), None before. counts: lines, records,
     rejects and comments that are done with. late: how many records came too late for windows.
-    modified: of the file, Unix seconds. buffer: records with log time. unknown: fields that the schema does not know.
+    modified: of the file, Unix seconds. buffer: records with log time. unknown: fields that the
+    schema does not know.
     """
 
     stream: Stream

@@ -130,7 +130,9 @@ class LiveRun:
                 def prepare(source: int, events: pl.DataFrame) -> pl.DataFrame:
                     return enrich(events, homes[source])
 
-                merge = LiveMerge(resumed.positions, prepare, config.idle_limit, time.monotonic, config.batch)
+                merge = LiveMerge(
+                    resumed.positions, prepare, config.idle_limit, time.monotonic, config.batch
+                )
                 session = Session(
                     follower,
                     wake,
