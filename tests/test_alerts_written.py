@@ -182,7 +182,14 @@ def test_the_short_way_into_the_store_leaves_what_the_long_way_leaves(
     assert short == long
 
 
-def test_a_run_reads_its_own_alert_once_after_somebody_else_has_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("between", "own"),
+    [("compact", [True, True, True, True]), ("closed", [True, True, False, False])],
+)
+def test_a_run_reads_its_own_alert_after_somebody_else_has_written_it(
+    tmp_path: Path, between: str, own: list[bool]
+) -> None:
+    """Upkeep changes no alert; what an analyst says of one is kept."""
     taken: list[bool] = []
     whole = Own.is_whole
 
@@ -193,8 +200,8 @@ def test_a_run_reads_its_own_alert_once_after_somebody_else_has_written(tmp_path
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Own, "is_whole", watched)
         hits = [("hits", [second]) for second in (1, 2, 3, 4)]
-        seen = steps(tmp_path, [*hits[:2], ("compact", []), hits[2], hits[3]])
-        assert taken == [True, True, False, True]
+        seen = steps(tmp_path, [*hits[:2], (between, []), hits[2], hits[3]])
+        assert taken == own
         assert [alert["connwatch"]["count"] for alert in seen] == [1, 2, 3, 4]
 
 

@@ -10,20 +10,24 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
 import polars as pl
 
 from connwatch.errors import StoreDamagedError, StoreError, StoreFullError
 
-from .files import no_room
+from .files import Stored, no_room
 from .resume import TABLES
 
 NAME: Final = "catalogue.sqlite"
-VERSION: Final = 1
+VERSION: Final = 2
+#: a reader reads a store of version 1 as it is; the next writer makes it one of version 2
+_READABLE: Final = (1, 2)
 
 _SCHEMA: Final = """
 CREATE TABLE files (
@@ -54,10 +58,69 @@ CREATE TABLE rejects (
 CREATE TABLE replaced (name TEXT PRIMARY KEY, since REAL NOT NULL) STRICT;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
+#: what version 2 has more than version 1
+_SECOND: Final = """
+CREATE TABLE small (                -- see small.py
+    id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,             -- as in files, and so on
+    day TEXT,
+    rows INTEGER NOT NULL,
+    crc INTEGER NOT NULL,           -- CRC-32 of the data
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    data BLOB NOT NULL
+) STRICT;
+CREATE INDEX small_by_time ON small (kind, first, last);
+CREATE TABLE dead_letters (         -- see dead_letters.py
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    sink TEXT NOT NULL,
+    since REAL NOT NULL,            -- seconds since the epoch
+    reason TEXT NOT NULL,
+    kind TEXT NOT NULL,             -- event or alert
+    document TEXT NOT NULL          -- JSON
+) STRICT;
+"""
 _INDEX: Final = "CREATE INDEX IF NOT EXISTS aliases_by_id ON aliases (id)"
 
 
-def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
+class Watcher(Protocol):
+    """Who is told when other files take the place of some."""
+
+    def exchanged(self, kind: str, old: Sequence[Stored], new: Sequence[Stored]) -> None: ...
+
+
+class Database(sqlite3.Connection):
+    """The connection to a catalogue. One thread may write deliveries while another tidies up.
+
+    guard: held in every transaction that writes, until `watchers` know what has changed. upkeep:
+    held by whoever puts files in the place of others, from looking at them until they are listed.
+    harmless: rows that upkeep has changed; none of them is an alert. settled: the newest file, and
+    the budget, when `tidy` found nothing to put together; looked: when it last found nothing to
+    delete (monotonic seconds).
+    """
+
+    def __init__(self, *values: Any, **options: Any) -> None:
+        super().__init__(*values, **options)
+        self.guard = threading.RLock()
+        self.upkeep = threading.RLock()
+        self.watchers: weakref.WeakSet[Watcher] = weakref.WeakSet()
+        self.harmless = 0
+        self.settled: tuple[int | None, int] | None = None
+        self.looked = 0.0
+
+    @property
+    def changes(self) -> int:
+        """Rows that this connection has changed, but for upkeep."""
+        return self.total_changes - self.harmless
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """A transaction of this thread alone, all or nothing."""
+        with self.guard, transaction(self):
+            yield
+
+
+def connect(folder: Path, *, write: bool) -> Database:
     """Open the catalogue; a writer makes it if there is none. StoreError says what is wrong."""
     path = folder / NAME
     if not write and not path.exists():
@@ -79,10 +142,11 @@ def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
     return database
 
 
-def _open(path: Path, mode: str) -> sqlite3.Connection:
+def _open(path: Path, mode: str) -> Database:
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
+        factory=Database,
         isolation_level=None,
         check_same_thread=False,
         timeout=30,
@@ -101,10 +165,14 @@ def _medium_is_read_only(folder: Path) -> bool:
 def _create(database: sqlite3.Connection) -> None:
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
-    if database.execute("PRAGMA user_version").fetchone()[0] == 0:
-        database.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
-    database.execute(_INDEX)
-    database.executescript(TABLES)
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    second = _SECOND + TABLES
+    missing = {0: _SCHEMA + second, 1: second}
+    if version in missing:
+        script = f"BEGIN;{missing[version]}PRAGMA user_version = {VERSION};COMMIT;"
+        database.executescript(script)
+    if version <= VERSION:
+        database.execute(_INDEX)
 
 
 def _none(folder: Path) -> StoreError:
@@ -119,7 +187,7 @@ def _check(database: sqlite3.Connection, folder: Path, *, write: bool) -> None:
     version = database.execute("PRAGMA user_version").fetchone()[0]
     if version == 0 and not write:
         raise _none(folder)  # its first writer is about to make it, or was killed before
-    if version != VERSION:
+    if version not in _READABLE:
         raise StoreError(
             f"the store has version {version}, this program reads version {VERSION}",
             where=str(folder),
@@ -182,3 +250,14 @@ def transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         if database.in_transaction:
             database.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def moment(database: Database) -> Iterator[None]:
+    """Several questions to the store as it is at one moment."""
+    with database.guard:
+        database.execute("BEGIN")
+        try:
+            yield
+        finally:
+            database.execute("ROLLBACK")

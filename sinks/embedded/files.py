@@ -16,6 +16,8 @@ from typing import Final
 import polars as pl
 
 TEMPORARY: Final = ".part"
+#: every @timestamp
+EVER: Final = (-(2**62), 2**62)
 #: rows of a row group: what a search can leave out as a whole
 ROW_GROUP: Final = 131_072
 #: bytes: a device with less is full, because a write asks for more at once

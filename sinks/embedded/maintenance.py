@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
@@ -12,31 +10,25 @@ from typing import Final
 import polars as pl
 
 from connwatch.contracts import HIT_SCHEMA
-from connwatch.schema import STORED
 
-from . import alerts, catalogue
-from .files import Stored, listed, write
-from .keys import ordered
+from . import alerts, catalogue, resume, tidy
+from .catalogue import Database
+from .exchange import exchange, expire, relist, tell
+from .files import EVER, Stored, checksum, listed, write
+from .small import SCHEMAS, parts
 
-#: seconds for which a file that compaction replaced stays, for readers that still use it
-GRACE: Final = 600.0
-#: rows up to which files are put together
-COMPACT_TO: Final = 300_000
-KEYS_TO: Final = 500_000
-_FOLDERS: Final = ("events", "hits", "event_keys", "hit_keys", "state")
-_EVER: Final = (-(2**62), 2**62)
+_FOLDERS: Final = ("events", "hits", "event_keys", "hit_keys", resume.KIND)
 
 
-def clean(folder: Path, database: sqlite3.Connection) -> None:
+def clean(folder: Path, database: Database) -> None:
     """Delete what a killed writer left, and replaced files whose grace is over."""
+    while expire(folder, database):
+        pass
     known = {row[0] for row in database.execute("SELECT name FROM files")}
-    grace = dict(database.execute("SELECT name, since FROM replaced").fetchall())
+    known.update(row[0] for row in database.execute("SELECT name FROM replaced"))
     for name in _present(folder):
-        # The file system's clock: this is housekeeping, no event depends on it.
-        if name in known or (name in grace and time.time() - grace[name] < GRACE):
-            continue
-        (folder / name).unlink(missing_ok=True)
-        database.execute("DELETE FROM replaced WHERE name = ?", (name,))
+        if name not in known:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _present(folder: Path) -> list[str]:
@@ -48,41 +40,26 @@ def _present(folder: Path) -> list[str]:
     ]
 
 
-def _exchange(
-    folder: Path, database: sqlite3.Connection, old: list[Stored], new: list[Stored]
-) -> None:
-    """In a transaction: `new` is listed instead of `old`, whose files stay for a while."""
-    for stored in new:
-        stored.insert(database)
-    for stored in old:
-        database.execute("DELETE FROM files WHERE name = ?", (stored.name,))
-        database.execute("INSERT INTO replaced VALUES (?, ?)", (stored.name, time.time()))
-
-
-def compact(folder: Path, database: sqlite3.Connection) -> tuple[int, int]:
-    """Put small files together, day by day; how many files there were and are."""
-    before = _number(database)
-    with catalogue.errors(folder):
-        for kind, limit in (
-            ("events", COMPACT_TO),
-            ("hits", COMPACT_TO),
-            ("event-keys", KEYS_TO),
-            ("hit-keys", KEYS_TO),
-        ):
+def compact(folder: Path, database: Database) -> tuple[int, int]:
+    """Put small parts and files together, day by day; how many there were and are."""
+    with catalogue.errors(folder), database.upkeep:
+        before = _number(database)
+        tidy.fold_all(folder, database)
+        for kind, limit in tidy.LIMITS.items():
             by_day: dict[str | None, list[Stored]] = {}
-            for stored in listed(database, kind, *_EVER):
+            for stored in listed(database, kind, *EVER):
                 by_day.setdefault(stored.day, []).append(stored)
-            for day, files in by_day.items():
+            for files in by_day.values():
                 for group in _groups(files, limit):
-                    new = _together(folder, kind, day, group)
-                    with catalogue.transaction(database):
-                        _exchange(folder, database, group, [new])
-        clean(folder, database)
-    return before, _number(database)
+                    exchange(database, kind, group, [tidy.merged(folder, group)])
+        while expire(folder, database):
+            pass
+        return before, _number(database)
 
 
-def _number(database: sqlite3.Connection) -> int:
-    return int(database.execute("SELECT count(*) FROM files").fetchone()[0])
+def _number(database: Database) -> int:
+    query = "SELECT (SELECT count(*) FROM files) + (SELECT count(*) FROM small)"
+    return int(database.execute(query).fetchone()[0])
 
 
 def _groups(files: list[Stored], limit: int) -> list[list[Stored]]:
@@ -95,72 +72,71 @@ def _groups(files: list[Stored], limit: int) -> list[list[Stored]]:
     return [group for group in groups if len(group) > 1]
 
 
-def _together(folder: Path, kind: str, day: str | None, group: list[Stored]) -> Stored:
-    first, last = min(s.first for s in group), max(s.last for s in group)
-    paths = [folder / stored.name for stored in group]
-    if kind.endswith("-keys"):
-        frame = ordered(pl.concat([pl.read_ipc(path) for path in paths]))
-    else:
-        frame = (
-            pl.scan_parquet(
-                paths, schema=STORED if kind == "events" else HIT_SCHEMA, missing_columns="insert"
-            )
-            .sort("@timestamp")
-            .collect()
-        )
-    return write(folder, kind, day, frame, first, last)
-
-
-def verify(folder: Path, database: sqlite3.Connection) -> list[str]:
+def verify(folder: Path, database: Database) -> list[str]:
     """What contradicts the catalogue, in words; empty when the store is whole."""
-    problems = [
-        f"{catalogue.NAME}: {row[0]}"
-        for row in database.execute("PRAGMA integrity_check")
-        if row[0] != "ok"
-    ]
-    for kind in ("events", "hits", "event-keys", "hit-keys", "state"):
-        for stored in listed(database, kind, *_EVER):
-            path = folder / stored.name
-            if not path.is_file():
-                problems.append(f"{stored.name}: is missing")
-            elif not stored.is_whole(path):
-                problems.append(f"{stored.name}: its content has changed")
+    with database.guard:
+        problems = [
+            f"{catalogue.NAME}: {row[0]}"
+            for row in database.execute("PRAGMA integrity_check")
+            if row[0] != "ok"
+        ]
+        with catalogue.moment(database):
+            kinds = (*SCHEMAS, resume.KIND)
+            files = [stored for kind in kinds for stored in listed(database, kind, *EVER)]
+            rows = [part.problem for kind in SCHEMAS for part in parts(database, kind, *EVER)]
+    problems += [problem for problem in rows if problem is not None]
+    for stored in files:
+        problem = _problem(folder / stored.name, stored)
+        if problem is not None and _is_listed(database, stored):
+            problems.append(f"{stored.name}: {problem}")
     return problems
 
 
-def drop(folder: Path, database: sqlite3.Connection, before: date) -> int:
+def _problem(path: Path, stored: Stored) -> str | None:
+    try:
+        found = checksum(path)
+    except FileNotFoundError:
+        return "is missing"
+    return None if found == (stored.bytes, stored.crc) else "its content has changed"
+
+
+def _is_listed(database: Database, stored: Stored) -> bool:
+    """Whether a file still counts: it may have been replaced while others were looked at."""
+    with database.guard:
+        query = "SELECT 1 FROM files WHERE name = ?"
+        return database.execute(query, (stored.name,)).fetchone() is not None
+
+
+def drop(folder: Path, database: Database, before: date) -> int:
     """Remove the days before a date, with their hits and alerts; how many events are gone.
 
     An alert that reaches beyond the date stays, with the number of hits that are left.
     """
     cut = int(datetime(before.year, before.month, before.day, tzinfo=UTC).timestamp()) * 1_000_000
-    with catalogue.errors(folder):
-        events = [s for s in listed(database, "events", _EVER[0], cut - 1) if s.last < cut]
-        hits = listed(database, "hits", _EVER[0], cut - 1)
-        old_keys = [
-            s
-            for kind in ("event-keys", "hit-keys")
-            for s in listed(database, kind, _EVER[0], cut - 1)
-        ]
-        kept = [new for stored in hits for new in _rest_of_hits(folder, stored, cut)]
-        kept += [new for stored in old_keys for new in _rest_of_keys(folder, stored, cut)]
+    with catalogue.errors(folder), database.upkeep, database.guard:
+        tidy.fold_all(folder, database)
+        events = [s for s in listed(database, "events", EVER[0], cut - 1) if s.last < cut]
+        hits = listed(database, "hits", EVER[0], cut - 1)
+        left = {stored: _rest_of_hits(folder, stored, cut) for stored in hits}
+        for kind in ("event-keys", "hit-keys"):
+            for stored in listed(database, kind, EVER[0], cut - 1):
+                left[stored] = rest_of_keys(folder, stored, cut)
         gone = pl.concat(
-            [
-                pl.DataFrame(
-                    schema={
-                        "rule": pl.String,
-                        "group": pl.String,
-                        "connwatch.log_time": pl.Datetime("us", "UTC"),
-                    }
-                ),
-                *(_hits_before(folder, stored, cut) for stored in hits),
-            ]
+            [_none_gone(), *(_hits_before(folder, stored, cut) for stored in hits)],
         )
         with catalogue.transaction(database):
-            _exchange(folder, database, [*events, *hits, *old_keys], kept)
+            relist(database, [*events, *left], [new for rest in left.values() for new in rest])
             _forget(database, gone)
-        clean(folder, database)
+        for stored, rest in left.items():
+            tell(database, stored.kind, [stored], rest)
+        while expire(folder, database):
+            pass
     return sum(stored.rows for stored in events)
+
+
+def _none_gone() -> pl.DataFrame:
+    schema = {name: HIT_SCHEMA[name] for name in ("rule", "group", "connwatch.log_time")}
+    return pl.DataFrame(schema=schema)
 
 
 def _moment(cut: int) -> pl.Expr:
@@ -178,12 +154,14 @@ def _rest_of_hits(folder: Path, stored: Stored, cut: int) -> list[Stored]:
     return [write(folder, stored.kind, None, rest, cut, stored.last)] if rest.height else []
 
 
-def _rest_of_keys(folder: Path, stored: Stored, cut: int) -> list[Stored]:
+def rest_of_keys(folder: Path, stored: Stored, cut: int) -> list[Stored]:
+    """A file of keys without those of records before a moment (µs), as a new file; none if none is
+    left."""
     rest = pl.read_ipc(folder / stored.name).filter(pl.col("hi") >= (cut // 1_000_000) << 32)
     return [write(folder, stored.kind, None, rest, cut, stored.last)] if rest.height else []
 
 
-def _forget(database: sqlite3.Connection, gone: pl.DataFrame) -> None:
+def _forget(database: Database, gone: pl.DataFrame) -> None:
     """Take the dropped hits out of the alerts."""
     if gone.is_empty():
         return

@@ -11,14 +11,14 @@ from typing import Any, Self
 import polars as pl
 
 from connwatch.alert import Document
-from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA
+from connwatch.contracts import REJECT_SCHEMA
 from connwatch.errors import StoreDamagedError, StoreError
 from connwatch.schema import STORED
 
 from . import catalogue, maintenance
-from .files import listed
-
-_EVER = (-(2**62), 2**62)
+from .files import EVER, listed
+from .numbers import numbers
+from .small import SCHEMAS, parts, together
 
 
 class StoreReader:
@@ -49,11 +49,11 @@ class StoreReader:
     def events(self, start: datetime | None = None, end: datetime | None = None) -> pl.LazyFrame:
         """Events whose file overlaps start (inclusive) to end (exclusive): the schema's stored
         columns. Filter on @timestamp for the exact span."""
-        return self._scan("events", STORED, *_span(start, end))
+        return self._scan("events", *_span(start, end))
 
     def hits(self) -> pl.LazyFrame:
         """All hits (`HIT_SCHEMA`)."""
-        return self._scan("hits", HIT_SCHEMA, *_EVER)
+        return self._scan("hits", *EVER)
 
     def alerts(self) -> list[Document]:
         """All alerts, by their beginning."""
@@ -114,28 +114,12 @@ class StoreReader:
     def info(self) -> dict[str, Any]:
         """Numbers: events, alerts, hits, rejects, files, bytes, days, first and last event.
 
+        files: of events; small: parts that are not in a file yet.
+
         rejects_over_cap: rejects that were turned away because the store had its fill of them.
         """
-        ((rows, files, size, first, last, days),) = self._rows(
-            "SELECT coalesce(sum(rows), 0), count(*), coalesce(sum(bytes), 0), min(first),"
-            " max(last), count(DISTINCT day) FROM files WHERE kind = 'events'"
-        )
-        return {
-            "path": str(self.folder),
-            "events": rows,
-            "alerts": self._number("SELECT count(*) FROM alerts"),
-            "hits": self._number("SELECT sum(rows) FROM files WHERE kind = 'hits'"),
-            "rejects": self._number("SELECT count(*) FROM rejects"),
-            "rejects_over_cap": self._number(
-                "SELECT sum(value) FROM meta WHERE key = 'rejects_over_cap'"
-            ),
-            "days": days,
-            "files": files,
-            "bytes": self._number("SELECT sum(bytes) FROM files"),
-            "event_bytes": size,
-            "first_event": first,
-            "last_event": last,
-        }
+        with catalogue.errors(self.folder), catalogue.moment(self._database):
+            return {"path": str(self.folder), **numbers(self._database)}
 
     def verify(self) -> list[str]:
         """What contradicts the catalogue, in words; empty when the store is whole."""
@@ -146,19 +130,18 @@ class StoreReader:
         with catalogue.errors(self.folder):
             return self._database.execute(query, values).fetchall()
 
-    def _number(self, query: str) -> int:
-        ((number,),) = self._rows(query)
-        return int(number or 0)
-
-    def _scan(
-        self, kind: str, schema: dict[str, pl.DataType], first: int, last: int
-    ) -> pl.LazyFrame:
-        with catalogue.errors(self.folder):
+    def _scan(self, kind: str, first: int, last: int) -> pl.LazyFrame:
+        with catalogue.errors(self.folder), catalogue.moment(self._database):
             files = listed(self._database, kind, first, last)
-        if not files:
-            return pl.LazyFrame(schema=schema)
-        paths = [_whole(self.folder / stored.name, stored.bytes) for stored in files]
-        return pl.scan_parquet(paths, schema=schema, missing_columns="insert")
+            rows = parts(self._database, kind, first, last)
+        schema = SCHEMAS[kind]
+        found: list[pl.LazyFrame] = []
+        if files:
+            paths = [_whole(self.folder / stored.name, stored.bytes) for stored in files]
+            found.append(pl.scan_parquet(paths, schema=schema, missing_columns="insert"))
+        if rows or not files:
+            found.append(together(kind, rows).lazy())
+        return found[0] if len(found) == 1 else pl.concat(found)
 
 
 def _whole(path: Path, size: int) -> Path:
@@ -174,8 +157,8 @@ def _whole(path: Path, size: int) -> Path:
 
 def _span(start: datetime | None, end: datetime | None) -> tuple[int, int]:
     """µs since the epoch; both included."""
-    first = _EVER[0] if start is None else _micros(start)
-    return first, _EVER[1] if end is None else _micros(end) - 1
+    first = EVER[0] if start is None else _micros(start)
+    return first, EVER[1] if end is None else _micros(end) - 1
 
 
 def _micros(moment: datetime) -> int:

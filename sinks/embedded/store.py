@@ -6,7 +6,9 @@ import json
 import sqlite3
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -17,13 +19,16 @@ import polars_hash as plh
 from connwatch.contracts import REJECT_SCHEMA, Delivery, Receipt
 from connwatch.errors import StoreError
 
-from . import alerts, catalogue, maintenance, resume
-from .files import Stored, make_folder, write
+from . import alerts, catalogue, maintenance, resume, tidy
+from .files import EVER, Stored, listed, make_folder, write
 from .keys import Index, keys
 from .lock import WriterLock
+from .small import Small, parts, small, together
 
 #: rejects that are kept; more are counted, not stored
 REJECTS_CAP: Final = 1_000_000
+
+_DAY: Final = 86_400_000_000  # microseconds
 
 FATES: Final = ("new", "known", "duplicate")
 
@@ -51,7 +56,7 @@ class EmbeddedStore:
             with catalogue.errors(folder):
                 maintenance.clean(folder, self.database)
         except BaseException:
-            self.close()
+            self._let_go()
             raise
 
     def __enter__(self) -> Self:
@@ -63,19 +68,36 @@ class EmbeddedStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+        else:
+            self._let_go()
 
     def close(self) -> None:
-        """Let go of the store. What was written is there already."""
+        """Let go of the store. What was written is there already; small parts become files, if
+        that can be done."""
+        with suppress(StoreError):  # a full disk: they are safe where they are
+            tidy.fold_all(self.folder, self.database)
+        self._let_go()
+
+    def _let_go(self) -> None:
         self.database.close()
         self._lock.release()
+
+    def tidy(self, budget: int = tidy.BUDGET) -> bool:
+        """Take one small step in keeping the number of parts and files low; whether there is more
+        to do. Between two commits, or in a thread of its own.
+
+        budget: rows that a step may rewrite.
+        """
+        return tidy.step(self.folder, self.database, budget)
 
     def begin_run(self) -> Run:
         return Run(self)
 
     def resumed(self) -> resume.Resumed:
         """What a live run left: see `resume.Resumed`."""
-        with catalogue.errors(self.folder):
+        with catalogue.errors(self.folder), self.database.guard:
             return resume.read(self.folder, self.database)
 
     def write(self, delivery: Delivery) -> Receipt:
@@ -90,7 +112,8 @@ class EmbeddedStore:
 
     def set_alert_status(self, alert_id: str, status: str) -> None:
         """Write down what an analyst says of an alert: its whole id, or one that it once had."""
-        with catalogue.errors(self.folder), catalogue.transaction(self.database) as database:
+        with catalogue.errors(self.folder), self.database.changing():
+            database = self.database
             row = database.execute(
                 "SELECT document FROM alerts WHERE id = ?1"
                 " OR id = (SELECT id FROM aliases WHERE old = ?1) ORDER BY id != ?1",
@@ -117,9 +140,12 @@ class Run:
         self._guard = threading.Lock()
         self._own = alerts.Own()
         self._staged: list[_Staged] = []
-        with catalogue.errors(store.folder):
-            self._events = Index(store.folder, _files(store.database, "event-keys"))
-            self._hits = Index(store.folder, _files(store.database, "hit-keys"))
+        database = store.database
+        with catalogue.errors(store.folder), database.guard:
+            with catalogue.moment(database):
+                self._events = _index(store.folder, database, "event-keys")
+                self._hits = _index(store.folder, database, "hit-keys")
+            database.watchers.add(self)
 
     def classify(self, events: pl.DataFrame) -> tuple[pl.Series, pl.DataFrame]:
         """Of each event: new, known (stored by an earlier run) or duplicate (met in this run).
@@ -152,24 +178,27 @@ class Run:
             if more:
                 return
             state = None if snapshot is None else resume.write_snapshot(store.folder, snapshot)
+            database = store.database
             rubbish: list[str] = []
-            with catalogue.transaction(store.database) as database:
-                self._own.check(database)
-                for one in self._staged:
-                    one.insert(database, self._own)
-                if state is not None:
-                    rubbish = resume.replace(database, state)
-                changes = database.total_changes
-            self._own.changes = changes
-            with self._guard:
-                for one in self._staged:
-                    for stored in one.event_index:
-                        self._events.add(stored)
-                    for stored in one.hit_index:
-                        self._hits.add(stored)
+            with database.guard:
+                with catalogue.transaction(database):
+                    self._own.check(database.changes)
+                    for one in self._staged:
+                        one.insert(database, self._own)
+                    if state is not None:
+                        rubbish = resume.replace(database, state)
+                    changes = database.changes
+                self._own.changes = changes
+                with self._guard:
+                    for one in self._staged:
+                        for part in one.event_index:
+                            self._events.committed(part if isinstance(part, Stored) else None)
+                        for part in one.hit_index:
+                            self._hits.committed(part if isinstance(part, Stored) else None)
             self._staged = []
             for name in rubbish:
                 (store.folder / name).unlink(missing_ok=True)
+            tidy.relieve(store.folder, database)
 
     def _stage(self, delivery: Delivery, event_keys: pl.DataFrame | None) -> _Staged:
         """Write the files of a delivery; they count once the catalogue lists them."""
@@ -187,6 +216,14 @@ class Run:
             _write_keys(folder, "hit-keys", hit_keys),
         )
 
+    def exchanged(self, kind: str, old: Sequence[Stored], new: Sequence[Stored]) -> None:
+        """Other files have the keys now; called with the database's guard held."""
+        with self._guard:
+            if kind == "event-keys":
+                self._events.exchanged(old, new)
+            elif kind == "hit-keys":
+                self._hits.exchanged(old, new)
+
 
 @dataclass(frozen=True, slots=True)
 class _Staged:
@@ -194,23 +231,23 @@ class _Staged:
 
     delivery: Delivery
     hits: pl.DataFrame
-    made: list[Stored]
-    event_index: list[Stored]
-    hit_index: list[Stored]
+    made: list[Stored | Small]
+    event_index: list[Stored | Small]
+    hit_index: list[Stored | Small]
 
     def insert(self, database: sqlite3.Connection, own: alerts.Own) -> None:
         """In a transaction: all of it is part of the store."""
         delivery = self.delivery
-        for stored in [*self.made, *self.event_index, *self.hit_index]:
-            stored.insert(database)
+        for part in (*self.made, *self.event_index, *self.hit_index):
+            part.insert(database)
         alerts.merge(database, delivery.alerts, self.hits, delivery.shown, own)
         _keep_rejects(database, delivery.rejects)
         resume.keep(database, delivery.checkpoint, delivery.journal)
 
 
-def _files(database: sqlite3.Connection, kind: str) -> list[Stored]:
-    rows = database.execute("SELECT * FROM files WHERE kind = ? ORDER BY first, name", (kind,))
-    return [Stored(*row) for row in rows]
+def _index(folder: Path, database: sqlite3.Connection, kind: str) -> Index:
+    recent = together(kind, parts(database, kind, *EVER))
+    return Index.begin(folder, listed(database, kind, *EVER), recent)
 
 
 def _hit_keys(hits: pl.DataFrame) -> pl.DataFrame:
@@ -223,30 +260,44 @@ def _hit_keys(hits: pl.DataFrame) -> pl.DataFrame:
     return keys(both["id"], both["time"])
 
 
-def _write_events(folder: Path, events: pl.DataFrame) -> list[Stored]:
+def _write_events(folder: Path, events: pl.DataFrame) -> list[Stored | Small]:
     if events.is_empty():
         return []
-    day = pl.col("@timestamp").dt.date()
-    parts: Sequence[pl.DataFrame] = [events]
-    if events.select(day.min() != day.max()).item():
-        parts = events.with_columns(_day=day).partition_by("_day", include_key=False)
-    return [stored for part in parts for stored in _write(folder, "events", part)]
+    times = events["@timestamp"].to_physical()
+    days: Sequence[pl.DataFrame] = [events]
+    if int(times.min()) // _DAY != int(times.max()) // _DAY:  # type: ignore[arg-type]
+        day = pl.col("@timestamp").dt.date()
+        days = events.with_columns(_day=day).partition_by("_day", include_key=False)
+    return [stored for part in days for stored in _write(folder, "events", part)]
 
 
-def _write(folder: Path, kind: str, frame: pl.DataFrame) -> list[Stored]:
+def _write(folder: Path, kind: str, frame: pl.DataFrame) -> list[Stored | Small]:
     """A frame with @timestamp as one file; none for an empty one."""
     if frame.is_empty():
         return []
-    times = frame["@timestamp"].dt.epoch("us")
-    day = str(frame["@timestamp"].dt.date()[0]) if kind == "events" else None
-    return [write(folder, kind, day, frame, int(times.min()), int(times.max()))]  # type: ignore[arg-type]
+    times = frame["@timestamp"].to_physical()
+    first, last = int(times.min()), int(times.max())  # type: ignore[arg-type]
+    day = str(_day(first)) if kind == "events" else None
+    return [_part(folder, kind, day, frame, first, last)]
 
 
-def _write_keys(folder: Path, kind: str, frame: pl.DataFrame | None) -> list[Stored]:
+def _day(micros: int) -> date:
+    return date(1970, 1, 1) + timedelta(days=micros // _DAY)
+
+
+def _write_keys(folder: Path, kind: str, frame: pl.DataFrame | None) -> list[Stored | Small]:
     if frame is None or frame.is_empty():
         return []
     first, last = int(frame["hi"][0]) >> 32, int(frame["hi"][-1]) >> 32
-    return [write(folder, kind, None, frame, first * 1_000_000, last * 1_000_000 + 999_999)]
+    return [_part(folder, kind, None, frame, first * 1_000_000, last * 1_000_000 + 999_999)]
+
+
+def _part(
+    folder: Path, kind: str, day: str | None, frame: pl.DataFrame, first: int, last: int
+) -> Stored | Small:
+    """A frame as a small part; or written to a file, if it is too large for one."""
+    found = small(kind, day, frame, first, last)
+    return write(folder, kind, day, frame, first, last) if found is None else found
 
 
 def _keep_rejects(database: sqlite3.Connection, rejects: pl.DataFrame) -> None:
