@@ -83,7 +83,7 @@ def _bounded(
     """`data` with its overlong lines cut out; a chunk without any is one block."""
     start = position = 0
     while True:
-        long = _overlong(data, position, cap)
+        long = overlong(data, position, cap)
         if long is None:
             break
         begin, end = long
@@ -97,7 +97,7 @@ def _bounded(
         yield Block(path, data[start:] if start else data, offset + start, line, last)
 
 
-def _overlong(data: bytes, position: int, cap: int) -> tuple[int, int] | None:
+def overlong(data: bytes, position: int, cap: int) -> tuple[int, int] | None:
     """The first line from `position` (a line's begin) that is longer than `cap`: begin and end."""
     while position < len(data):
         # Jump as far as a line may reach, then back to the last newline on the way.

@@ -159,7 +159,7 @@ def _look(path: str, formats: Sequence[Format[Any]], forced: bool) -> Source | S
             if dataset is None:
                 continue
             keep = opened.size is None
-            first_end, first_id = _first(one, head, dataset, path)
+            first_end, first_id = first_record(one, head, dataset, path)
             return Source(
                 path,
                 one,
@@ -177,7 +177,7 @@ def _look(path: str, formats: Sequence[Format[Any]], forced: bool) -> Source | S
             opened.close()
 
 
-def _first(one: Format[Any], head: bytes, dataset: str, path: str) -> tuple[int | None, str]:
+def first_record(one: Format[Any], head: bytes, dataset: str, path: str) -> tuple[int | None, str]:
     """Log time and id of the first record in a file's beginning."""
     cut = head.rfind(b"\n") + 1 if len(head) == HEAD else len(head)
     parsed, _ = one.parse(Block(path, head[:cut], 0, 1, False), one.begin(dataset))

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import sys
 import zlib
 from pathlib import Path
@@ -103,16 +104,20 @@ class Opened:
     """An open source: `read` gives decompressed bytes, `taken` is how many were read from disk.
 
     compression: gzip, zstd, bzip2, xz or "". size: bytes on disk when it was opened, None for a
-    pipe.
+    pipe. descriptor: of the file, open already; it stays open.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, descriptor: int | None = None) -> None:
         self.path = path
         self.size: int | None = None
         self._failure: InputError | None = None
         try:
             raw: BinaryIO
-            if path == STDIN:
+            if descriptor is not None:
+                raw = os.fdopen(os.dup(descriptor), "rb", buffering=0)
+                raw.seek(0)
+                self.size = os.fstat(descriptor).st_size
+            elif path == STDIN:
                 raw = sys.stdin.buffer
             else:
                 raw = Path(path).open("rb")  # noqa: SIM115  closed by close()
@@ -127,7 +132,7 @@ class Opened:
         except OSError as error:
             buffered.close()
             raise InputError(error.strerror or str(error), where=path) from error
-        self.compression = next((kind for start, kind in _MAGIC if magic.startswith(start)), "")
+        self.compression = compression(magic)
         self._stream = _decompressed(buffered, self.compression)
         self._buffered = buffered
 
@@ -169,6 +174,16 @@ class Opened:
             self._stream.close()
         if self.path != STDIN:
             self._buffered.close()
+
+
+def compression(start: bytes) -> str:
+    """What a file that begins with these bytes is compressed with; "" if it is not."""
+    return next((kind for magic, kind in _MAGIC if start.startswith(magic)), "")
+
+
+def may_be_compressed(start: bytes) -> bool:
+    """Whether these few first bytes could become those of a compressed file."""
+    return any(magic.startswith(start) for magic, _ in _MAGIC)
 
 
 def _decompressed(raw: io.BufferedReader[Counted], compression: str) -> _Readable:

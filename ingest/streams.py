@@ -10,14 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Final
 
+from .families import family
 from .files import Source
 from .tails import Tail, read_tail
 
-#: folders that rotation makes, which are no part of a family's name
-_ROTATION: Final = re.compile(r"current|archive|\d{4}-\d\d(?:-\d\d)?|\d{8}|\d{4}", re.IGNORECASE)
 #: the span in the name of a rotated Zeek log: conn.00:00:00-01:00:00.log.gz
 _SPAN: Final = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)/[^/]*\.(?P<start>\d\d[:.]\d\d[:.]\d\d)-(?P<end>\d\d[:.]\d\d[:.]\d\d)\.[^/]*$"
@@ -47,9 +45,8 @@ def streams(sources: Sequence[Source]) -> tuple[list[Stream], list[str]]:
     """The streams, by key, and what is to be said about how they were told apart."""
     families: dict[tuple[str, str, str], list[Source]] = {}
     for source in sources:
-        families.setdefault((source.dataset, _family(source.path), source.format.name), []).append(
-            source
-        )
+        key = source.dataset, family(source.path), source.format.name
+        families.setdefault(key, []).append(source)
     made: list[Stream] = []
     notes: list[str] = []
     for (_, folder, _), members in families.items():
@@ -61,13 +58,6 @@ def streams(sources: Sequence[Source]) -> tuple[list[Stream], list[str]]:
             )
         made.extend(Stream(tuple(chain)) for chain in chains)
     return sorted(made, key=lambda stream: stream.key), sorted(notes)
-
-
-def _family(path: str) -> str:
-    parts = list(PurePath(path).parts[:-1])
-    while parts and _ROTATION.fullmatch(parts[-1]):
-        parts.pop()
-    return str(PurePath(*parts))
 
 
 def _ordered(members: Sequence[Source]) -> list[Source]:

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
+from connwatch.errors import InputError
+
+from .known import Known
+from .newcomers import Newcomers
+from .piece import Piece
+from .pipes import Pipes
+from .places import Places
 from .stream import Stream
 from .wanted import Problem, Saved, Wanted
+
+#: rounds after which also files are looked at that were read and left alone since
+_THOROUGH: Final = 64
+_LATER: Final = "it is read when it appears"
 
 
 class Follower:
@@ -17,8 +29,9 @@ class Follower:
     that was moved away counts as ended. clock: monotonic seconds, asked for settling only.
 
     streams: by id; `scan` adds to it. problems: what cannot be read at present; gone when it
-    heals. skipped: path -> reason, of files that are no log that can be read. forgotten: ids of
-    pieces whose files are gone, whose records may be deleted.
+    heals. losses: what is known to have been lost (truncated before it was read). skipped: path ->
+    reason, of files that are no log that can be read. forgotten: ids of pieces whose files are
+    gone, whose records may be deleted.
     """
 
     def __init__(
@@ -32,18 +45,98 @@ class Follower:
     ) -> None:
         self.streams: dict[str, Stream] = {}
         self.problems: list[Problem] = []
+        self.losses: list[Problem] = []
         self.skipped: dict[str, str] = {}
         self.forgotten: list[str] = []
-        raise NotImplementedError
+        self.settle = settle
+        self._wanted = tuple(wanted)
+        self._clock = clock
+        self._first = first
+        self._round = 0
+        self._places = Places(self._wanted, clock)
+        self._failed: dict[str, Problem] = {}
+        self._known = Known(self, self._wanted, saved)
+        self.streams = self._known.streams
+        self._newcomers = Newcomers(self._known, self._wanted, first)
+        self._pipes = Pipes(self._known, self._wanted)
+
+    def now(self) -> float:
+        return self._clock()
 
     def scan(self) -> None:
         """Look at folders and names again: new files, moved ones, vanished ones."""
-        raise NotImplementedError
+        self._round += 1
+        self._pipes.look()
+        thorough = self._round % _THOROUGH == 1
+        if thorough or self._newcomers.restless() or not self._places.unchanged():
+            self._look(thorough)
+        else:
+            self._known.refresh()
+        self.losses += self._known.give_up()
+        self._tell()
+
+    def _look(self, thorough: bool) -> None:
+        """Look at every name and sort out what is where."""
+        self._places.resting = self._known.resting() | self._newcomers.resting()
+        named, siblings = self._places.look(self._known.logs(), thorough)
+        unknown = self._known.place({**siblings, **named})
+        self._newcomers.sort_out(unknown)
+        self.forgotten += self._known.forget()
+
+    def _tell(self) -> None:
+        """What cannot be read at present."""
+        places, newcomers = self._places, self._newcomers
+        self.skipped = {**newcomers.skipped, **self._pipes.skipped}
+        self.problems = [
+            *self._failed.values(),
+            *newcomers.failed.values(),
+            *self._pipes.failed.values(),
+            *(Problem.of(path, error) for path, error in places.failed.items()),
+            *(
+                Problem(path, "does not exist", "it is read when it appears")
+                for path in places.missing
+            ),
+        ]
 
     def watched(self) -> list[str]:
         """Folders and files to put under watch."""
-        raise NotImplementedError
+        return self._places.watched()
+
+    def updates(self, committed: Mapping[str, Saved]) -> dict[str, Saved]:
+        """Records that changed without lines (moved, compressed, finished), once each.
+
+        committed: piece id -> the record as it is saved now. Only those are given whose position is
+        the committed one, or that have none committed; the others come when theirs is.
+        """
+        found: dict[str, Saved] = {}
+        for piece, stream in self._known.owner.items():
+            if not piece.changed or piece.order is None or piece.piped:
+                continue
+            before = committed.get(stream.piece_id(piece))
+            if piece.offset and (before is None or before["offset"] != piece.offset):
+                continue
+            found[stream.piece_id(piece)] = piece.record(stream.id)
+            piece.changed = False
+        return found
 
     def close(self) -> None:
         """Close every file."""
-        raise NotImplementedError
+        for piece in self._known.owner:
+            piece.close()
+        self._pipes.close()
+
+    def displaced(self, stream: Stream, piece: Piece) -> None:
+        """See `stream.Host`."""
+        self._known.lose(piece)
+        self._look(False)
+        self._tell()
+
+    def failed(self, piece: Piece, error: OSError | InputError) -> None:
+        """See `stream.Host`."""
+        self._failed[piece.path] = Problem.of(piece.path, error)
+        self._tell()
+
+    def healed(self, piece: Piece) -> None:
+        """See `stream.Host`."""
+        if self._failed.pop(piece.path, None):
+            self._tell()

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
-from connwatch.contracts import Format
+from connwatch.contracts import Block, Format
+from connwatch.errors import InputError
 
-from .wanted import Lines
+from ..families import marked
+from .piece import OtherContentError, Piece
+from .wanted import Lines, Saved
+
+#: finished pieces that are looked at in every round, for they may still grow
+_RECENT: Final = 3
+
+
+class Host(Protocol):
+    """What a stream asks of the follower."""
+
+    settle: float
+
+    def now(self) -> float: ...
+
+    def displaced(self, stream: Stream, piece: Piece) -> None:
+        """The piece's file holds something else now: look where its content went."""
+
+    def failed(self, piece: Piece, error: OSError | InputError) -> None: ...
+
+    def healed(self, piece: Piece) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    block: Block
+    before: Saved
 
 
 class Stream:
@@ -14,31 +43,169 @@ class Stream:
 
     id: `label|dataset|format|folder family|stem`, the same after a restart. source: index of its
     `Wanted`.
+
+    queue: pieces to read one after another, the first one being read. beside: pieces that hold
+    nothing up: finished ones that grew, and those that stay in place while a younger one is
+    written. newest: the last piece that was begun. pieces: all that are known. recent: those
+    finished last. folder, stem: of their names (`families`). header: the last one seen, which
+    holds for pieces without one.
     """
 
-    id: str
-    dataset: str
-    format: Format[Any]
-    source: int
+    def __init__(self, name: str, dataset: str, one: Format[Any], source: int, host: Host) -> None:
+        self.id = name
+        self.dataset = dataset
+        self.format = one
+        self.source = source
+        self.folder, self.stem = name.rsplit("|", 2)[1:]
+        self.header = b""
+        self.pieces: list[Piece] = []
+        self.recent: deque[Piece] = deque(maxlen=_RECENT)
+        self.queue: list[Piece] = []
+        self.beside: list[Piece] = []
+        self.newest: Piece | None = None
+        self._host = host
 
     def read(self, size: int) -> Lines | None:
         """The next whole lines, about `size` bytes at most; None: nothing is there now.
 
         Never raises for what a file holds or for a file that is gone; that is a `Problem`.
         """
-        raise NotImplementedError
+        for _ in range(len(self.queue) + len(self.beside) + 8):
+            first = self.queue[:1]
+            for piece in (*self.beside, *first):
+                if piece.lost or piece.done:
+                    continue
+                if (taken := self._from(piece, size)) is not None:
+                    after = piece.record(self.id)
+                    number = self.piece_id(piece)
+                    modified = piece.mtime / 1e9
+                    return Lines(taken.block, number, taken.before, after, modified)
+            if self.queue[:1] == first and not self._goes_on():
+                break
+        return None
 
     @property
     def pending(self) -> int:
         """Bytes known to be unread; of compressed pieces their size on disk."""
-        raise NotImplementedError
+        return sum(piece.pending for piece in (*self.beside, *self.queue))
 
     @property
     def path(self) -> str:
         """Where the piece in hand is."""
-        raise NotImplementedError
+        pieces = self.queue or self.beside
+        return pieces[0].path if pieces else self.newest.path if self.newest else ""
 
     @property
     def live(self) -> bool:
         """Whether more may come: a plain file at its named place or still settling, a pipe."""
-        raise NotImplementedError
+        return any(not piece.packed and not piece.done for piece in (*self.queue, *self.beside))
+
+    @property
+    def last_rotated(self) -> Piece | None:
+        """The piece begun last that is not where new lines are written; else the newest."""
+        rotated = [p for p in self.pieces if p.order is not None and not p.placed]
+        return max(rotated, key=lambda p: p.order or 0) if rotated else self.newest
+
+    def piece_id(self, piece: Piece) -> str:
+        return f"{self.id}#{piece.order}"
+
+    def begin(self, piece: Piece) -> None:
+        """Number a piece that is about to be read."""
+        if piece.order is None:
+            piece.order = 1 + (self.newest.order or 0) if self.newest else 1
+        self.note(piece)
+
+    def note(self, piece: Piece) -> None:
+        """Remember the piece that was begun last."""
+        if self.newest is None or (piece.order or 0) > (self.newest.order or 0):
+            self.newest = piece
+
+    def enqueue(self, piece: Piece) -> None:
+        """Read it in its turn; one that was begun before others have been does not wait."""
+        if piece in self.queue or piece in self.beside:
+            return
+        if piece.order is None:
+            self.queue.append(piece)
+        elif self._is_late(piece):
+            self.beside.append(piece)
+        else:
+            self.queue.insert(0, piece)
+
+    def _is_late(self, piece: Piece) -> bool:
+        """Whether a later piece was begun already."""
+        return self.newest is not None and (self.newest.order or 0) > (piece.order or 0)
+
+    def drop(self, piece: Piece) -> None:
+        """Read no more of it."""
+        for pieces in (self.queue, self.beside):
+            if piece in pieces:
+                pieces.remove(piece)
+
+    def _from(self, piece: Piece, size: int) -> _Taken | None:
+        """The next lines of one piece; finishes it when they are all read."""
+        self.begin(piece)
+        now = self._host.now()
+        final = False
+        try:
+            piece.open()
+            piece.refresh(now)
+            final = self._is_final(piece, now)
+            before = piece.record(self.id)
+            block = piece.read(size, final)
+            if block is None and piece.ended and not final:
+                final = True
+                block = piece.read(size, final)
+        except OtherContentError:
+            self._host.displaced(self, piece)
+            return None
+        except (OSError, InputError) as error:
+            self._not_readable(piece, error, now)
+            return None
+        self._host.healed(piece)
+        # The record of the last lines says that they are the last: then a restart need not look.
+        if (block is None or piece.packed or block.last) and (final or piece.drained()):
+            self.finish(piece)
+        return _Taken(block, before) if block is not None else None
+
+    def _not_readable(self, piece: Piece, error: OSError | InputError, now: float) -> None:
+        """Wait for a file that is being compressed; say it of others, and go on without them."""
+        if isinstance(error, InputError) and now - piece.since < self._host.settle:
+            return
+        self._host.failed(piece, error)
+        if isinstance(error, InputError):
+            self.finish(piece)
+        elif piece in self.queue and len(self.queue) > 1:
+            self.queue.remove(piece)
+            self.beside.append(piece)
+
+    def _is_final(self, piece: Piece, now: float) -> bool:
+        """Whether nothing more is written to it, so that its last line is whole as it is."""
+        younger = self._has_younger(piece)
+        if piece.placed and not (younger and marked(piece.path)):
+            return False
+        if piece.packed or piece.piped:
+            return False
+        settled = now - piece.since >= self._host.settle
+        return settled or (younger and not piece.placed)
+
+    def _has_younger(self, piece: Piece) -> bool:
+        """Whether lines were written to a later piece."""
+        if self._is_late(piece):
+            return True
+        return any(other.size > 0 for other in self.queue if other is not piece)
+
+    def _goes_on(self) -> bool:
+        """Whether the next piece may be read, the first one being read as far as it is there."""
+        if len(self.queue) < 2 or not self.queue[0].placed:
+            return False
+        # It stays where it is while a younger one is written: watched, but not waited for.
+        self.beside.append(self.queue.pop(0))
+        return True
+
+    def finish(self, piece: Piece) -> None:
+        """All of it is read."""
+        piece.close()
+        piece.done = True
+        piece.changed = True
+        self.drop(piece)
+        self.recent.append(piece)

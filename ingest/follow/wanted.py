@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from connwatch.contracts import Block, Format
+from connwatch.errors import InputError
 
-JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 #: what is saved of a piece: small, JSON values only
-Saved: TypeAlias = Mapping[str, JSON]
+Saved: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +58,15 @@ class Problem:
     path: str
     reason: str
     hint: str | None = None
+
+    @classmethod
+    def of(cls, path: str, error: OSError | InputError) -> Problem:
+        """What an error says of a path."""
+        if isinstance(error, InputError):
+            return cls(path, error.message, error.hint)
+        hint = None
+        if isinstance(error, PermissionError):
+            hint = "give the account that connwatch runs as the right to read it"
+        elif error.errno in (errno.EMFILE, errno.ENFILE):
+            hint = "raise the limit on open files (ulimit -n, LimitNOFILE=)"
+        return cls(path, error.strerror or str(error), hint)

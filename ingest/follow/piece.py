@@ -1,0 +1,368 @@
+"""One file's worth of a log: how far it was read, and how it is known again.
+
+A piece is known by what was read of it, not by its path: a hash of its first bytes, and one of the
+last bytes before the position. The inode only says where to look first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Any, Final
+
+from connwatch.contracts import Block
+
+from ..blocks import LINE_CAP, overlong
+from ..rejects import KEPT
+from .content import Content, Packed, Pipe, Plain, open_content
+from .look import HEAD, Look, digest, first_line
+from .wanted import Saved
+
+TAIL: Final = 1024
+_STEP: Final = 1 << 20
+
+#: device and inode
+Key = tuple[int, int]
+
+
+class OtherContentError(Exception):
+    """The file does not hold what was read of the piece: it was truncated or replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A file where it is now."""
+
+    path: str
+    key: Key
+    size: int
+    mtime: int
+
+    @classmethod
+    def at(cls, path: str, status: os.stat_result) -> Spot:
+        key = status.st_dev, status.st_ino
+        return cls(path, key, status.st_size, status.st_mtime_ns)
+
+
+class Piece:
+    """A piece and its position.
+
+    offset, line: of the next byte to read, decompressed. key: None when its file is not known.
+    placed: it is where new lines are written. since: when it last grew or moved, by the
+    follower's clock. skip: where the header ends, and offset and line to go on from behind it
+    (start at the end). skipping: the position is within a line too long to be read. lost: its file
+    holds something else now; unread: how much of it was known then and not read. missed: rounds
+    in which no file of it was seen.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.key: Key | None = None
+        self.size = 0
+        self.mtime = 0
+        self.offset = 0
+        self.line = 1
+        self.skip: tuple[int, int, int] | None = None
+        self.skipping = False
+        self.done = False
+        self.order: int | None = None
+        self.look = Look()
+        self.content: Content | None = None
+        self.packed = False
+        self.placed = False
+        self.lost = False
+        self.unread = 0
+        self.missed = 0
+        self.since = 0.0
+        self.changed = False
+        self._head = (0, "")
+        self._hasher = hashlib.blake2b(digest_size=16)
+        self._tail = b""
+        self._tail_saved: tuple[int, str] = (0, digest(b""))
+        self._verified = True
+        self._searched = 0
+
+    @classmethod
+    def restored(cls, saved: Saved) -> Piece:
+        """From its record; raises KeyError, TypeError or ValueError if that is not sound."""
+        piece = cls(str(saved["path"]))
+        piece.key = int(saved["dev"]), int(saved["ino"])
+        piece.size, piece.mtime = int(saved["size"]), int(saved["mtime"])
+        piece.offset, piece.line = int(saved["offset"]), int(saved["line"])
+        if saved.get("skip") is not None:
+            piece.skip = tuple(saved["skip"])
+        piece.skipping = bool(saved["skipping"])
+        piece.done = bool(saved["done"])
+        piece.order = int(saved["order"])
+        piece.look = Look.restored(saved)
+        piece.packed = bool(saved["packed"])
+        piece._head = int(saved["head"][0]), str(saved["head"][1])
+        piece._tail_saved = int(saved["tail"][0]), str(saved["tail"][1])
+        piece._verified = piece.offset == 0
+        return piece
+
+    def record(self, stream: str) -> dict[str, Any]:
+        """What is saved of it."""
+        return {
+            "stream": stream,
+            "path": self.path,
+            "dev": self.key[0] if self.key else -1,
+            "ino": self.key[1] if self.key else -1,
+            "size": self.size,
+            "mtime": self.mtime,
+            "offset": self.offset,
+            "line": self.line,
+            "skip": list(self.skip) if self.skip else None,
+            "skipping": self.skipping,
+            "head": list(self._head),
+            "tail": list(self._tail_saved),
+            "done": self.done,
+            "packed": self.packed,
+            "order": self.order,
+            **self.look.record(),
+        }
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it was read when it was looked at last."""
+        return self.done or (not self.packed and self.skip is None and self.offset == self.size)
+
+    @property
+    def pending(self) -> int:
+        """Bytes known to be unread; of a compressed file, bytes on disk."""
+        if self.done:
+            return 0
+        if isinstance(self.content, Packed):
+            return max(self.size - self.content.taken, 0)
+        return self.size if self.packed else max(self.size - self.offset, 0)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can follow what was read of it."""
+        return self.content is not None and self.content.ended
+
+    def drained(self) -> bool:
+        """Whether all of a compressed file was given."""
+        content = self.content
+        return isinstance(content, Packed) and not content.at(self.offset, 1) and content.ended
+
+    def grew(self) -> bool:
+        """Whether the file of a closed piece is another size now."""
+        try:
+            status = os.stat(self.path)  # noqa: PTH116  text
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self.key and status.st_size != self.size
+
+    def is_hidden(self) -> bool:
+        """Whether its file may be there but cannot be looked at."""
+        try:
+            os.stat(self.path)  # noqa: PTH116  text
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return False
+
+    @property
+    def piped(self) -> bool:
+        return isinstance(self.content, Pipe)
+
+    @property
+    def started(self) -> bool:
+        return self.offset > 0
+
+    def moved(self, spot: Spot) -> None:
+        """It is here now."""
+        if (spot.path, spot.key) != (self.path, self.key):
+            self.changed = True
+        self.path, self.key = spot.path, spot.key
+
+    def take(self, content: Content, spot: Spot) -> None:
+        """Go on in another file, which was recognised as this piece's."""
+        self.close()
+        self.moved(spot)
+        self.size, self.mtime = spot.size, spot.mtime
+        self.content, self.packed = content, content.packed
+        self._verified, self._searched = True, 0
+        self.done = self.lost = self.placed = False
+
+    def open(self) -> Content:
+        """Open the file and see that it is the one; OSError, InputError, OtherContentError."""
+        if self.content is not None:
+            return self.content
+        content = open_content(self.path)
+        try:
+            status = os.fstat(content.descriptor)
+            if (status.st_dev, status.st_ino) != self.key:
+                raise FileNotFoundError(2, "moved away while it was opened", self.path)
+            if not self._verified and not self.recognise(content):
+                raise content.failure or OtherContentError
+        except BaseException:
+            content.close()
+            raise
+        self.content = content
+        self.packed = content.packed
+        self._verified = True
+        return content
+
+    def close(self) -> None:
+        if self.content is not None:
+            self.content.close()
+            self.content = None
+            self._verified = self.offset == 0
+
+    def begins_like(self, head: bytes) -> bool:
+        """Whether a file with these first bytes may be this piece, as far as they reach."""
+        size, text = self._head
+        return len(head) < size or digest(head[:size]) == text
+
+    def recognise(self, content: Content) -> bool:
+        """Whether the content reaches to the position and is this piece's up to there.
+
+        False: it ends before. Raises OtherContentError if it is another's.
+        """
+        head = content.at(0, self._head[0])
+        if len(head) < self._head[0]:
+            return False
+        if digest(head) != self._head[1]:
+            raise OtherContentError
+        size, text = self._tail_saved
+        tail = content.at(self.offset - size, size)
+        if len(tail) < size:
+            return False
+        if digest(tail) != text:
+            raise OtherContentError
+        self._hasher = hashlib.blake2b(head, digest_size=16)
+        self._tail = tail
+        return True
+
+    def refresh(self, now: float) -> None:
+        """See whether it has grown since it was looked at last."""
+        if self.content is None or self.piped:
+            return
+        status = os.fstat(self.content.descriptor)
+        if (status.st_size, status.st_mtime_ns) == (self.size, self.mtime):
+            return
+        if status.st_size != self.size:
+            self.since = now
+        if status.st_size < self.offset:
+            self.unread = max(self.size - self.offset, 0)
+        self.size, self.mtime = status.st_size, status.st_mtime_ns
+        if isinstance(self.content, Packed) and self.content.failure is not None:
+            self.content.again()
+        self._searched = 0
+
+    def read(self, size: int, final: bool) -> Block | None:
+        """The next lines; with `final` also a last one without newline.
+
+        Raises OSError, InputError, OtherContentError.
+        """
+        content = self.open()
+        if isinstance(content, Plain) and self._nothing_new(content, final):
+            return None
+        if self.skip:
+            size = max(self.skip[0] - self.offset, 1)
+        if self.skipping and not self._skipped(content):
+            return None
+        data = self._window(content, size)
+        cut = data.rfind(b"\n") + 1
+        if not cut and len(data) >= min(size, LINE_CAP + 1):
+            data = self._window(content, LINE_CAP + 1)
+            cut = data.rfind(b"\n") + 1
+        if cut:
+            return self._whole_lines(data[:cut] if cut < len(data) else data)
+        if len(data) > LINE_CAP:
+            self.skipping = True
+            return self._taken(data, data[:KEPT], overlong=True)
+        self._searched = self.offset + len(data)
+        if content.failure is not None:
+            raise content.failure
+        if final and data:
+            return self._taken(data, data, last=True)
+        return None
+
+    def _nothing_new(self, content: Content, final: bool) -> bool:
+        if self.size < self.offset:
+            raise OtherContentError
+        if self.size == self.offset:
+            # Rewritten to the same length? Looked at once for each time the file was written.
+            if self._searched != -1:
+                self._window(content, 0)
+                self._searched = -1
+            return True
+        return self._searched == self.size and not final
+
+    def _window(self, content: Content, size: int) -> bytes:
+        """Up to `size` bytes from the position, after seeing that those before it are as read."""
+        if not isinstance(content, Plain):
+            return content.at(self.offset, size)
+        behind = len(self._tail)
+        data = content.at(self.offset - behind, behind + size)
+        if not data.startswith(self._tail):
+            raise OtherContentError
+        return data[behind:] if behind else data
+
+    def _skipped(self, content: Content) -> bool:
+        """Go on to the end of a line too long to be read; whether it was found."""
+        while data := self._window(content, _STEP):
+            newline = data.find(b"\n") + 1
+            part = data[:newline] if newline else data
+            self._pass(part)
+            self.offset += len(part)
+            if newline:
+                self.skipping = False
+                return True
+        return False
+
+    def _whole_lines(self, data: bytes) -> Block:
+        found = overlong(data, 0, LINE_CAP)
+        if found is None:
+            return self._taken(data, data)
+        begin, end = found
+        if begin:
+            return self._taken(data[:begin], data[:begin])
+        return self._taken(data[:end], data[:KEPT], overlong=True)
+
+    def _taken(
+        self, data: bytes, shown: bytes, *, overlong: bool = False, last: bool = False
+    ) -> Block:
+        """Go on behind `data`, of which `shown` is given away."""
+        block = Block(self.path, shown, self.offset, self.line, last, overlong)
+        self._pass(data)
+        self.offset += len(data)
+        self.line += 1 if overlong or last else data.count(b"\n")
+        self._searched = 0
+        if not self.look.first:
+            self.look.first = first_line(data)
+        if self.skip and self.offset >= self.skip[0]:
+            self.jump(self.open())
+        return block
+
+    def _pass(self, data: bytes) -> None:
+        """Remember the bytes that were read, for `record` and for what is read next."""
+        size = self._head[0]
+        if size < HEAD:
+            more = data[: HEAD - size]
+            self._hasher.update(more)
+            self._head = size + len(more), self._hasher.hexdigest()
+        self._tail = (self._tail + data)[-TAIL:] if len(data) < TAIL else data[-TAIL:]
+        self._tail_saved = len(self._tail), digest(self._tail)
+
+    def jump(self, content: Content) -> None:
+        """Go on from where the file ended when it was first seen."""
+        if self.skip is None:
+            return
+        _, offset, line = self.skip
+        self.skip = None
+        head = content.at(0, min(offset, HEAD))
+        tail = content.at(max(offset - TAIL, 0), min(offset, TAIL))
+        if len(head) < min(offset, HEAD) or len(tail) < min(offset, TAIL):
+            return  # it is shorter now: what is there is new
+        self._hasher = hashlib.blake2b(head, digest_size=16)
+        self._head = len(head), self._hasher.hexdigest()
+        self._tail, self._tail_saved = tail, (len(tail), digest(tail))
+        self.offset, self.line = offset, line
+        self._verified = False
+        self.changed = True
