@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import polars as pl
 
@@ -117,7 +117,7 @@ class LiveRun:
     def _one_session(self, until_idle: float | None) -> None:
         config = self.prepared.config
         resumed = self.store.resumed()
-        with closing(Wake(config.watch, config.poll_interval)) as wake:
+        with closing(Wake(_mode(config.watch), config.poll_interval)) as wake:
             follower = Follower(
                 [_wanted(source) for source in config.sources],
                 _pieces(resumed.positions),
@@ -195,6 +195,10 @@ def _wanted(source: SourceConfig) -> Wanted:
         exclude=source.exclude,
         label=source.sensor,
     )
+
+
+def _mode(watch: str) -> Literal["auto", "inotify", "polling"]:
+    return "inotify" if watch == "inotify" else "polling" if watch == "polling" else "auto"
 
 
 def _home(networks: Sequence[str] | None) -> HomeNetworks | None:
