@@ -8,8 +8,9 @@ import click
 import polars as pl
 
 from connwatch.alert import Document, digest
-from connwatch.cli.common import FORMATS, now, out, store_option
+from connwatch.cli.common import FORMATS, now, out, say, store_option
 from connwatch.cli.report import alert_table
+from connwatch.cli.wording import lost
 from connwatch.errors import UsageError
 from connwatch.query import parse
 from connwatch.query.documents import matching
@@ -61,7 +62,7 @@ def alerts(words: tuple[str, ...], store: Path, form: str, limit: int, only_dige
     with StoreReader(store) as reader:
         document = reader.alert(rest[0])
         if action == "show":
-            _show(document, form)
+            _show(document, form, reader.gone_events(document["event"]["id"]))
         elif action == "events":
             _events(reader, document, form)
     if action in _STATUS:
@@ -109,7 +110,8 @@ def _csv(found: list[Document]) -> None:
         out(text)
 
 
-def _show(document: Document, form: str) -> None:
+def _show(document: Document, form: str, gone: int) -> None:
+    """gone: events behind it that are no longer stored."""
     if form in ("json", "ndjson"):
         out(to_json(document, indent=2 if form == "json" else None))
         return
@@ -148,7 +150,11 @@ def _show(document: Document, form: str) -> None:
             ),
         )
     )
-    click.echo(f"\nall of them: connwatch alerts events {event['id'][:12]}")
+    if gone:
+        click.echo(f"\n{lost(gone, own['count'])}")
+    if gone < own["count"]:
+        all_of_them = "the others" if gone else "all of them"
+        click.echo(f"\n{all_of_them}: connwatch alerts events {event['id'][:12]}")
 
 
 def _counted(values: Document) -> str:
@@ -167,6 +173,9 @@ def _counted(values: Document) -> str:
 
 def _events(reader: StoreReader, document: Document, form: str) -> None:
     events = reader.alert_events(document["event"]["id"]).collect()
+    gone = reader.gone_events(document["event"]["id"])
+    if gone:
+        say(lost(gone, document["connwatch"]["count"]))
     if form == "table":
         shown = events.select(_EVIDENCE)
         console().print(

@@ -46,6 +46,7 @@ def alert_facts(reader: StoreReader, document: Document, rules: RuleSet) -> dict
     last = datetime.fromisoformat(event["end"])
     quiet = timedelta(microseconds=own["key"]["suppress_us"])
     newest = reader.events().select(pl.col("connwatch.log_time").max()).collect().item()
+    gone = reader.gone_events(event["id"])
     facts: dict[str, Any] = {
         "id": event["id"],
         "message": document["message"],
@@ -67,9 +68,9 @@ def alert_facts(reader: StoreReader, document: Document, rules: RuleSet) -> dict
         "ends": iso(last + quiet),
         "ended": newest is not None and newest > last + quiet,
         "values": own.get("values", {}),
-        "events": {"count": own["count"], "listed": own["evidence"]},
+        "events": {"count": own["count"], "listed": own["evidence"], "gone": gone},
     }
-    if isinstance(rule, Correlation) and "measure" in facts["values"]:
+    if isinstance(rule, Correlation) and "measure" in facts["values"] and not gone:
         _counted(reader, document, rules, rule, facts)
     if "lines" not in facts:
         _listed(reader, document, rule, facts)
@@ -267,6 +268,8 @@ def _event_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     listed, count = events["listed"], events["count"]
     yield ""
     yield f"events       {number(count)}, log time {first} to {last}"
+    if events["gone"]:
+        yield f"             {wording.lost(events['gone'], count)}"
     rest = count - len(listed)
     head = listed if rest <= 0 else listed[: len(listed) // 2]
     for event in head:
@@ -275,5 +278,5 @@ def _event_lines(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"  … {number(rest)} more"
         for event in listed[len(head) :]:
             yield f"  {event_text(event)}"
-    if "command" in events:
+    if "command" in events and events["gone"] < count:
         yield f"all of them: {events['command']}"

@@ -7,17 +7,19 @@ from pathlib import Path
 
 import click
 
+from connwatch.cli.amounts import age, amount
 from connwatch.cli.common import FORMATS as OUTPUTS
-from connwatch.cli.common import moment, out, store_option
-from connwatch.errors import StoreDamagedError
+from connwatch.cli.common import moment, now, out, say, store_option
+from connwatch.errors import StoreDamagedError, UsageError
 from connwatch.ingest.formats import FORMATS
 from connwatch.render import as_csv, console, number, safe, size, table, to_json
-from connwatch.sinks.embedded import EmbeddedStore, StoreReader, maintenance
+from connwatch.sinks import embedded
+from connwatch.sinks.embedded import EmbeddedStore, Policy, StoreReader, maintenance
 
 
 @click.group()
 def store() -> None:
-    """Look after the store: info, compact, verify, drop."""
+    """Look after the store: info, compact, verify, drop, retain."""
 
 
 @store.command()
@@ -78,6 +80,50 @@ def drop(store: Path, before: str) -> None:
     with EmbeddedStore(store) as opened:
         gone = maintenance.drop(store, opened.database, day.date())
     click.echo(f"{number(gone)} events before {day.date()} are gone")
+
+
+@store.command()
+@store_option
+@click.option("--events", metavar="AGE", help="Remove days of events older than this: 30d, 8w.")
+@click.option(
+    "--alerts", metavar="AGE", help="Remove alerts that ended longer ago, and their hits."
+)
+@click.option(
+    "--max-size",
+    metavar="SIZE",
+    help="Remove the oldest days of events while the store is larger: 50GB, 500MiB.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+def retain(
+    store: Path, events: str | None, alerts: str | None, max_size: str | None, dry_run: bool
+) -> None:
+    """Remove whole days that are too old or too much; alerts outlive their events."""
+    policy = Policy(
+        None if events is None else age(events, "--events"),
+        None if alerts is None else age(alerts, "--alerts"),
+        None if max_size is None else amount(max_size, "--max-size"),
+    )
+    if policy == Policy():
+        raise UsageError("say what to keep", hint="--events 30d, --alerts 365d, --max-size 50GB")
+    if dry_run:
+        with StoreReader(store) as reader:
+            found = reader.planned(policy, now())
+    else:
+        with EmbeddedStore(store) as opened:
+            found = embedded.retain(opened, policy, now())
+    for day in found.days:
+        click.echo(
+            f"{day.day}  {number(day.events):>13} events  {size(day.bytes):>9}  ({day.reason})"
+        )
+    would = "would be" if dry_run else "are"
+    total = sum(day.events for day in found.days)
+    click.echo(f"{number(total)} events and {number(found.alerts)} alerts {would} gone")
+    click.echo(f"the store {'would have' if dry_run else 'has'} {size(found.size)}")
+    if not found.fits:
+        say(
+            f"that is more than {max_size}: the newest day of events, today, alerts and their hits "
+            "are not removed for their size (--alerts limits these)"
+        )
 
 
 @click.command()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from connwatch.detectors.windows.spec import METRICS, Threshold, Window
+from connwatch.render import number
 from connwatch.schema import BY_NAME
 
 _SIGNS: Final = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "eq": "=", "neq": "!="}
@@ -126,3 +127,9 @@ def _lacking(window: Window, limit: Threshold, value: float, of: str, wanted: st
     }[limit.operator]
     words = {"gt": "more than", "lt": "less than", "eq": "exactly", "neq": "anything but"}
     return "" if held else f"{words[limit.operator]} {wanted} was needed"
+
+
+def lost(gone: int, count: int) -> str:
+    """How many of an alert's events retention has removed."""
+    which = "all" if gone >= count else number(gone)
+    return f"{which} of its {number(count)} events are no longer stored (retention removed them)"

@@ -5,6 +5,17 @@ from __future__ import annotations
 from .lock import writer_of
 from .reader import StoreReader
 from .resume import Resumed
+from .retention import Day, Policy, Retained, retain
 from .store import EmbeddedStore, Run
 
-__all__ = ["EmbeddedStore", "Resumed", "Run", "StoreReader", "writer_of"]
+__all__ = [
+    "Day",
+    "EmbeddedStore",
+    "Policy",
+    "Resumed",
+    "Retained",
+    "Run",
+    "StoreReader",
+    "retain",
+    "writer_of",
+]

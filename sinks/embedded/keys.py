@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+import polars_hash as plh
 from numpy.typing import NDArray
 
 from .files import Stored
@@ -33,6 +34,17 @@ def keys(ids: pl.Series, times: pl.Series) -> pl.DataFrame:
         hi=_second(pl.col("time")) * _SHIFT + _bits(0, 8),
         lo=_bits(8, 16),
     )
+
+
+def hit_keys(hits: pl.DataFrame) -> pl.DataFrame:
+    """Columns hi, lo of hits (`HIT_SCHEMA`)."""
+    both = hits.select(
+        id=plh.concat_str("rule", "event.id", separator="\x00")
+        .nchash.xxh3_128(return_binary=True, byte_order="big")
+        .bin.encode("hex"),
+        time="@timestamp",
+    )
+    return keys(both["id"], both["time"])
 
 
 def _second(time: pl.Expr) -> pl.Expr:

@@ -15,6 +15,7 @@ from . import alerts, catalogue, resume, tidy
 from .catalogue import Database
 from .exchange import exchange, expire, relist, tell
 from .files import EVER, Stored, checksum, listed, write
+from .retention import rest_of_keys
 from .small import SCHEMAS, parts
 
 _FOLDERS: Final = ("events", "hits", "event_keys", "hit_keys", resume.KIND)
@@ -151,13 +152,6 @@ def _hits_before(folder: Path, stored: Stored, cut: int) -> pl.DataFrame:
 
 def _rest_of_hits(folder: Path, stored: Stored, cut: int) -> list[Stored]:
     rest = pl.read_parquet(folder / stored.name).filter(pl.col("@timestamp") >= _moment(cut))
-    return [write(folder, stored.kind, None, rest, cut, stored.last)] if rest.height else []
-
-
-def rest_of_keys(folder: Path, stored: Stored, cut: int) -> list[Stored]:
-    """A file of keys without those of records before a moment (µs), as a new file; none if none is
-    left."""
-    rest = pl.read_ipc(folder / stored.name).filter(pl.col("hi") >= (cut // 1_000_000) << 32)
     return [write(folder, stored.kind, None, rest, cut, stored.last)] if rest.height else []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +18,7 @@ from connwatch.schema import STORED
 from . import catalogue, maintenance
 from .files import EVER, listed
 from .numbers import numbers
+from .retention import EVENTS_FROM, Policy, Retained, planned
 from .small import SCHEMAS, parts, together
 
 
@@ -83,10 +84,23 @@ class StoreReader:
 
     def alert_events(self, alert_id: str) -> pl.LazyFrame:
         """Every event behind an alert, however many, by time."""
-        document = self.alert(alert_id)
+        return self._behind(self._hits_of(self.alert(alert_id)))
+
+    def gone_events(self, alert_id: str) -> int:
+        """How many of the events behind an alert retention has removed, and no replay has brought
+        back."""
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", EVENTS_FROM)
+        if not rows:
+            return 0
+        kept = datetime.fromisoformat(rows[0][0]).replace(tzinfo=UTC)
+        hits = self._hits_of(self.alert(alert_id)).filter(pl.col("@timestamp") < kept)
+        there = self._behind(hits).select(pl.len()).collect().item()
+        return hits.height - int(there)
+
+    def _hits_of(self, document: Document) -> pl.DataFrame:
         key, event = document["connwatch"]["key"], document["event"]
         time = pl.col("connwatch.log_time")
-        hits = (
+        return (
             self.hits()
             .filter(pl.col("rule") == key["rule"], pl.col("group") == key["group"])
             .filter(time >= datetime.fromisoformat(event["start"]))
@@ -94,6 +108,9 @@ class StoreReader:
             .select("event.id", "@timestamp")
             .collect()
         )
+
+    def _behind(self, hits: pl.DataFrame) -> pl.LazyFrame:
+        """The events of hits that are stored."""
         if hits.is_empty():
             return pl.LazyFrame(schema=STORED)
         first, last = hits["@timestamp"].min(), hits["@timestamp"].max()
@@ -120,6 +137,11 @@ class StoreReader:
         """
         with catalogue.errors(self.folder), catalogue.moment(self._database):
             return {"path": str(self.folder), **numbers(self._database)}
+
+    def planned(self, policy: Policy, now: datetime) -> Retained:
+        """What `retain` would remove, near enough."""
+        with catalogue.errors(self.folder):
+            return planned(self._database, policy, now)
 
     def verify(self) -> list[str]:
         """What contradicts the catalogue, in words; empty when the store is whole."""

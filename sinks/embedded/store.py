@@ -22,6 +22,7 @@ from connwatch.errors import StoreError
 from . import alerts, catalogue, maintenance, resume, tidy
 from .files import EVER, Stored, listed, make_folder, write
 from .keys import Index, keys
+from .keys import hit_keys as of_hits
 from .lock import WriterLock
 from .small import Small, parts, small, together
 
@@ -204,7 +205,7 @@ class Run:
         """Write the files of a delivery; they count once the catalogue lists them."""
         folder = self._store.folder
         with self._guard:
-            wanted = _hit_keys(delivery.hits)
+            wanted = of_hits(delivery.hits)
             fresh = self._hits.classify(wanted) == 0
             hit_keys = self._hits.pending(wanted.filter(fresh))
         hits = delivery.hits.filter(fresh)
@@ -248,16 +249,6 @@ class _Staged:
 def _index(folder: Path, database: sqlite3.Connection, kind: str) -> Index:
     recent = together(kind, parts(database, kind, *EVER))
     return Index.begin(folder, listed(database, kind, *EVER), recent)
-
-
-def _hit_keys(hits: pl.DataFrame) -> pl.DataFrame:
-    both = hits.select(
-        id=plh.concat_str("rule", "event.id", separator="\x00")
-        .nchash.xxh3_128(return_binary=True, byte_order="big")
-        .bin.encode("hex"),
-        time="@timestamp",
-    )
-    return keys(both["id"], both["time"])
 
 
 def _write_events(folder: Path, events: pl.DataFrame) -> list[Stored | Small]:
