@@ -15,6 +15,7 @@ import click
 from connwatch.cli.alerts import alerts
 from connwatch.cli.common import complain, say
 from connwatch.cli.config import config
+from connwatch.cli.dead_letters import dead_letters
 from connwatch.cli.evaluate import evaluate
 from connwatch.cli.explain import explain
 from connwatch.cli.indicators import indicators
@@ -36,7 +37,7 @@ def commands() -> None:
 
 for command in (
     replay, follow, tail, status, reload, search, alerts, explain, rules, indicators, evaluate,
-    store, rejects, config, formats, schema, version,
+    store, dead_letters, rejects, config, formats, schema, version,
 ):  # fmt: skip
     commands.add_command(command)
 rules.add_command(lint)

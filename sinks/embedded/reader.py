@@ -16,6 +16,7 @@ from connwatch.errors import StoreDamagedError, StoreError
 from connwatch.schema import STORED
 
 from . import catalogue, maintenance
+from .dead_letters import DeadLetter, kept
 from .files import EVER, listed
 from .numbers import numbers
 from .retention import EVENTS_FROM, Policy, Retained, planned
@@ -127,6 +128,11 @@ class StoreReader:
             "SELECT path, line, offset, format, field, reason, raw FROM rejects ORDER BY path, line"
         )
         return pl.DataFrame(rows, schema=REJECT_SCHEMA, orient="row")
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """What sinks refused for good, the oldest first."""
+        with catalogue.errors(self.folder):
+            return kept(self._database)
 
     def info(self) -> dict[str, Any]:
         """Numbers: events, alerts, hits, rejects, files, bytes, days, first and last event.
