@@ -25,10 +25,13 @@ from connwatch.ingest.live import LiveMerge
 from connwatch.sinks.embedded import EmbeddedStore
 
 from .session import Hooks, Session
+from .upkeep import Upkeep
 
 #: seconds: the first pause before another try, and the longest
 _PAUSE: Final = 0.5
 _LONGEST: Final = 60.0
+#: seconds between two looks at the files of lists
+_LISTS: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -87,7 +90,9 @@ class LiveRun:
         self._signals, self._read = signals, read
         self._alert, self._report = alert, report
         self._run = store.begin_run()
-        self._hooks = Hooks(alert, lambda session: report(self))
+        self.upkeep = Upkeep(store, prepared.config.retention)
+        self._hooks = Hooks(alert, self._between)
+        self._lists_read = time.monotonic()
 
     def follow(self, until_idle: float | None = None) -> None:
         """Run sessions until a stop; with until_idle, until everything is read and nothing came.
@@ -95,6 +100,7 @@ class LiveRun:
         A full disk is waited for, with growing pauses; nothing is lost meanwhile. Other
         ConnwatchErrors are raised.
         """
+        self.upkeep.start()
         try:
             while True:
                 try:
@@ -112,6 +118,7 @@ class LiveRun:
                 elif self.error is None:
                     return
         finally:
+            self.upkeep.close()
             self._tell("stopped")
 
     def _one_session(self, until_idle: float | None) -> None:
@@ -178,7 +185,24 @@ class LiveRun:
         else:
             self.prepared, self.reload_error = prepared, None
             self.generation += 1
+            self.upkeep.close()
+            self.upkeep = Upkeep(self.store, prepared.config.retention, self.upkeep.done)
+            self.upkeep.start()
         self._tell("reloaded")
+
+    def _between(self, session: Session) -> None:
+        """Between two batches: lists that changed on disk are read again."""
+        if time.monotonic() - self._lists_read >= _LISTS:
+            self._lists_read = time.monotonic()
+            self.prepared.rules.reload_lists()
+            if self.prepared.allow is not None:
+                self.prepared.allow.reload_if_changed()
+        self._report(self)
+
+    def list_errors(self) -> list[ConnwatchError]:
+        """Why lists could not be read again; what they said before holds."""
+        own = () if self.prepared.allow is None else self.prepared.allow.errors
+        return [*self.prepared.rules.list_errors, *own]
 
     def _tell(self, state: str) -> None:
         self.state = state

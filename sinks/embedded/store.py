@@ -93,6 +93,15 @@ class EmbeddedStore:
         """
         return tidy.step(self.folder, self.database, budget)
 
+    def parts(self) -> dict[str, int]:
+        """How many files and small parts the store is in, and the bytes of the files."""
+        with catalogue.errors(self.folder), self.database.guard:
+            files, size = self.database.execute(
+                "SELECT count(*), total(bytes) FROM files"
+            ).fetchone()
+            few = self.database.execute("SELECT count(*) FROM small").fetchone()[0]
+        return {"files": int(files), "small_parts": int(few), "bytes": int(size)}
+
     def begin_run(self) -> Run:
         return Run(self)
 
