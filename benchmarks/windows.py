@@ -76,7 +76,7 @@ def counted(rules: RuleSet, batches: list[pl.DataFrame]) -> int:
     state, hits = State(), 0
     for events in batches:
         found = correlate(rules.correlated, events, match(rules, events), state, fold.EVIDENCE)
-        state, hits = found.state, hits + found.hits.height
+        state, hits = found.state, hits + found.sightings.height
     return hits
 
 

@@ -55,11 +55,11 @@ class Detection:
         before. late: records that came too late for windows; only rules about one record see
         them."""
         matches, passed = self._matches(events)
-        hits = None
+        found = None
         if not late:
             found = correlate(self._correlated, events, matches, self.windows, fold.EVIDENCE)
-            self.windows, hits = found.state, found.hits
-        folded = fold.fold(events, matches, self._foldings, self.open, hits)
+            self.windows = found.state
+        folded = fold.fold(events, matches, self._foldings, self.open, found)
         closed = _closed(self.open, folded)
         self.open = folded.state
         return Detected(folded.hits, folded.shown, self.written(folded.alerts), closed, passed)

@@ -19,14 +19,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import numpy as np
 import polars as pl
 import polars_hash as plh
 
 from connwatch.alert import COUNTED, KEPT
 from connwatch.contracts import HIT_SCHEMA, SHOWN_SCHEMA, group_key
-from connwatch.schema import DERIVED, STORED
+from connwatch.schema import DERIVED, STORED, UTC
 
 from .listed import SHOWN, Listed, Said, apart, said, together
+from .windows.engine import Found
 
 #: columns of an event that an alert shows as evidence; in the order of the first two
 EVIDENCE: Final = (
@@ -75,9 +77,11 @@ ALERT_SCHEMA: Final[dict[str, pl.DataType]] = {
     "shown": SHOWN,
 }
 _SESSION: Final = ["rule", "group", "session"]
-#: columns of a hit, and those that windows fill in
+#: columns of every hit that are those of its record
+_SHARED: Final = ("event.id", "@timestamp", "connwatch.log_time")
+#: columns of a hit, and those that windows fill in; `at`: its row among the evidence
 _HIT: Final = (
-    "rule", "group", "event.id", "@timestamp", "connwatch.log_time", "fired", "by", "order",
+    "rule", "group", *_SHARED, "fired", "by", "order", "at",
 )  # fmt: skip
 _WINDOWED: Final = {name: ALERT_SCHEMA[name] for name in ("window", "value")} | {
     "counted": pl.String()
@@ -115,17 +119,19 @@ def fold(
     matches: pl.DataFrame,
     foldings: Mapping[str, Folding],
     state: pl.DataFrame,
-    correlated: pl.DataFrame | None = None,
+    counted: Found | None = None,
 ) -> Folded:
     """Fold one batch's matches (`MATCH_SCHEMA`, rows of `events`) into alerts.
 
     events: stored columns, in log-time order, `connwatch.log_time` filled. foldings: by rule key;
-    matches of other rules are left out. correlated: hits of windows (`engine.Found.hits`).
+    matches of other rules are left out. counted: what windows found, with `EVIDENCE` kept.
     """
     matches = matches.filter(pl.col("rule").is_in(list(foldings)))
     parts = [] if matches.is_empty() else [_hits(events, matches, foldings)]
-    if correlated is not None and correlated.height:
-        parts.append(correlated.select(*_HIT, pl.struct(EVIDENCE).alias("evidence"), *_WINDOWED))
+    evidence = events.select(EVIDENCE)
+    if counted is not None and counted.sightings.height:
+        parts.append(_counted(counted, events.height))
+        evidence = pl.concat([evidence, counted.records.select(EVIDENCE)])
     if not parts:
         return Folded(
             pl.DataFrame(schema=HIT_SCHEMA),
@@ -133,19 +139,11 @@ def fold(
             _open(state, events, foldings),
             pl.DataFrame(schema=SHOWN_SCHEMA),
         )
-    periods = pl.DataFrame(
-        {"rule": list(foldings), "suppress": [f.suppress for f in foldings.values()]},
-        schema={"rule": pl.String(), "suppress": pl.Int64()},
-    )
-    hits = (
-        pl.concat(parts)
-        .sort("rule", "group", "by", "order")
-        .join(periods, on="rule", how="left", maintain_order="left")
-    )
-    marked = _marked(hits, state)
+    hits = pl.concat(parts)
+    marked, sessions = _marked(hits, foldings, state)
     listed = {rule: one.listed for rule, one in foldings.items() if one.listed is not None}
     told = said(marked, events, listed, _SESSION)
-    alerts = _with_said(_merge(_sessions(marked, state), state), told, state)
+    alerts = _with_said(_merge(_sessions(marked, sessions, evidence), state), told, state)
     newest = (
         pl.concat([state.join(alerts, on="alert", how="anti"), alerts])
         .sort("last", maintain_order=True)
@@ -162,88 +160,136 @@ def fold(
 def _hits(
     events: pl.DataFrame, matches: pl.DataFrame, foldings: Mapping[str, Folding]
 ) -> pl.DataFrame:
-    """One row per match in event order: rule, group, times, event.id, evidence."""
+    """One row per match, group after group in event order: what `_HIT` and `_WINDOWED` name."""
     rules_by_fields: dict[tuple[str, ...], list[str]] = {}
     for rule in matches["rule"].unique().to_list():
         rules_by_fields.setdefault(foldings[rule].group_by, []).append(rule)
     parts = []
     for fields, rules in rules_by_fields.items():
         chosen = matches.filter(pl.col("rule").is_in(rules))
-        rows = events[chosen["row"]]
+        groups = [DERIVED.get(name, pl.col(name)).alias(name) for name in fields]
+        read = {*_SHARED, *(name for one in groups for name in one.meta.root_names())}
+        rows = events.select(sorted(read))[chosen["row"]]
+        number = chosen["row"].cast(pl.Int64)
         parts.append(
             rows.select(
                 chosen["rule"],
-                rows.select(DERIVED.get(name, pl.col(name)).alias(name) for name in fields)
-                .select(group_key(fields))
-                .to_series()
-                .alias("group"),
-                "event.id",
-                "@timestamp",
-                "connwatch.log_time",
+                rows.select(groups).select(group_key(fields)).to_series().alias("group"),
+                *_SHARED,
                 pl.col("connwatch.log_time").alias("fired"),
-                chosen["row"].cast(pl.Int64).alias("by"),
-                chosen["row"].cast(pl.Int64).alias("order"),
-                pl.struct(EVIDENCE).alias("evidence"),
+                *(number.alias(name) for name in ("by", "order", "at")),
                 *(pl.lit(None, dtype).alias(name) for name, dtype in _WINDOWED.items()),
             )
         )
-    return pl.concat(parts)
+    return pl.concat(parts).sort("rule", "group", "by", "order")
 
 
-def _marked(hits: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
-    """Hits with the number of their session; session 0 continues an open alert."""
-    key = ["rule", "group"]
-    before = state.select(*key, pl.col("last").alias("open_last"))
-    fired = pl.col("fired")
-    previous = fired.shift(1).over(key)
-    period = pl.duration(microseconds=pl.col("suppress"))
-    marked = hits.join(before, on=key, how="left", maintain_order="left").with_columns(
-        opens=(fired - pl.coalesce(previous, "open_last") > period).fill_null(value=True),
+def _counted(counted: Found, before: int) -> pl.DataFrame:
+    """The same of what windows found; before: rows of the evidence that stand before theirs."""
+    found = counted.sightings
+    records = counted.records.select(_SHARED)[found["at"]]
+    return pl.concat([found, records], how="horizontal").select(
+        *_HIT[:-1], pl.col("at") + before, *_WINDOWED
     )
-    return marked.with_columns(session=pl.col("opens").cast(pl.Int64).cum_sum().over(key))
 
 
-def _sessions(marked: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
-    """Hits of the batch as sessions; `joins` says that the first one continues an open alert."""
+def _marked(
+    hits: pl.DataFrame, foldings: Mapping[str, Folding], state: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Hits with the number of their session, and the sessions in that order: rule, group, session,
+    whether the session continues an open alert (`joins`), the window of that (`open_window`), the
+    first hit that fired, and when."""
     key = ["rule", "group"]
-    fired = pl.col("fired")
-    sessions = marked.group_by(*key, "session", maintain_order=True).agg(
-        first=pl.col("connwatch.log_time").min(),
-        fired=fired.first(),
-        last=fired.last(),
-        count=pl.len().cast(pl.Int64),
-        head=pl.col("evidence").sort_by(*_ORDER).head(KEPT),
-        tail=pl.col("evidence").sort_by(*_ORDER).tail(KEPT),
-        opening=pl.col("event.id").first(),
-        joins=~pl.col("opens").first(),
+    other = [pl.col(name).ne_missing(pl.col(name).shift()) for name in key]
+    begins = hits.select(other[0] | other[1]).to_series()
+    periods = pl.DataFrame(
+        {"rule": list(foldings), "suppress": [f.suppress for f in foldings.values()]},
+        schema={"rule": pl.String(), "suppress": pl.Int64()},
     )
-    windowed = marked.filter(pl.col("window").is_not_null())
-    if windowed.is_empty():
-        return sessions.with_columns(
-            pl.lit(None, ALERT_SCHEMA[name]).alias(name)
-            for name in ("window", "value", "peak", "counted")
+    groups = (
+        hits.select(key)
+        .filter(begins)
+        .join(periods, on="rule", how="left", maintain_order="left")
+        .join(
+            state.select(*key, open_last="last", open_window="window"),
+            on=key,
+            how="left",
+            maintain_order="left",
         )
-    return sessions.join(
-        _measured(windowed, state), on=[*key, "session"], how="left", maintain_order="left"
+        .select(pl.duration(microseconds="suppress").alias("suppress"), "open_last", "open_window")
+    )
+    own = groups[begins.cum_sum() - 1]
+    fired = hits["fired"]
+    previous = fired.shift().zip_with(~begins, own["open_last"])
+    joins = (fired - previous <= own["suppress"]).fill_null(value=False)
+    opens = begins | ~joins
+    marked = hits.with_columns((opens.cum_sum().cast(pl.Int64) - 1).alias("session"))
+    sessions = marked.select(*key, "session", "fired", opening="event.id")
+    return marked, sessions.with_columns(joins.alias("joins"), own["open_window"]).filter(opens)
+
+
+def _sessions(marked: pl.DataFrame, sessions: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFrame:
+    """Sessions with what their hits come to."""
+    session = marked["session"].to_numpy()
+    times = marked["connwatch.log_time"].to_physical().to_numpy()
+    begins = np.flatnonzero(np.diff(session, prepend=-1))
+    ends = np.append(begins[1:], len(session))
+    ascending = times[np.lexsort((times, session))]
+    # Of each session the hits that may be among its first or last ones: few, as ties are.
+    early = ascending[np.minimum(begins + KEPT, ends) - 1]
+    late = ascending[np.maximum(ends - KEPT, begins)]
+    outer = (times <= early[session]) | (times >= late[session])
+    rows = marked.select("session", "at", *_ORDER).filter(pl.Series(outer))
+    shown = evidence[rows["at"]].to_struct("event")
+    kept = (
+        rows.select("session", *_ORDER, shown)
+        .sort("session", *_ORDER)
+        .group_by("session", maintain_order=True)
+        .agg(head=pl.col("event").head(KEPT), tail=pl.col("event").tail(KEPT))
+    )
+    return _measured(marked, sessions).with_columns(
+        pl.Series(ascending[begins]).cast(UTC).alias("first"),
+        marked["fired"][ends - 1].alias("last"),
+        pl.Series(ends - begins).alias("count"),
+        kept["head"],
+        kept["tail"],
     )
 
 
-def _measured(hits: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
-    """What windows measured in each session; that of an open alert is about its window."""
-    key = ["rule", "group", "session"]
-    measured = pl.col("value").is_not_null()
-    opening = pl.col("window").filter(measured).first().over(key)
-    known = state.select("rule", "group", open_window="window")
-    own = pl.col("window") == pl.col("own")
+def _measured(marked: pl.DataFrame, sessions: pl.DataFrame) -> pl.DataFrame:
+    """Sessions with what windows measured; where an alert is open already, what its window did."""
+    found = marked.select("session", "window", "value", "counted").filter(
+        pl.col("window").is_not_null()
+    )
+    fired = found.filter(pl.col("value").is_not_null())
+    opened = fired.group_by("session").agg(pl.col("window", "value").first())
+    sessions = sessions.join(opened, on="session", how="left", maintain_order="left").with_columns(
+        window=pl.when("joins").then("open_window").otherwise("window")
+    )
+    own = sessions["window"]
+    peaks = fired.filter(fired["window"] == own[fired["session"]])
+    texts = found.drop_nulls("counted")
+    texts = texts.filter(texts["window"] == own[texts["session"]])
     return (
-        hits.join(known, on=["rule", "group"], how="left", maintain_order="left")
-        .with_columns(own=pl.when(pl.col("session") == 0).then("open_window").otherwise(opening))
-        .group_by(key)
-        .agg(
-            window=pl.col("own").first(),
-            value=pl.col("value").filter(measured).first(),
-            peak=pl.col("value").filter(own).max(),
-            counted=_shortest(pl.col("counted").filter(own).drop_nulls().unique()).head(COUNTED),
+        sessions.join(
+            peaks.group_by("session").agg(peak=pl.col("value").max()),
+            on="session",
+            how="left",
+            maintain_order="left",
+        )
+        .join(
+            texts.select("session", "counted")
+            .unique()
+            .group_by("session")
+            .agg(_shortest(pl.col("counted")).head(COUNTED)),
+            on="session",
+            how="left",
+            maintain_order="left",
+        )
+        .with_columns(
+            pl.when(pl.col("window").is_not_null())
+            .then(pl.col("counted").fill_null([]))
+            .alias("counted")
         )
     )
 

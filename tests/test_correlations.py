@@ -45,7 +45,7 @@ def alerts(rules: RuleSet, events: list[dict[str, Any]]) -> list[dict[str, Any]]
     made = batch(events)
     matches = match(rules, made)
     found = correlate(rules.correlated, made, matches, State(), fold.EVIDENCE)
-    folded = fold.fold(made, matches, rules.foldings, fold.begin(), found.hits)
+    folded = fold.fold(made, matches, rules.foldings, fold.begin(), found)
     return documents(folded.alerts, rules.by_key)
 
 

@@ -311,7 +311,7 @@ def found_by(rules: Any, events: list[dict[str, Any]], cuts: list[int]) -> list[
         matches = match(rules, events_here)
         found = correlate(rules.correlated, events_here, matches, state, fold.EVIDENCE)
         state = found.state
-        folded = fold.fold(events_here, matches, rules.foldings, open_alerts, found.hits)
+        folded = fold.fold(events_here, matches, rules.foldings, open_alerts, found)
         open_alerts = folded.state
         for document in documents(folded.alerts, rules.by_key):
             newest[document["event"]["id"]] = document

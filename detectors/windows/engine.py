@@ -21,7 +21,7 @@ from connwatch.contracts import group_key
 from connwatch.schema import DERIVED, UTC
 
 from .held import Correlated, Held, hashed
-from .measure import Hashes, Positions, changes, fires, measured, stable_order
+from .measure import Hashes, Positions, changes, fires, measured
 from .spec import METRICS, Flags, Numbers, Window
 
 #: items that the windows of one rule may hold; the oldest of more are forgotten, and counted
@@ -47,14 +47,24 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """hits: one row per rule and record, with the columns kept of it, its rule, group (JSON text),
-    fired and by (log time and number of the record that it is a hit for), window (position of the
-    window that fired there), value (what that window measured, at the record that fired; else
-    null), counted (the record's own counted values, null where none are), order (number of the
-    record)."""
+    """sightings: one row per rule and record that is a hit, rule after rule, in each group after
+    group, and there in the order of by and order: rule, group (JSON text), fired and by (log time
+    and number of the record that it is a hit for), window (position of the window that fired
+    there), value (what that window measured, at the record that fired; else null), counted (the
+    record's own counted values, null where none are), order (number of the record), at (its row in
+    records). records: the columns kept of the hits and of others."""
 
-    hits: pl.DataFrame
+    sightings: pl.DataFrame
+    records: pl.DataFrame
     state: State
+
+    @property
+    def hits(self) -> pl.DataFrame:
+        """The sightings with the columns kept of their records, by rule in the records' order."""
+        if self.sightings.is_empty():
+            return self.sightings
+        found = self.sightings.sort("rule", "order")
+        return pl.concat([self.records[found["at"]], found.drop("at")], how="horizontal")
 
 
 def correlate(
@@ -70,7 +80,7 @@ def correlate(
     matches: `MATCH_SCHEMA`. keep: stored columns that hits shall have.
     """
     if not rules or events.is_empty():
-        return Found(_NO_HITS, state)
+        return Found(_NONE, _NONE, state)
     batch = Batch(rules, events, matches, state, keep)
     items, forgotten, hits = {}, dict(state.forgotten), []
     for rule in rules:
@@ -83,8 +93,10 @@ def correlate(
             hits.append(found)
     records = batch.seen_by(items.values())
     following = state.next + events.height
-    found_hits = pl.concat(hits) if hits else _NO_HITS
-    return Found(found_hits, State(items, records, following, forgotten))
+    after = State(items, records, following, forgotten)
+    if not hits:
+        return Found(_NONE, _NONE, after)
+    return Found(pl.concat(hits), batch.records.select(keep), after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +129,6 @@ class Batch:
             str(rule): part["row"].to_numpy().astype(np.int64)
             for (rule,), part in matches.partition_by("rule", as_dict=True).items()
         }
-        self._keep = keep
         fed = [base for rule in rules for base in rule.bases if base in self.rows]
         used = np.zeros(events.height, dtype=np.bool_)
         for base in fed:
@@ -131,7 +142,10 @@ class Batch:
         times = events["connwatch.log_time"].dt.epoch("us").to_numpy()
         self._times, self._now = times[used], int(times[-1]) if len(times) else 0
         self._hashes: dict[tuple[str, ...], tuple[Hashes, Flags]] = {}
-        self._records = state.records
+        old = self._records = state.records
+        self._known: Positions = (
+            np.empty(0, dtype=np.int64) if old is None else old["record"].to_numpy()
+        )
 
     def step(self, rule: Correlated, held: Held | None) -> tuple[pl.DataFrame | None, Held]:
         """The hits of one rule, and the items that its windows still see."""
@@ -147,21 +161,20 @@ class Batch:
         for one in sightings:
             fired[one.by - self._first] = True
         self.rows[rule.key] = np.flatnonzero(fired)
-        first = _first_sightings(items, sightings)
+        alone = len(rule.windows) == 1 and rule.windows[0].group_by == rule.group_by
+        first = _first_sightings(items, sightings, alone)
         items.mark(first.at)
         hits = self._hits(rule, items, first) if rule.alerts else None
         return hits, self._left(rule, items)
 
     def seen_by(self, items: Iterable[Held]) -> pl.DataFrame | None:
         """The records that windows still see."""
-        old = self._records
-        known = np.empty(0, dtype=np.int64) if old is None else old["record"].to_numpy()
-        numbers = np.concatenate((known, self._numbers))
-        seen = np.zeros(len(numbers), dtype=np.bool_)
+        old, before = self._records, len(self._known)
+        seen = np.zeros(before + len(self._numbers), dtype=np.bool_)
         for one in items:
-            seen[np.searchsorted(numbers, one.record)] = True
-        new = self._kept_of_batch(seen[len(known) :])
-        return new if old is None else pl.concat([old.filter(pl.Series(seen[: len(known)])), new])
+            seen[self._rows(one.record)] = True
+        new = self._kept_of_batch(seen[before:])
+        return new if old is None else pl.concat([old.filter(pl.Series(seen[:before])), new])
 
     @cached_property
     def records(self) -> pl.DataFrame:
@@ -261,20 +274,28 @@ class Batch:
 
     def _hits(self, rule: Correlated, items: Held, first: _Sightings) -> pl.DataFrame:
         """Sightings with what is kept of their records."""
-        whole = self.records
-        rows = np.searchsorted(whole["record"].to_numpy(), items.record[first.at])
-        kept = whole[rows]
-        bases, windows = items.base[first.at], first.window
-        return kept.select(self._keep).with_columns(
-            rule=pl.lit(rule.key),
-            group=_groups(rule, kept, bases, items.alert[first.at]),
-            fired=pl.Series(first.fired).cast(UTC),
-            by=pl.Series(first.by),
-            window=pl.Series(windows),
-            value=pl.Series(first.value).fill_nan(None),
-            counted=_counted(rule, kept, bases, windows),
-            order=kept["record"],
-        )
+        record, bases, windows = items.record[first.at], items.base[first.at], first.window
+        rows = self._rows(record)
+        return pl.DataFrame(
+            {
+                "group": _groups(rule, self.records, rows, bases, items.alert[first.at]),
+                "fired": pl.Series(first.fired).cast(UTC),
+                "by": first.by,
+                "window": windows,
+                "value": pl.Series(first.value).fill_nan(None),
+                "counted": _counted(rule, self.records, rows, bases, windows),
+                "order": record,
+                "at": rows,
+            }
+        ).select(pl.lit(rule.key).alias("rule"), pl.all())
+
+    def _rows(self, numbers: Positions) -> Positions:
+        """Where records with these numbers stand: those of batches before, then the counted ones
+        of this one."""
+        rows: Positions = self._place[np.maximum(numbers - self._first, 0)] + len(self._known)
+        old = np.flatnonzero(numbers < self._first)
+        rows[old] = np.searchsorted(self._known, numbers[old])
+        return rows
 
 
 def kept_columns(rules: Sequence[Correlated], keep: Sequence[str]) -> list[str]:
@@ -282,64 +303,64 @@ def kept_columns(rules: Sequence[Correlated], keep: Sequence[str]) -> list[str]:
     return sorted({name for rule in rules for name in rule.columns}.union(keep))
 
 
-def _first_sightings(items: Held, several: Sequence[_Sightings]) -> _Sightings:
-    """Of each record and group the first record that fired and sees it, in the records' order."""
-    if len(several) == 1 and not items.base.any():
-        order = np.argsort(several[0].at, kind="stable")
-        one = several[0]
-        return _Sightings(
-            one.at[order], one.by[order], one.fired[order], one.window[order], one.value[order]
-        )
+def _first_sightings(items: Held, several: Sequence[_Sightings], alone: bool) -> _Sightings:
+    """Of each record and group the first record that fired and sees it, group after group, by that
+    record and their own. alone: the only window has the groups of the alerts."""
+    if alone and not items.base.any():
+        return several[0]
     joined = [
         np.concatenate([getattr(one, name) for one in several])
         for name in ("at", "by", "fired", "window", "value")
     ]
     at, by, _, window, _ = joined
     record, alert, base = items.record[at], items.alert[at], items.base[at]
-    order = np.lexsort((base, window, by, alert, record))
-    fresh = np.ones(len(order), dtype=np.bool_)
+    order = np.lexsort((base, window, by, record, alert))
     record, alert = record[order], alert[order]
-    fresh[1:] = (record[1:] != record[:-1]) | (alert[1:] != alert[:-1])
-    return _Sightings(*(column[order[fresh]] for column in joined))
+    order = order[changes(record) | changes(alert)]
+    order = order[np.lexsort((items.record[at[order]], by[order], items.alert[at[order]]))]
+    return _Sightings(*(column[order] for column in joined))
 
 
 def _groups(
-    rule: Correlated, records: pl.DataFrame, bases: npt.NDArray[np.uint8], alert: Hashes
+    rule: Correlated,
+    records: pl.DataFrame,
+    rows: Positions,
+    bases: npt.NDArray[np.uint8],
+    alert: Hashes,
 ) -> pl.Series:
     """The group of each hit as JSON text, made once for each group."""
     if not rule.group:
-        return pl.repeat("{}", records.height, eager=True)
-    order = stable_order(alert)
-    fresh = changes(alert[order])
-    first, inverse = order[fresh], np.empty(len(order), dtype=np.int64)
-    inverse[order] = np.cumsum(fresh) - 1
-    one = records[first]
-    of = pl.Series(bases[first])
-    texts = pl.Series([None] * len(first), dtype=pl.String)
+        return pl.repeat("{}", len(rows), eager=True)
+    fresh = changes(alert)
+    one = records[rows[fresh]]
+    of = pl.Series(bases[fresh])
+    texts = pl.Series([None] * one.height, dtype=pl.String)
     for base, columns in enumerate(rule.group_by):
         fields = [pl.col(c).alias(name) for c, name in zip(columns, rule.group, strict=True)]
         made = one.select(fields).select(group_key(rule.group)).to_series()
         texts = texts.zip_with(of != base, made)
-    return texts[inverse]
+    return texts[np.cumsum(fresh) - 1]
 
 
 def _counted(
     rule: Correlated,
     records: pl.DataFrame,
+    rows: Positions,
     bases: npt.NDArray[np.uint8],
     windows: npt.NDArray[np.uint8],
 ) -> pl.Series:
     """The values of each hit that its window counts, as text."""
-    found = pl.Series([None] * records.height, dtype=pl.String)
+    found = pl.Series([None] * len(rows), dtype=pl.String)
     for place, window in enumerate(rule.windows):
         if window.measure != "value_count":
             continue
         for base, fields in enumerate(window.fields):
             here = (windows == place) & (bases == base)
             if here.any():
-                texts = records.select(pl.concat_str(fields, separator=" ")).to_series()
+                own = records.select(fields)[rows]
+                texts = own.select(pl.concat_str(fields, separator=" ")).to_series()
                 found = texts if here.all() else found.zip_with(pl.Series(~here), texts)
     return found
 
 
-_NO_HITS: Final = pl.DataFrame()
+_NONE: Final = pl.DataFrame()
