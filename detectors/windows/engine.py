@@ -14,20 +14,24 @@ from functools import cached_property, reduce
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from connwatch.contracts import group_key
-from connwatch.schema import DERIVED, UTC
+from connwatch.schema import DERIVED
 
-from .held import Correlated, Held, hashed
-from .measure import Hashes, Positions, changes, fires, measured
-from .spec import METRICS, Flags, Numbers, Window
+from .arrays import Hashes, Positions
+from .held import Correlated, Held, hashed, joined
+from .items import Items
+from .prospects import prospects
+from .sightings import first_sightings, seen, told
+from .spec import METRICS, Flags, Window
 
 #: items that the windows of one rule may hold; the oldest of more are forgotten, and counted
 CAP: Final = 1_000_000
 #: items from which on it is worth while to forget those that change nothing
 THINNED: Final = 50_000
+
+_NONE: Final = pl.DataFrame()
+_TIME: Final = "connwatch.log_time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +103,6 @@ def correlate(
     return Found(pl.concat(hits), batch.records.select(keep), after)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sightings:
-    """Items that a record of this batch sees as it fires, each with the first that does: positions
-    in `Held`, and of that record its number, time, window, and what was measured (NaN unless it is
-    the item's own)."""
-
-    at: Positions
-    by: Positions
-    fired: Positions
-    window: npt.NDArray[np.uint8]
-    value: Numbers
-
-
 class Batch:
     """One batch on its way through the rules. rows: by rule key, those of the batch that a rule
     matched or that fired for it."""
@@ -139,13 +130,16 @@ class Batch:
         #: of each row of the batch, its place among those that rules count
         self._place = np.cumsum(used) - 1
         self._numbers = np.flatnonzero(used) + state.next
-        times = events["connwatch.log_time"].dt.epoch("us").to_numpy()
+        times = events[_TIME].to_physical().to_numpy()
         self._times, self._now = times[used], int(times[-1]) if len(times) else 0
-        self._hashes: dict[tuple[str, ...], tuple[Hashes, Flags]] = {}
+        rows = len(self._times)
+        nothing = np.zeros(rows, dtype=np.uint64), np.ones(rows, dtype=np.bool_)
+        self._hashes: dict[tuple[str, ...], tuple[Hashes, Flags]] = {(): nothing}
         old = self._records = state.records
-        self._known: Positions = (
-            np.empty(0, dtype=np.int64) if old is None else old["record"].to_numpy()
-        )
+        none: Positions = np.empty(0, dtype=np.int64)
+        self._known = none if old is None else old["record"].to_numpy()
+        self._known_times = none if old is None else old[_TIME].to_physical().to_numpy()
+        self._sinces: dict[int, Positions] = {}
 
     def step(self, rule: Correlated, held: Held | None) -> tuple[pl.DataFrame | None, Held]:
         """The hits of one rule, and the items that its windows still see."""
@@ -153,8 +147,12 @@ class Batch:
         if not len(new):
             return None, self._left(rule, held or new)
         items = new if held is None else held.followed_by(new)
-        seen = [self._window(place, items, window) for place, window in enumerate(rule.windows)]
-        sightings = [one for one in seen if one is not None]
+        sightings = []
+        for place, window in enumerate(rule.windows):
+            at = prospects(window, items, place, len(items) - len(new))
+            if len(at):
+                found = seen(place, window, items, self.arranged(place, window, items, at))
+                sightings += [] if found is None else [found]
         if not sightings:
             return None, self._left(rule, items)
         fired = np.zeros(self._height, dtype=np.bool_)
@@ -162,10 +160,12 @@ class Batch:
             fired[one.by - self._first] = True
         self.rows[rule.key] = np.flatnonzero(fired)
         alone = len(rule.windows) == 1 and rule.windows[0].group_by == rule.group_by
-        first = _first_sightings(items, sightings, alone)
+        first = first_sightings(items, sightings, alone)
         items.mark(first.at)
-        hits = self._hits(rule, items, first) if rule.alerts else None
-        return hits, self._left(rule, items)
+        if not rule.alerts:
+            return None, self._left(rule, items)
+        rows = self._rows(items.record[first.at])
+        return told(rule, items, first, self.records, rows), self._left(rule, items)
 
     def seen_by(self, items: Iterable[Held]) -> pl.DataFrame | None:
         """The records that windows still see."""
@@ -208,7 +208,7 @@ class Batch:
             fields = window.fields[base]
             group, part = self._hash(window.group_by[base])
             if window.measure in METRICS:
-                numbers = self._events.select(DERIVED.get(fields[0], pl.col(fields[0]))).to_series()
+                numbers = self._column(fields[0])
                 value = numbers.fill_null(0).cast(pl.Int64).to_numpy()
                 part = part & numbers.is_not_null().to_numpy()
             elif window.measure == "value_count":
@@ -233,9 +233,16 @@ class Batch:
 
     def _hash(self, columns: tuple[str, ...]) -> tuple[Hashes, Flags]:
         """64 bits that tell the values of columns from others, and whether there are values."""
-        if columns not in self._hashes:
-            self._hashes[columns] = hashed(self._events, columns)
-        return self._hashes[columns]
+        names = tuple(dict.fromkeys(columns))
+        if names not in self._hashes:
+            if len(names) == 1:
+                self._hashes[names] = hashed(self._column(names[0]))
+            else:
+                self._hashes[names] = joined([self._hash((name,)) for name in names])
+        return self._hashes[names]
+
+    def _column(self, name: str) -> pl.Series:
+        return self._events.select(DERIVED.get(name, pl.col(name))).to_series()
 
     def _left(self, rule: Correlated, items: Held) -> Held:
         """What a later record can still see."""
@@ -246,48 +253,22 @@ class Batch:
         needed = [left.latest(place, window) for place, window in enumerate(rule.windows)]
         return left.take(np.flatnonzero(np.logical_or.reduce(needed)))
 
-    def _window(self, place: int, items: Held, window: Window) -> _Sightings | None:
-        """What fires in one window, and what it sees."""
-        at = items.concerned(place, self._first)
-        if not len(at):
-            return None
-        arranged, at = items.arranged(place, at)
-        found = measured(window, arranged)
-        firing = fires(window, arranged, found) & (arranged.record >= self._first)
-        positions = np.flatnonzero(firing)
-        if not len(positions):
-            return None
-        following: Positions = np.cumsum(firing) - firing
-        exists = following < len(positions)
-        fire = positions[np.where(exists, following, 0)]
-        hit = exists & (fire < arranged.ends(window.timespan))
-        hit &= ~items.hit[at]
-        fire = fire[hit]
-        own = arranged.record[fire] == arranged.record[hit]
-        return _Sightings(
-            at[hit],
-            arranged.record[fire],
-            arranged.time[fire],
-            np.full(len(fire), place, dtype=np.uint8),
-            np.where(own, found[fire], np.nan),
-        )
+    def arranged(self, place: int, window: Window, held: Held, at: Positions) -> Items:
+        """Items at positions in `held`, as the arithmetic of one window wants them."""
+        old = int(np.searchsorted(held.record, self._first))
+        since = self._since(window.timespan)
+        rows = self._place[held.record[old:] - self._first]
+        return Items(held, place, at, since[rows])
 
-    def _hits(self, rule: Correlated, items: Held, first: _Sightings) -> pl.DataFrame:
-        """Sightings with what is kept of their records."""
-        record, bases, windows = items.record[first.at], items.base[first.at], first.window
-        rows = self._rows(record)
-        return pl.DataFrame(
-            {
-                "group": _groups(rule, self.records, rows, bases, items.alert[first.at]),
-                "fired": pl.Series(first.fired).cast(UTC),
-                "by": first.by,
-                "window": windows,
-                "value": pl.Series(first.value).fill_nan(None),
-                "counted": _counted(rule, self.records, rows, bases, windows),
-                "order": record,
-                "at": rows,
-            }
-        ).select(pl.lit(rule.key).alias("rule"), pl.all())
+    def _since(self, timespan: int) -> Positions:
+        """Of each counted record of the batch the number of the first record that a window sees
+        there."""
+        if timespan not in self._sinces:
+            times = np.concatenate((self._known_times, self._times))
+            numbers = np.concatenate((self._known, self._numbers))
+            first = np.searchsorted(times, self._times - timespan, side="right")
+            self._sinces[timespan] = numbers[first]
+        return self._sinces[timespan]
 
     def _rows(self, numbers: Positions) -> Positions:
         """Where records with these numbers stand: those of batches before, then the counted ones
@@ -300,67 +281,4 @@ class Batch:
 
 def kept_columns(rules: Sequence[Correlated], keep: Sequence[str]) -> list[str]:
     """The columns that are kept of records which windows see."""
-    return sorted({name for rule in rules for name in rule.columns}.union(keep))
-
-
-def _first_sightings(items: Held, several: Sequence[_Sightings], alone: bool) -> _Sightings:
-    """Of each record and group the first record that fired and sees it, group after group, by that
-    record and their own. alone: the only window has the groups of the alerts."""
-    if alone and not items.base.any():
-        return several[0]
-    joined = [
-        np.concatenate([getattr(one, name) for one in several])
-        for name in ("at", "by", "fired", "window", "value")
-    ]
-    at, by, _, window, _ = joined
-    record, alert, base = items.record[at], items.alert[at], items.base[at]
-    order = np.lexsort((base, window, by, record, alert))
-    record, alert = record[order], alert[order]
-    order = order[changes(record) | changes(alert)]
-    order = order[np.lexsort((items.record[at[order]], by[order], items.alert[at[order]]))]
-    return _Sightings(*(column[order] for column in joined))
-
-
-def _groups(
-    rule: Correlated,
-    records: pl.DataFrame,
-    rows: Positions,
-    bases: npt.NDArray[np.uint8],
-    alert: Hashes,
-) -> pl.Series:
-    """The group of each hit as JSON text, made once for each group."""
-    if not rule.group:
-        return pl.repeat("{}", len(rows), eager=True)
-    fresh = changes(alert)
-    one = records[rows[fresh]]
-    of = pl.Series(bases[fresh])
-    texts = pl.Series([None] * one.height, dtype=pl.String)
-    for base, columns in enumerate(rule.group_by):
-        fields = [pl.col(c).alias(name) for c, name in zip(columns, rule.group, strict=True)]
-        made = one.select(fields).select(group_key(rule.group)).to_series()
-        texts = texts.zip_with(of != base, made)
-    return texts[np.cumsum(fresh) - 1]
-
-
-def _counted(
-    rule: Correlated,
-    records: pl.DataFrame,
-    rows: Positions,
-    bases: npt.NDArray[np.uint8],
-    windows: npt.NDArray[np.uint8],
-) -> pl.Series:
-    """The values of each hit that its window counts, as text."""
-    found = pl.Series([None] * len(rows), dtype=pl.String)
-    for place, window in enumerate(rule.windows):
-        if window.measure != "value_count":
-            continue
-        for base, fields in enumerate(window.fields):
-            here = (windows == place) & (bases == base)
-            if here.any():
-                own = records.select(fields)[rows]
-                texts = own.select(pl.concat_str(fields, separator=" ")).to_series()
-                found = texts if here.all() else found.zip_with(pl.Series(~here), texts)
-    return found
-
-
-_NONE: Final = pl.DataFrame()
+    return sorted({name for rule in rules for name in rule.columns}.union(keep, {_TIME}))

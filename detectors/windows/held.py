@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import polars_hash as plh
 
-from connwatch.schema import DERIVED
-
-from .measure import Hashes, Items, Positions, changes, ranked, stable_order
+from .arrays import Hashes, Positions, changes, stable_order
 from .spec import Flags, Window
+
+#: what hashes are multiplied by, where two become one
+_ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 
 Values = npt.NDArray[np.uint64] | npt.NDArray[np.int64]
 
@@ -55,7 +56,7 @@ class Held:
     """Items in the order of their records.
 
     record: number of the record. time: µs. base: position of the base rule. hit: whether it was a
-    hit already. alert: hash of the alert's group. By window: group, value (as in `measure.Items`),
+    hit already. alert: hash of the alert's group. By window: group, value (as in `items.Items`),
     and part: whether the item takes part, which it does not where a field has no value.
     """
 
@@ -81,6 +82,11 @@ class Held:
 
     def __len__(self) -> int:
         return len(self.record)
+
+    @property
+    def single(self) -> bool:
+        """Whether all items are of the first base rule, so that each is another record."""
+        return not self.base.any()
 
     def followed_by(self, later: Held) -> Held:
         """These items and then others."""
@@ -119,23 +125,11 @@ class Held:
 
     def mark(self, hits: Positions) -> None:
         """Note that these are hits, and with them the items of the same records and groups."""
-        if int(self.base.max()) == 0:
+        if self.single:
             self.hit[hits] = True
             return
         wanted = np.unique(_pairs(self.record[hits], self.alert[hits]))
         self.hit[np.isin(_pairs(self.record, self.alert), wanted)] = True
-
-    def concerned(self, place: int, first: int) -> Positions:
-        """The positions of items in one window's groups that have a record from `first` on."""
-        part, group = self.part[place], self.group[place]
-        old = int(np.searchsorted(self.record, first))
-        fresh = group[old:][part[old:]]
-        if not len(fresh):
-            return np.empty(0, dtype=np.int64)
-        taken = part.copy()
-        if old > 2 * len(fresh):  # else it is cheaper to count them again
-            taken[:old] &= np.isin(group[:old], fresh)
-        return np.flatnonzero(taken)
 
     def latest(self, place: int, window: Window) -> Flags:
         """What one window must remember: items that may yet become hits, and as many of the latest
@@ -155,22 +149,6 @@ class Held:
         kept[at[order[until <= window.ceiling]]] = True
         return kept
 
-    def arranged(self, place: int, at: Positions) -> tuple[Items, Positions]:
-        """Items as the arithmetic of one window wants them, and their positions here."""
-        times, rank = ranked(self.time[at])
-        order = stable_order(self.group[place][at])
-        at = at[order]
-        items = Items(
-            self.group[place][at],
-            self.time[at],
-            self.record[at],
-            self.base[at],
-            self.value[place][at],
-            times,
-            rank[order],
-        )
-        return items, at
-
 
 def last_of_each(values: Values) -> Positions:
     """The positions of the last item with each value, ascending."""
@@ -183,16 +161,19 @@ def last_of_each(values: Values) -> Positions:
 
 def _pairs(record: Positions, alert: Hashes) -> Hashes:
     """One number for a record and a group."""
-    return alert ^ (record.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    return alert ^ (record.astype(np.uint64) * _ODD)
 
 
-def hashed(events: pl.DataFrame, columns: Sequence[str]) -> tuple[Hashes, Flags]:
-    """64 bits that tell the values of columns from others, and whether each row has values."""
-    if not columns:
-        return np.zeros(events.height, dtype=np.uint64), np.ones(events.height, dtype=np.bool_)
-    names = list(dict.fromkeys(columns))
-    texts = [DERIVED.get(name, pl.col(name)).cast(pl.String).alias(name) for name in names]
-    joined = events.select(texts).select(
-        x=plh.concat_str(*names, separator="\x00").nchash.xxh3_64()
-    )["x"]
-    return joined.fill_null(0).to_numpy(), joined.is_not_null().to_numpy()
+def hashed(column: pl.Series) -> tuple[Hashes, Flags]:
+    """64 bits that tell the values of a column from others, and whether each row has a value."""
+    texts = column.cast(pl.String).to_frame("x")
+    found = texts.select(plh.col("x").nchash.xxh3_64()).to_series()
+    return found.fill_null(0).to_numpy(), column.is_not_null().to_numpy()
+
+
+def joined(several: Sequence[tuple[Hashes, Flags]]) -> tuple[Hashes, Flags]:
+    """The same of the values of several columns together."""
+    values, there = several[0]
+    for more, also in several[1:]:
+        values, there = values * _ODD + more, there & also
+    return values, there

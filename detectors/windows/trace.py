@@ -21,7 +21,8 @@ from connwatch.schema import UTC
 from .engine import Batch, State
 from .entity import Entity, stored
 from .held import Correlated, Held
-from .measure import Items, fires, measured
+from .items import Items
+from .measure import fires, measured
 from .spec import Flags, Numbers, Presence, Window
 
 #: One row per window, group and record that the window counts (several where a record matches
@@ -121,7 +122,7 @@ def trace(
     items = batch.items(target)
     parts = [pl.DataFrame(schema=ITEMS)]
     for number in range(len(target.windows)):
-        found = _traced(target, number, items)
+        found = _traced(target, number, batch, items)
         if found.height:
             parts.append(_concerning(asked, target, number, found, batch.records))
     told = events.select(_from(since).alias("told")).with_row_index("record")
@@ -134,13 +135,13 @@ def _from(since: datetime | None) -> pl.Expr:
     return time.is_not_null() if since is None else time >= pl.lit(since)
 
 
-def _traced(rule: Correlated, place: int, items: Held) -> pl.DataFrame:
+def _traced(rule: Correlated, place: int, batch: Batch, items: Held) -> pl.DataFrame:
     """The items of one window with what it measures at each."""
-    at = items.concerned(place, 0)
+    at = np.flatnonzero(items.part[place])
     if not len(at):
         return pl.DataFrame(schema=ITEMS)
-    arranged, _ = items.arranged(place, at)
     window = rule.windows[place]
+    arranged = batch.arranged(place, window, items, at)
     found = measured(window, arranged)
     firing = fires(window, arranged, found)
     return pl.DataFrame(
