@@ -131,7 +131,8 @@ def fold(
     evidence = events.select(EVIDENCE)
     if counted is not None and counted.sightings.height:
         parts.append(_counted(counted, events.height))
-        evidence = pl.concat([evidence, counted.records.select(EVIDENCE)])
+        own = pl.DataFrame([counted.records[name] for name in EVIDENCE])
+        evidence = pl.concat([evidence, own])
     if not parts:
         return Folded(
             pl.DataFrame(schema=HIT_SCHEMA),
@@ -187,9 +188,15 @@ def _hits(
 def _counted(counted: Found, before: int) -> pl.DataFrame:
     """The same of what windows found; before: rows of the evidence that stand before theirs."""
     found = counted.sightings
-    records = counted.records.select(_SHARED)[found["at"]]
-    return pl.concat([found, records], how="horizontal").select(
-        *_HIT[:-1], pl.col("at") + before, *_WINDOWED
+    return found.select(
+        "rule",
+        "group",
+        *(counted.records[name].gather(found["at"]) for name in _SHARED),
+        "fired",
+        "by",
+        "order",
+        pl.col("at") + before,
+        *_WINDOWED,
     )
 
 

@@ -56,7 +56,7 @@ class Found:
     and number of the record that it is a hit for), window (position of the window that fired
     there), value (what that window measured, at the record that fired; else null), counted (the
     record's own counted values, null where none are), order (number of the record), at (its row in
-    records). records: the columns kept of the hits and of others."""
+    records). records: the columns kept (and others), of the hits (and of others)."""
 
     sightings: pl.DataFrame
     records: pl.DataFrame
@@ -100,7 +100,7 @@ def correlate(
     after = State(items, records, following, forgotten)
     if not hits:
         return Found(_NONE, _NONE, after)
-    return Found(pl.concat(hits), batch.records.select(keep), after)
+    return Found(pl.concat(hits), batch.records, after)
 
 
 class Batch:

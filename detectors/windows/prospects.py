@@ -27,26 +27,25 @@ WORTH: Final = 4
 def prospects(window: Window, held: Held, place: int, old: int) -> Positions:
     """The positions of items in groups that may fire in the window at `place` and have an item of
     this batch; these begin at position `old`."""
-    part, group = held.part[place], held.group[place]
-    fresh = part[old:]
-    if not fresh.any():
-        return np.empty(0, dtype=np.int64)
-    bits = min(_BITS, len(group).bit_length() + 2)
-    slot = (group >> np.uint64(64 - bits)).astype(np.int64)
-    worth = np.zeros(1 << bits, dtype=np.bool_)
-    worth[slot[old:][fresh]] = True
+    bits = min(_BITS, len(held).bit_length() + 2)
+    slots = 1 << bits
+    slot = (held.group[place] >> np.uint64(64 - bits)).astype(np.int64)
+    part = held.part[place]
+    if not part.all():
+        slot[~part] = slots  # one more, which is not worth it
+    worth = np.zeros(slots + 1, dtype=np.bool_)
+    worth[slot[old:]] = True
+    worth[slots] = False
     least = _least(window)
-    if least < WORTH:
-        return np.flatnonzero(part & worth[slot])
-    at = np.flatnonzero(part)
-    worth &= _most(held.time[at], slot[at], len(worth), window.timespan) >= least
-    at = at[worth[slot[at]]]
-    if window.measure == "value_count" and len(at):
-        order = stable_order(held.value[place][at].view(np.uint64))
-        different = at[order[changes(held.value[place][at[order]])]]
-        worth &= np.bincount(slot[different], minlength=len(worth)) >= least
-        at = at[worth[slot[at]]]
-    return at
+    if least >= WORTH:
+        worth &= _most(held.time, slot, slots + 1, window.timespan) >= least
+        if window.measure == "value_count" and worth.any():
+            at = np.flatnonzero(worth[slot])
+            value = held.value[place][at].view(np.uint64)
+            order = stable_order(value)
+            different = at[order[changes(value[order])]]
+            worth &= np.bincount(slot[different], minlength=slots + 1) >= least
+    return np.flatnonzero(worth[slot])
 
 
 def _least(window: Window) -> int:

@@ -122,16 +122,14 @@ def _counted(
     windows: Small,
 ) -> pl.Series:
     """The values of each hit that its window counts, as text."""
-    found = pl.Series([None] * len(rows), dtype=pl.String)
+    found = pl.Series([None], dtype=pl.String).new_from_index(0, len(rows))
     for place, window in enumerate(rule.windows):
         if window.measure != "value_count":
             continue
         for base, fields in enumerate(window.fields):
             here = (windows == place) & (bases == base)
             if here.any():
-                own = records.select(fields)[rows]
-                if len(fields) > 1:
-                    own = own.select(pl.concat_str(fields, separator=" "))
-                texts = own.to_series().cast(pl.String)
+                own = pl.DataFrame([records[name].gather(rows) for name in fields])
+                texts = own.select(pl.concat_str(fields, separator=" ")).to_series()
                 found = texts if here.all() else found.zip_with(pl.Series(~here), texts)
     return found
