@@ -1,4 +1,4 @@
-"""Keeping the store in order while it is written to: compaction and retention, in the background."""
+"""Keeping the store in order while it is written to: compaction and retention, in background."""
 
 from __future__ import annotations
 
