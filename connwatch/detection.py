@@ -35,10 +35,14 @@ class Detected:
 
 
 class Detection:
-    """Rules, and what they know of the records before. allow: what no rule matches."""
+    """Rules, and what they know of the records before. allow: what no rule matches. items: how
+    many records or values the windows of one rule may hold (None: `engine.CAP`)."""
 
-    def __init__(self, rules: RuleSet, allow: Lists | None = None) -> None:
+    def __init__(
+        self, rules: RuleSet, allow: Lists | None = None, *, items: int | None = None
+    ) -> None:
         self.rules = rules
+        self._items = items
         self.open = fold.begin()
         self.windows = State()
         self._allow = allow
@@ -57,7 +61,9 @@ class Detection:
         matches, passed = self._matches(events)
         found = None
         if not late:
-            found = correlate(self._correlated, events, matches, self.windows, fold.EVIDENCE)
+            found = correlate(
+                self._correlated, events, matches, self.windows, fold.EVIDENCE, cap=self._items
+            )
             self.windows = found.state
         folded = fold.fold(events, matches, self._foldings, self.open, found)
         closed = _closed(self.open, folded)

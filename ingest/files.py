@@ -8,15 +8,19 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from connwatch.contracts import Block, Format
+import polars as pl
+
+from connwatch.contracts import Block, Format, Parsed
 from connwatch.errors import InputError
 from connwatch.schema import DERIVED
 
 from .describe import describe
+from .families import family, stem
 from .opening import STDIN, Opened
 
 HEAD: Final = 65_536
@@ -28,7 +32,8 @@ class Source:
 
     path: as given (under a folder: joined to it). dataset, opened: as its format tells. first_end:
     log time of its first record, µs since the epoch, and first_id: that record's id; None when its
-    beginning holds no record. stream: a pipe or device, already open and read up to `head`.
+    beginning holds no record. stream: a pipe or device, already open and read up to `head`. header:
+    of an earlier piece of the same log; it holds for this one, which has none (copytruncate).
     """
 
     path: str
@@ -40,6 +45,14 @@ class Source:
     size: int | None
     head: bytes = b""
     stream: Opened | None = None
+    header: bytes = b""
+
+    def begin(self) -> Any:
+        """The parser's state before the first line."""
+        state = self.format.begin(self.dataset)
+        if self.header:
+            _, state = self.format.parse(Block(self.path, self.header, 0, 1, False), state)
+        return state
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +106,70 @@ def discover(
                 hint="leave it out, name its format with --format, or do without --strict",
             )
         found.skipped.append(outcome)
+    _adopt(found)
     return found
+
+
+def _adopt(found: Found) -> None:
+    """Pieces without a header, which are told by the others of their log (same folder and name):
+    after copytruncate the header of the piece before still holds."""
+    logs: dict[tuple[str, str], list[Source]] = {}
+    for source in found.sources:
+        if source.stream is None:
+            logs.setdefault((family(source.path), stem(source.path)), []).append(source)
+    for one in list(found.skipped):
+        others = [] if one.failed else logs.get((family(one.path), stem(one.path)), [])
+        pieces = map(partial(_piece, one.path), others)
+        piece = next((made for made in pieces if made is not None), None)
+        if piece is not None:
+            found.skipped.remove(one)
+            found.sources.append(piece)
+
+
+def _piece(path: str, other: Source) -> Source | None:
+    """A file as a piece without header of the log that another is of; None: it is not."""
+    header = leading_comments(_head(other.path))
+    head = _head(path)
+    if not header or not head or leading_comments(head):
+        return None
+    opened = Opened(path)
+    opened.close()
+    source = replace(other, path=path, opened=None, size=opened.size, header=header)
+    parsed = _parsed(source, head)
+    if parsed.events.is_empty() or parsed.rejects.height > parsed.events.height:
+        return None
+    first_end, first_id = _first_of(parsed.events)
+    return replace(source, first_end=first_end, first_id=first_id)
+
+
+def _head(path: str) -> bytes:
+    try:
+        opened = Opened(path)
+    except InputError:
+        return b""
+    try:
+        return opened.read(HEAD)
+    except InputError:
+        return b""
+    finally:
+        opened.close()
+
+
+def leading_comments(head: bytes) -> bytes:
+    """The lines that begin with # before the first that does not."""
+    end = 0
+    while head.startswith(b"#", end):
+        newline = head.find(b"\n", end)
+        if newline < 0:
+            break
+        end = newline + 1
+    return head[:end]
+
+
+def _parsed(source: Source, head: bytes) -> Parsed:
+    cut = head.rfind(b"\n") + 1 if len(head) == HEAD else len(head)
+    parsed, _ = source.format.parse(Block(source.path, head[:cut], 0, 1, False), source.begin())
+    return parsed
 
 
 def _expanded(paths: Sequence[str], found: Found) -> Iterator[str]:
@@ -181,10 +257,11 @@ def first_record(one: Format[Any], head: bytes, dataset: str, path: str) -> tupl
     """Log time and id of the first record in a file's beginning."""
     cut = head.rfind(b"\n") + 1 if len(head) == HEAD else len(head)
     parsed, _ = one.parse(Block(path, head[:cut], 0, 1, False), one.begin(dataset))
-    if parsed.events.is_empty():
-        return None, ""
-    first = parsed.events.head(1).select(
-        DERIVED["event.end"].dt.epoch("us").alias("end"), "event.id"
+    return (None, "") if parsed.events.is_empty() else _first_of(parsed.events)
+
+
+def _first_of(events: pl.DataFrame) -> tuple[int, str]:
+    end, event_id = (
+        events.head(1).select(DERIVED["event.end"].dt.epoch("us").alias("end"), "event.id").row(0)
     )
-    end, event_id = first.row(0)
     return end, event_id

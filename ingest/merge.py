@@ -41,7 +41,7 @@ def parsed_blocks(source: Source, failed: Failed) -> Iterator[tuple[Parsed, int]
         failed(source, error)
         return
     try:
-        state = source.format.begin(source.dataset)
+        state = source.begin()
         for block in blocks(opened, source.head):
             made, state = parsed(source.format, block, state)
             yield made, opened.taken

@@ -40,9 +40,8 @@ def read_tail(source: Source) -> Tail:
         return Tail(None, None)
     finally:
         opened.close()
-    begin = source.format.begin(source.dataset)
     _, state = source.format.parse(
-        Block(source.path, head[: head.rfind(b"\n") + 1], 0, 1, False), begin
+        Block(source.path, head[: head.rfind(b"\n") + 1], 0, 1, False), source.begin()
     )
     whole = tail[tail.find(b"\n") + 1 :] if len(tail) == HEAD else tail
     parsed, _ = source.format.parse(Block(source.path, whole, 0, 1, True), state)

@@ -107,3 +107,4 @@ def test_followed_with_rotations_and_kills_is_replayed(tmp_path: Path, seed: int
     assert set(ids) == set(wanted_ids)
     assert len(ids) == len(wanted_ids)
     assert alerts == wanted_alerts
+    assert replayed_whole([tmp_path / "logs"], tmp_path / "pieces") == (wanted_ids, wanted_alerts)

@@ -144,7 +144,7 @@ class LiveRun:
                     follower,
                     wake,
                     merge,
-                    Detection(self.prepared.rules, self.prepared.allow),
+                    Detection(self.prepared.rules, self.prepared.allow, items=config.limits.items),
                     self._run,
                     self._signals.end,
                     self._hooks,

@@ -77,21 +77,25 @@ def correlate(
     matches: pl.DataFrame,
     state: State,
     keep: Sequence[str],
+    *,
+    cap: int | None = None,
 ) -> Found:
     """Carry all rules on over one batch.
 
     rules: those that others count before these others. events: stored columns, in log-time order.
     matches: `MATCH_SCHEMA`. keep: stored columns that hits shall have.
+    cap: items that the windows of one rule may hold.
     """
+    most = CAP if cap is None else cap
     if not rules or events.is_empty():
         return Found(_NONE, _NONE, state)
     batch = Batch(rules, events, matches, state, keep)
     items, forgotten, hits = {}, dict(state.forgotten), []
     for rule in rules:
         found, left = batch.step(rule, state.items.get(rule.key))
-        if len(left) > CAP:
-            forgotten[rule.key] = forgotten.get(rule.key, 0) + len(left) - CAP
-            left = left.take(slice(len(left) - CAP, None))
+        if len(left) > most:
+            forgotten[rule.key] = forgotten.get(rule.key, 0) + len(left) - most
+            left = left.take(slice(len(left) - most, None))
         items[rule.key] = left
         if rule.alerts and found is not None:
             hits.append(found)
