@@ -63,7 +63,7 @@ class Block:
     path: as the user gave it. data: bytes of whole lines; only the last block of a file may end
     without a newline. offset: of data[0] in the decompressed file, bytes. line: number of the
     first line, from 1. last: nothing follows in this file. overlong: data is the beginning of one
-    line that is too long to be read; it is a reject whatever the format.
+    line that is too long to be read; it is a reject whatever the format. lines: how many there are.
     """
 
     path: str
@@ -72,6 +72,12 @@ class Block:
     line: int
     last: bool
     overlong: bool = False
+    lines: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        unended = self.data[-1:] not in (b"\n", b"")
+        lines = 1 if self.overlong else self.data.count(b"\n") + unended
+        object.__setattr__(self, "lines", lines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,14 +46,15 @@ def blocks(
         except InputError as error:
             data, failure = b"", error
         end = not data
-        carry += data
-        cut = len(carry) if end else carry.rfind(b"\n") + 1
-        if cut:
-            whole, carry = carry[:cut], carry[cut:]
-            for block in _bounded(source.path, whole, offset, line, end, line_cap):
-                line = block.line + _lines(block)
-                yield block
-            offset += cut
+        cut = data.rfind(b"\n") + 1
+        if not cut:
+            data, carry = carry + data, b""
+            cut = len(data) if end else data.rfind(b"\n") + 1
+        whole, carry = b"".join((carry, memoryview(data)[:cut])), data[cut:]
+        for block in _bounded(source.path, whole, offset, line, end, line_cap):
+            line = block.line + block.lines
+            yield block
+        offset += len(whole)
         if end:
             break
         if len(carry) > line_cap:
@@ -71,10 +72,6 @@ def blocks(
         )
     if failure is not None:
         raise failure
-
-
-def _lines(block: Block) -> int:
-    return 1 if block.overlong else block.data.count(b"\n")
 
 
 def _bounded(

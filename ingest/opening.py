@@ -10,7 +10,7 @@ import os
 import sys
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import Final, Protocol, cast
 
 import zstandard
 
@@ -71,7 +71,7 @@ class _Zstd:
 class Counted(io.RawIOBase):
     """Counts the bytes read from a file, so that a decompression ratio can be known."""
 
-    def __init__(self, inner: BinaryIO) -> None:
+    def __init__(self, inner: io.BufferedIOBase) -> None:
         super().__init__()
         self._inner = inner
         self.taken = 0
@@ -89,10 +89,9 @@ class Counted(io.RawIOBase):
         return self._inner.tell()
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        data = self._inner.read(len(buffer))
-        buffer[: len(data)] = data
-        self.taken += len(data)
-        return len(data)
+        taken = self._inner.readinto(buffer)
+        self.taken += taken
+        return taken
 
     def close(self) -> None:
         if not self.closed:
@@ -112,13 +111,13 @@ class Opened:
         self.size: int | None = None
         self._failure: InputError | None = None
         try:
-            raw: BinaryIO
+            raw: io.BufferedIOBase
             if descriptor is not None:
-                raw = os.fdopen(os.dup(descriptor), "rb", buffering=0)
+                raw = os.fdopen(os.dup(descriptor), "rb")
                 raw.seek(0)
                 self.size = os.fstat(descriptor).st_size
             elif path == STDIN:
-                raw = sys.stdin.buffer
+                raw = cast(io.BufferedIOBase, sys.stdin.buffer)
             else:
                 raw = Path(path).open("rb")  # noqa: SIM115  closed by close()
                 if Path(path).is_file():

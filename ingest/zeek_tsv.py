@@ -120,19 +120,16 @@ def _pieces(block: Block, state: Header) -> Iterator[_Piece]:
     data, start, line = block.data, 0, block.line
     for begin, end in _marks(data, state):
         if begin > start:
-            run = _run(data[start:begin], block.offset + start, line)
-            line += run.lines
-            yield run
+            run = data[start:begin]
+            lines = run.count(b"\n")
+            yield _Piece(run, block.offset + start, line, lines, False)
+            line += lines
         yield _Piece(data[begin:end], block.offset + begin, line, 1, True)
         line += 1
         start = end
     if start < len(data):
-        yield _run(data[start:] if start else data, block.offset + start, line)
-
-
-def _run(data: bytes, offset: int, line: int) -> _Piece:
-    lines = data.count(b"\n") + (not data.endswith(b"\n"))
-    return _Piece(data, offset, line, lines, False)
+        rest = data[start:] if start else data
+        yield _Piece(rest, block.offset + start, line, block.line + block.lines - line, False)
 
 
 def _marks(data: bytes, state: Header) -> Iterator[tuple[int, int]]:
