@@ -132,6 +132,8 @@ def written(alerts: pl.DataFrame, rules: Mapping[str, Describing]) -> list[Writt
 
     Columns make what is large, the evidence; Python puts the small parts around it.
     """
+    if alerts.is_empty():
+        return []
     said = {key: _Said(rules[key]) for key in alerts["rule"].unique()}
     named = [name for name in EVIDENCE if any(name in one.names for one in said.values())]
     rows = alerts.select(
