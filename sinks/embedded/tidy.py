@@ -24,8 +24,9 @@ from .small import SCHEMAS, Small, parts, together
 
 #: rows up to which files are put together, by kind
 LIMITS: Final = {"events": 300_000, "hits": 300_000, "event-keys": 500_000, "hit-keys": 500_000}
-#: rows that a step rewrites, at most: what takes a fifth of a second
-BUDGET: Final = 100_000
+#: rows that a step puts together, at most, unless told: a tenth of a second on an idle core. A thread
+#: of its own may take more: commits go on while a file is written
+BUDGET: Final = 50_000
 #: files of one size that become one
 FAN: Final = 8
 #: small parts of a kind that become files: when there are so many of them, or rows, or bytes
