@@ -89,7 +89,8 @@ class EmbeddedStore:
         """Take one small step in keeping the number of parts and files low; whether there is more
         to do. Between two commits, or in a thread of its own.
 
-        budget: rows that a step may put together; with more of them, files become larger.
+        budget: rows that a step may put together (of keys eight times as many); with more of them,
+        files become larger.
         """
         return tidy.step(self.folder, self.database, budget)
 

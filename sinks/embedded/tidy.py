@@ -24,9 +24,11 @@ from .small import SCHEMAS, Small, parts, together
 
 #: rows up to which files are put together, by kind
 LIMITS: Final = {"events": 300_000, "hits": 300_000, "event-keys": 500_000, "hit-keys": 500_000}
-#: rows that a step puts together, at most, unless told: a tenth of a second on an idle core. A thread
-#: of its own may take more: commits go on while a file is written
+#: rows that a step puts together, at most, unless told: 0.2 s on two busy cores. A thread of its
+#: own may take more, as commits go on while a file is written
 BUDGET: Final = 50_000
+#: keys that count as one row
+_KEYS: Final = 8
 #: files of one size that become one
 FAN: Final = 8
 #: small parts of a kind that become files: when there are so many of them, or rows, or bytes
@@ -153,7 +155,7 @@ def _smallest(database: Database, budget: int) -> list[Stored]:
 
 def _groups(database: Database, budget: int) -> Iterator[list[Stored]]:
     for kind, limit in LIMITS.items():
-        most = min(limit, budget)
+        most = min(limit, budget * _KEYS if kind.endswith("-keys") else budget)
         rows = database.execute(
             "SELECT * FROM files WHERE kind = ? AND rows < ? ORDER BY first, name",
             (kind, most // 2),
