@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,8 +23,11 @@ from connwatch.config import STDIN, Config, SourceConfig
 from connwatch.detectors.indicators import Lists
 from connwatch.errors import StoreError, UsageError
 from connwatch.ingest.formats import FORMATS
-from connwatch.live.report import Logger, Reporter, read_status
+from connwatch.live.log import Logger
+from connwatch.live.outside import Outside
+from connwatch.live.report import Reporter, read_status
 from connwatch.live.run import LiveRun, Prepared, Signals
+from connwatch.live.systemd import Systemd
 from connwatch.render import safe, to_json
 from connwatch.sinks.embedded import EmbeddedStore, writer_of
 
@@ -47,17 +50,19 @@ def run(path: Path, until_idle: float | None) -> int:
     cannot be used; 3 the store failed.
     """
     config = read_config(path)
-    log = Logger(sys.stderr, config.log.format, config.log.level)
     prepared = _prepared(config)
-    for error in prepared.rules.errors:
-        log.say("error", f"this rule cannot be used, the others run: {error}")
     signals = Signals()
-    reporter = Reporter(str(path.absolute()), log)
-    with EmbeddedStore(config.store) as store, _handled(signals):
-        live = LiveRun(
-            prepared, store, signals, read=lambda: _prepared(read_config(path)), report=reporter
-        )
-        live.follow(until_idle)
+    with closing(Outside(str(path.absolute()), config, sys.stderr, Systemd())) as outside:
+        for error in prepared.rules.errors:
+            outside.log.fail("error", "this rule cannot be used, the others run", error)
+
+        def again() -> Prepared:
+            read = _prepared(read_config(path))
+            outside.offer(read.config)
+            return read
+
+        with EmbeddedStore(config.store) as store, _handled(signals, outside.systemd):
+            LiveRun(prepared, store, signals, read=again, report=outside).follow(until_idle)
     return 0
 
 
@@ -147,15 +152,19 @@ def _line(document: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _handled(signals: Signals) -> Iterator[None]:
-    """SIGTERM and SIGINT stop, SIGHUP reloads; a second Ctrl-C ends at once."""
+def _handled(signals: Signals, systemd: Systemd | None = None) -> Iterator[None]:
+    """SIGTERM and SIGINT stop, SIGHUP reloads; a second Ctrl-C ends at once. systemd: is told."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         if signals.stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if systemd is not None:
+            systemd.stopping()
         signals.ask_stop()
 
     def reload(number: int, frame: FrameType | None) -> None:
+        if systemd is not None:
+            systemd.reloading()
         signals.ask_reload()
 
     wanted: dict[int, Callable[[int, FrameType | None], None]] = {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
+#: what `Status.state` may be; "reloaded" and "starting" are short
+STATES: Final = ("starting", "running", "waiting", "reloaded", "stopped")
 #: errors that are remembered
 _ERRORS = 20
 
@@ -30,8 +32,9 @@ class Totals:
 @dataclass(slots=True)
 class SourceStatus:
     """One stream. position: bytes read of the piece in hand is not it: lines and records are of
-    all pieces. lag_bytes: known to be unread. lag_seconds: since the file was written last, while
-    there is a lag; 0 without. log_time: of its last record, ISO 8601."""
+    all pieces. lag_bytes: known to be unread. lag_seconds: for how long there has been a lag
+    without a break; 0 without one. log_time: of its last record, ISO 8601. rate: records per second
+    over the last seconds. before: the counts with which this process found it."""
 
     id: str
     path: str
@@ -47,12 +50,15 @@ class SourceStatus:
     lag_bytes: int
     lag_seconds: float
     log_time: str | None
+    rate: float = 0.0
+    before: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Status:
-    """All of it, as `status.json` has it. state: starting, running, waiting or stopped. times in
-    ISO 8601. rate: records per second over the last seconds."""
+    """All of it, as `status.json` has it. state: one of `STATES`. times in ISO 8601. rate: records
+    per second over the last seconds. before: `totals`, and what was `forgotten`, as this process
+    found them."""
 
     state: str
     pid: int
@@ -74,6 +80,7 @@ class Status:
     generation: int
     reloads: int
     reload_error: str | None
+    before: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """JSON values."""

@@ -1,24 +1,25 @@
-"""What is told of a live run: `status.json` beside the store, and log lines on standard error."""
+"""What is told of a live run: `status.json` beside the store, and news in the log."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final
 
 from connwatch import __version__
 from connwatch.errors import StoreError
 from connwatch.ingest.course import Course
-from connwatch.render import safe, to_json
 
+from .log import Logger, utc_now
 from .progress import Errors, SourceStatus, Status
 from .run import LiveRun
+from .session import Session
 
 #: beside the catalogue; another process reads it
 NAME: Final = "status.json"
@@ -27,31 +28,9 @@ _SOON: Final = 1.0
 _CALM: Final = 5.0
 #: seconds over which the rate is taken
 _SPAN: Final = 10.0
-_LEVELS: Final = ("debug", "info", "warning", "error")
-
-
-class Logger:
-    """Lines for people or programs (JSON) on a stream; times in UTC."""
-
-    def __init__(self, stream: TextIO, form: str = "text", level: str = "info") -> None:
-        self._stream, self._form = stream, form
-        self._least = _LEVELS.index(level)
-        self._guard = threading.Lock()
-
-    def say(self, level: str, message: str, **fields: str | int | float | None) -> None:
-        """One line; fields say more in JSON and follow the message in text."""
-        if _LEVELS.index(level) < self._least:
-            return
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        given = {name: value for name, value in fields.items() if value is not None}
-        if self._form == "json":
-            line = to_json({"@timestamp": now, "log.level": level, "message": message, **given})
-        else:
-            more = "".join(f" {name}={value}" for name, value in given.items())
-            line = safe(f"{now} {level:<7} {message}{more}")
-        with self._guard:
-            self._stream.write(line + "\n")
-            self._stream.flush()
+#: the count of all sources, beside those by id
+_ALL: Final = ""
+_STREAM: Final = "stream/"
 
 
 class Reporter:
@@ -62,25 +41,68 @@ class Reporter:
         self.latest: Status | None = None
         self.log = log or Logger(sys.stderr)
         self._config = config
-        self._started = _now()
+        self._started = utc_now()
         self._errors = Errors()
+        self._turned = time.monotonic()
         self._written = 0.0
         self._said: set[str] = set()
         self._state = ""
-        self._counts: deque[tuple[float, int]] = deque()
+        self._counts: deque[tuple[float, dict[str, int]]] = deque()
         self._seen = (-1, "")
+        self._behind: dict[str, float] = {}
+        self._before: dict[str, dict[str, int]] | None = None
+        self._found: dict[str, dict[str, int]] = {}
+        self._retries = self._retried = self._reordered = 0
+        self._session: Session | None = None
+
+    @property
+    def quiet(self) -> float:
+        """Seconds since the main loop turned last."""
+        return time.monotonic() - self._turned
 
     def __call__(self, run: LiveRun) -> None:
+        now = self._turned = time.monotonic()
+        self._begin(run)
         self._say(run)
-        now = time.monotonic()
+        if run.retries != self._retries:
+            self._retried += max(0, run.retries - self._retries)
+            self._retries = run.retries
+        courses = [] if run.session is None else list(run.session.merge.courses.values())
+        self._follow(courses, now)
         events = 0 if run.session is None else run.session.totals.events
         seen = (events, run.state)
         pause = _SOON if seen != self._seen else _CALM
         if run.state == self._state and now - self._written < pause:
             return
         self._state, self._seen, self._written = run.state, seen, now
-        self.latest = self._status(run, self._rate(now, events))
+        self._counts.append((now, {_ALL: events} | {c.stream.id: _records(c) for c in courses}))
+        while len(self._counts) > 2 and now - self._counts[0][0] > _SPAN:
+            self._counts.popleft()
+        self.latest = self._status(run, courses)
         self._write(run.store.folder)
+
+    def _begin(self, run: LiveRun) -> None:
+        """Remember what this process found: counters begin there; and of sessions before this."""
+        session = run.session
+        if session is not self._session:
+            self._reordered += 0 if self._session is None else self._session.merge.reordered
+            self._session = session
+        if self._before is not None or session is None:
+            return
+        self._before = {
+            "totals": session.totals.saved(),
+            "forgotten": dict(session.detection.windows.forgotten),
+        }
+        for key, value in session.merge.saved.items():
+            if key.startswith(_STREAM):
+                late, future = value["late"], value["future"]
+                counts = {**value["counts"], "late": late, "future": future}
+                self._found[key.removeprefix(_STREAM)] = counts
+
+    def _follow(self, courses: Sequence[Course], now: float) -> None:
+        """Since when each source has been behind."""
+        behind = [course.stream.id for course in courses if course.stream.pending]
+        self._behind = {name: self._behind.get(name, now) for name in behind}
 
     def _say(self, run: LiveRun) -> None:
         if run.state != self._state:
@@ -100,11 +122,12 @@ class Reporter:
     def _changed(self, run: LiveRun) -> None:
         match run.state:
             case "waiting" if run.error is not None:
-                self._errors.add(_now(), str(run.error))
-                self.log.say("error", f"waiting to try again: {run.error}", retries=run.retries)
+                self._errors.add(utc_now(), _flat(str(run.error)))
+                self.log.fail("error", "waiting to try again", run.error, retries=run.retries)
             case "reloaded" if run.reload_error is not None:
-                self._errors.add(_now(), run.reload_error)
-                self.log.say("error", f"reload failed, the old one stays: {run.reload_error}")
+                error = _flat(run.reload_error)
+                self._errors.add(utc_now(), f"reload failed: {error}")
+                self.log.say("error", f"reload failed, the old one stays: {error}")
             case "reloaded":
                 self.log.say("info", "reloaded", generation=run.generation)
             case state:
@@ -119,40 +142,39 @@ class Reporter:
         self._said.add(key)
         if level != "info":
             where = fields.get("path")
-            self._errors.add(_now(), f"{where}: {message}" if where else message)
+            self._errors.add(utc_now(), f"{where}: {message}" if where else message)
         self.log.say(level, message, **fields)
 
-    def _rate(self, now: float, events: int) -> float:
-        self._counts.append((now, events))
-        while len(self._counts) > 2 and now - self._counts[0][0] > _SPAN:
-            self._counts.popleft()
-        (begin, before), span = self._counts[0], now - self._counts[0][0]
-        del begin
-        return round((events - before) / span, 1) if span > 0 else 0.0
+    def _rate(self, name: str) -> float:
+        """Of one count, per second, over the last seconds."""
+        (begin, first), (end, last) = self._counts[0], self._counts[-1]
+        if end <= begin or name not in last:
+            return 0.0
+        return round(max(0, last[name] - first.get(name, 0)) / (end - begin), 1)
 
-    def _status(self, run: LiveRun, rate: float) -> Status:
+    def _status(self, run: LiveRun, courses: Sequence[Course]) -> Status:
         session = run.session
-        courses = [] if session is None else list(session.merge.courses.values())
         latest = None if session is None else session.merge.latest
-        error = None if run.error is None else str(run.error)
+        error = str(run.error) if run.error is not None and run.state == "waiting" else None
         return Status(
             state=run.state,
             pid=os.getpid(),
             version=__version__,
             config=self._config,
             started=self._started,
-            updated=_now(),
+            updated=utc_now(),
             totals={} if session is None else session.totals.saved(),
-            sources=[_source(course) for course in courses],
+            sources=[self._source(course) for course in courses],
             log_time=_iso(latest),
-            reordered=0 if session is None else session.merge.reordered,
-            rate=rate,
+            reordered=self._reordered + (0 if session is None else session.merge.reordered),
+            rate=self._rate(_ALL),
             detection={} if session is None else session.measures(),
             sinks=[
                 {
                     "name": run.store.name,
                     "queue": 0 if session is None else session.queued,
                     "retries": run.retries,
+                    "retried": self._retried,
                     "error": error,
                 }
             ],
@@ -170,6 +192,29 @@ class Reporter:
             generation=run.generation,
             reloads=run.reloads,
             reload_error=run.reload_error,
+            before=self._before or {},
+        )
+
+    def _source(self, course: Course) -> SourceStatus:
+        stream = course.stream
+        behind = self._behind.get(stream.id)
+        return SourceStatus(
+            id=stream.id,
+            path=stream.path,
+            dataset=stream.dataset,
+            format=stream.format.name,
+            live=stream.live,
+            late=course.late,
+            future=course.future,
+            lag_bytes=stream.pending,
+            lag_seconds=0.0 if behind is None else round(time.monotonic() - behind, 3),
+            log_time=_iso(course.latest),
+            lines=course.counts["lines"],
+            records=course.counts["records"],
+            rejects=course.counts["rejects"],
+            comments=course.counts["comments"],
+            rate=self._rate(stream.id),
+            before=self._found.get(stream.id, {}),
         )
 
     def _write(self, folder: Path) -> None:
@@ -185,7 +230,7 @@ class Reporter:
             self._once("warning", f"status cannot be written: {error.strerror}", path=str(place))
 
 
-def read_status(folder: Path) -> dict[str, object]:
+def read_status(folder: Path) -> dict[str, Any]:
     """What the live run of a store wrote last. StoreError when there is none."""
     try:
         found = json.loads((folder / NAME).read_text(encoding="utf-8"))
@@ -202,25 +247,13 @@ def read_status(folder: Path) -> dict[str, object]:
     return found
 
 
-def _source(course: Course) -> SourceStatus:
-    stream = course.stream
-    lag = stream.pending
-    return SourceStatus(
-        id=stream.id,
-        path=stream.path,
-        dataset=stream.dataset,
-        format=stream.format.name,
-        live=stream.live,
-        late=course.late,
-        future=course.future,
-        lag_bytes=lag,
-        lag_seconds=round(max(0.0, time.time() - course.modified), 3) if lag else 0.0,
-        log_time=_iso(course.latest),
-        lines=course.counts["lines"],
-        records=course.counts["records"],
-        rejects=course.counts["rejects"],
-        comments=course.counts["comments"],
-    )
+def _records(course: Course) -> int:
+    return course.counts["records"]
+
+
+def _flat(text: str) -> str:
+    """On one line."""
+    return " ".join(text.split())
 
 
 def _iso(micros: int | None) -> str | None:
@@ -228,7 +261,3 @@ def _iso(micros: int | None) -> str | None:
         return None
     moment = datetime.fromtimestamp(micros / 1_000_000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
