@@ -20,6 +20,7 @@ from conftest import ROOT
 from connwatch.cli.run import current
 from connwatch.live.progress import SourceStatus, Status, Totals
 from connwatch.live.run import LiveRun
+from connwatch.live.upkeep import Done
 
 SOURCE = SourceStatus(
     id="dmz|zeek.conn|zeek|/var/log/zeek/current|conn",
@@ -70,6 +71,17 @@ STATUS = Status(
     reloads=0,
     reload_error=None,
     before={"totals": {"events": 190, "alerts": 2}, "forgotten": {"scan": 2}},
+    store={
+        "files": 12,
+        "small_parts": 3,
+        "bytes": 4_000_000,
+        "steps": 6,
+        "removed_days": 1,
+        "removed_alerts": 0,
+        "retained": "2026-11-20T09:00:00Z",
+        "fits": True,
+        "error": None,
+    },
 )
 
 
@@ -85,6 +97,18 @@ def source(**changes: Any) -> SourceStatus:
     return dataclasses.replace(SOURCE, **changes)
 
 
+class EmptyStore:
+    """What the reporter asks a store."""
+
+    name = "embedded"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def parts(self) -> dict[str, int]:
+        return {"files": 0, "small_parts": 0, "bytes": 0}
+
+
 def fake_run(folder: Path, state: str = "running", **more: Any) -> LiveRun:
     """A run without a session."""
     given = {
@@ -96,7 +120,9 @@ def fake_run(folder: Path, state: str = "running", **more: Any) -> LiveRun:
         "generation": 1,
         "reloads": 0,
         "reload_error": None,
-        "store": SimpleNamespace(folder=folder, name="store"),
+        "store": EmptyStore(folder),
+        "upkeep": SimpleNamespace(done=Done()),
+        "list_errors": list,
         **more,
     }
     return SimpleNamespace(**given)  # type: ignore[return-value]

@@ -208,6 +208,10 @@ def test_counters_count_what_this_process_did() -> None:
         "connwatch_sink_retries_total{sink='store'}": 3,
         "connwatch_last_reload_successful": 1,
         "connwatch_failing_paths": 0,
+        "connwatch_store_bytes": 4_000_000,
+        "connwatch_store_files": 12,
+        "connwatch_store_fits": 1,
+        "connwatch_compaction_steps_total": 6,
     }
     for name, value in expected.items():
         named = name.replace("S", labels) if "{S}" in name else name.replace("'", '"')

@@ -40,6 +40,13 @@ _TOTALS: Final = {
     "alerts": ("connwatch_alerts", "Alerts opened."),
     "commits": ("connwatch_commits", "Commits to the store."),
 }
+#: of the store: key of `Status.store` -> name and meaning
+_STORE: Final = {
+    "bytes": ("connwatch_store_bytes", "Bytes of the store's files."),
+    "files": ("connwatch_store_files", "Files of the store."),
+    "small_parts": ("connwatch_store_small_parts", "Small commits that wait for compaction."),
+    "fits": ("connwatch_store_fits", "0 while the store is larger than `retention.max_size`."),
+}
 
 
 class Metrics:
@@ -80,6 +87,7 @@ class _Live(Collector):
         yield from self._totals(status)
         yield from self._detection(status)
         yield from self._sinks(status)
+        yield from self._store(status)
 
     def _sources(self, status: Status) -> Iterator[Metric]:
         labels = ["source", "dataset"]
@@ -197,6 +205,13 @@ class _Live(Collector):
             ["sink"],
             [(key, sink["retried"]) for key, sink in sinks],
         )
+
+    def _store(self, status: Status) -> Iterator[Metric]:
+        for key, (name, meaning) in _STORE.items():
+            if key in status.store:
+                yield _gauge(name, meaning, [], [((), float(status.store[key]))])
+        steps = status.store.get("steps", 0)
+        yield self._counter("connwatch_compaction_steps", "Steps of compaction.", [], [((), steps)])
 
     def _counter(
         self, name: str, meaning: str, labels: list[str], rows: _Rows

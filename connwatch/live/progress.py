@@ -58,7 +58,8 @@ class SourceStatus:
 class Status:
     """All of it, as `status.json` has it. state: one of `STATES`. times in ISO 8601. rate: records
     per second over the last seconds. before: `totals`, and what was `forgotten`, as this process
-    found them."""
+    found them. store: see `upkeep.measures`. problems: files, folders and lists that cannot be read
+    at present."""
 
     state: str
     pid: int
@@ -81,6 +82,7 @@ class Status:
     reloads: int
     reload_error: str | None
     before: dict[str, dict[str, int]] = field(default_factory=dict)
+    store: dict[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """JSON values."""

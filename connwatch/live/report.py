@@ -8,6 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from .log import Logger, utc_now
 from .progress import Errors, SourceStatus, Status
 from .run import LiveRun
 from .session import Session
+from .upkeep import measures
 
 #: beside the catalogue; another process reads it
 NAME: Final = "status.json"
@@ -54,6 +56,8 @@ class Reporter:
         self._found: dict[str, dict[str, int]] = {}
         self._retries = self._retried = self._reordered = 0
         self._session: Session | None = None
+        self._kept: dict[str, Any] = {}
+        self._asked = 0.0
 
     @property
     def quiet(self) -> float:
@@ -109,11 +113,12 @@ class Reporter:
             self._changed(run)
         if run.wake is not None and run.wake.note:
             self._once("warning", run.wake.note)
+        for path, reason, hint in _problems(run):
+            self._once("warning", reason, path=path, hint=hint)
+        if run.upkeep.done.error:
+            self._once("warning", f"the store cannot be tidied up: {run.upkeep.done.error}")
         if run.session is None:
             return
-        problems = {one.path: one for one in run.session.follower.problems}
-        for path, problem in problems.items():
-            self._once("warning", problem.reason, path=path, hint=problem.hint)
         for path, reason in run.session.follower.skipped.items():
             self._once("info", f"not read: {reason}", path=path)
         for note in run.session.detection.forgotten():
@@ -178,14 +183,10 @@ class Reporter:
                     "error": error,
                 }
             ],
-            problems=(
-                []
-                if session is None
-                else [
-                    {"path": one.path, "reason": one.reason, "hint": one.hint}
-                    for one in session.follower.problems
-                ]
-            ),
+            problems=[
+                {"path": path, "reason": reason, "hint": hint}
+                for path, reason, hint in _problems(run)
+            ],
             skipped={} if session is None else dict(session.follower.skipped),
             notes=[] if session is None else session.detection.notes(),
             errors=list(self._errors.last),
@@ -193,7 +194,16 @@ class Reporter:
             reloads=run.reloads,
             reload_error=run.reload_error,
             before=self._before or {},
+            store=self._store(run),
         )
+
+    def _store(self, run: LiveRun) -> dict[str, Any]:
+        """Asked for now and then only: it waits for a commit that is being made."""
+        now = time.monotonic()
+        if not self._kept or now - self._asked >= _CALM or run.state == "stopped":
+            with suppress(StoreError):  # the session meets it too, and says it
+                self._kept, self._asked = measures(run.store, run.upkeep.done), now
+        return self._kept
 
     def _source(self, course: Course) -> SourceStatus:
         stream = course.stream
@@ -245,6 +255,13 @@ def read_status(folder: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise StoreError("the status is not one", where=str(folder / NAME))
     return found
+
+
+def _problems(run: LiveRun) -> list[tuple[str, str, str | None]]:
+    """What cannot be read at present: where, why, and what may help."""
+    files = [] if run.session is None else run.session.follower.problems
+    lists = [(one.where or "", one.message, one.hint) for one in run.list_errors()]
+    return [(one.path, one.reason, one.hint) for one in files] + lists
 
 
 def _records(course: Course) -> int:
