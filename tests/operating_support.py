@@ -62,7 +62,7 @@ STATUS = Status(
         "forgotten": {"scan": 12},
         "snapshot_seconds": 0.25,
     },
-    sinks=[{"name": "store", "queue": 1, "retries": 0, "retried": 3, "error": None}],
+    sinks=[{"name": "embedded", "queue": 1, "retries": 0, "retried": 3, "error": None}],
     problems=[],
     skipped={},
     notes=[],
