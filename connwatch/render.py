@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connwatch.alert import iso
-from connwatch.schema import BY_NAME, COLUMNS, STRINGS, UTC, expand
+from connwatch.schema import BY_NAME, COLUMNS, OBJECTS, STRINGS, UTC, expand
 
 #: C0 and C1 controls, DEL, characters that are invisible or change the direction of text, halves
 #: of surrogate pairs, which file names that are not UTF-8 have and no output takes
@@ -34,7 +34,6 @@ _ESCAPES: Final = {
 }
 _TEXT_ESCAPES: Final = {**_ESCAPES, '"': '\\"', "\\": "\\\\"}
 _ISO: Final = "%Y-%m-%dT%H:%M:%S%.6fZ"
-_EXTRA: Final = "connwatch.extra"
 _BATCH: Final = 10_000
 
 
@@ -110,7 +109,7 @@ def nested(row: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in present.items():
         if isinstance(value, datetime):
             value = iso(value)
-        elif name == "connwatch.extra":
+        elif name in OBJECTS:
             value = json.loads(value)
         *path, last = name.split(".")
         if any(".".join(path[: end + 1]) in present for end in range(len(path))):
@@ -125,8 +124,8 @@ def nested(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def ndjson(frame: pl.DataFrame) -> Iterator[str]:
     """Whole events, derived columns included, as one nested JSON document a line."""
-    tree = nested({column.name: column.name for column in COLUMNS if column.name != _EXTRA})
-    tree["connwatch"]["extra"] = _EXTRA
+    names = {column.name: column.name for column in COLUMNS}
+    tree = nested({name: f'"{name}"' if name in OBJECTS else name for name in names})
     lines = _object(tree).fill_null("{}")
     for start in range(0, frame.height, _BATCH):
         yield from expand(frame.slice(start, _BATCH)).select(lines).to_series()
@@ -146,7 +145,7 @@ def _object(tree: Mapping[str, Any]) -> pl.Expr:
 def _json(name: str) -> pl.Expr:
     """JSON text of a column of the schema."""
     column, dtype = pl.col(name), BY_NAME[name].dtype
-    if name == _EXTRA:
+    if name in OBJECTS:
         return _escaped(column, _ESCAPES)
     if dtype == UTC:
         return pl.lit('"') + column.dt.strftime(_ISO) + pl.lit('"')

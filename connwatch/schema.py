@@ -219,6 +219,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("observer.name", _S, "keyword", "", "no sensor label given", "Sensor label given by the user."),
     Column("observer.type", _S, "keyword", "", _NEVER, "Always sensor.", pl.lit("sensor")),
     Column("observer.product", _S, "keyword", "", _NEVER, "Program that saw the flow.", _module()),
+    Column("labels", _S, "object", "", "no labels given", "Labels of the source, given by the user: a JSON object from name to value."),
     # -- Zeek's own ---------------------------------------------------------------------------
     Column("zeek.session_id", _S, "keyword", "", _NOT_LOGGED, "Zeek's uid of the connection."),
     Column("zeek.connection.state", _S, "keyword", "", _NOT_LOGGED, "conn_state, one of 13."),
@@ -241,6 +242,10 @@ COLUMNS: Final[tuple[Column, ...]] = (
 )
 # fmt: on
 
+#: columns that hold JSON objects as text
+OBJECTS: Final = frozenset(
+    column.name for column in COLUMNS if column.es in ("object", "flattened")
+)
 BY_NAME: Final[dict[str, Column]] = {column.name: column for column in COLUMNS}
 STORED: Final[dict[str, pl.DataType]] = {c.name: c.dtype for c in COLUMNS if c.derive is None}
 DERIVED: Final[dict[str, pl.Expr]] = {c.name: c.derive for c in COLUMNS if c.derive is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
@@ -134,8 +135,12 @@ class LiveRun:
             try:
                 homes = [_home(config.home_of(source)) for source in config.sources]
 
+                labels = [_labels(source) for source in config.sources]
+
                 def prepare(source: int, events: pl.DataFrame) -> pl.DataFrame:
-                    return enrich(events, homes[source])
+                    events = enrich(events, homes[source])
+                    own = labels[source]
+                    return events if own is None else events.with_columns(labels=own)
 
                 merge = LiveMerge(
                     resumed.positions, prepare, config.idle_limit, time.monotonic, config.batch
@@ -219,6 +224,13 @@ def _wanted(source: SourceConfig) -> Wanted:
         exclude=source.exclude,
         label=source.sensor,
     )
+
+
+def _labels(source: SourceConfig) -> pl.Expr | None:
+    """The source's labels as the column has them; None: it has none."""
+    if not source.labels:
+        return None
+    return pl.lit(json.dumps(dict(source.labels), ensure_ascii=False, sort_keys=True))
 
 
 def _mode(watch: str) -> Literal["auto", "inotify", "polling"]:

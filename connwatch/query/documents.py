@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 import polars as pl
 
 from connwatch.alert import Document
-from connwatch.schema import BY_NAME, STRINGS, UTC
+from connwatch.schema import BY_NAME, OBJECTS, STRINGS, UTC
 
 from .fields import Schema
 from .to_polars import compile_query
@@ -159,7 +159,7 @@ def _known(name: str) -> tuple[pl.DataType, str] | None:
         return ALERT_FIELDS[name]
     event = _EVENTS.fullmatch(name)
     column = BY_NAME.get(event[1]) if event else None
-    if column is None or column.es == "flattened":
+    if column is None or column.name in OBJECTS:
         return None
     return column.dtype, column.es
 

@@ -74,11 +74,11 @@ def resolve(fields: Mapping[str, Field], name: Text) -> list[Field]:
     if not name.wild:
         exact = fields.get(name.parts[0])
         if exact is not None:
-            return [exact] if exact.es != "flattened" else [_leaves(exact, None)]
+            return [exact] if exact.es not in _OBJECTS else [_leaves(exact, None)]
     else:
         pattern = re.compile(".*".join(map(re.escape, name.parts)), re.DOTALL)
         found = [
-            field if field.es != "flattened" else _leaves(field, None)
+            field if field.es not in _OBJECTS else _leaves(field, None)
             for field in fields.values()
             if pattern.fullmatch(field.name)
         ]
@@ -88,10 +88,10 @@ def resolve(fields: Mapping[str, Field], name: Text) -> list[Field]:
 
 
 def _inside(fields: Mapping[str, Field], name: Text) -> list[Field]:
-    """`connwatch.extra.NAME`: the values of that name in a flattened column."""
+    """`connwatch.extra.NAME`, `labels.NAME`: the values of that name in a column of objects."""
     for field in fields.values():
         prefix = field.name + "."
-        if field.es == "flattened" and name.parts[0].startswith(prefix):
+        if field.es in _OBJECTS and name.parts[0].startswith(prefix):
             parts = (name.parts[0].removeprefix(prefix), *name.parts[1:])
             return [_leaves(field, parts)]
     return []
@@ -134,6 +134,10 @@ def _leaves_of(text: str, wanted: re.Pattern[str] | None) -> list[str]:
         elif value is not None and (wanted is None or wanted.fullmatch(path)):
             found.append(value if isinstance(value, str) else json.dumps(value))
     return found
+
+
+#: types of columns that hold JSON objects
+_OBJECTS: Final = frozenset({"flattened", "object"})
 
 
 def suggest(fields: Mapping[str, Field], name: str) -> str | None:

@@ -99,7 +99,8 @@ def _known(columns: Sequence[str] | None) -> list[str]:
     for name in columns:
         if name not in BY_NAME:
             field_of(name)  # explains an unknown name
-            raise QueryError(f"{name!r} is not a column", hint="take connwatch.extra as a whole")
+            whole = "labels" if name.startswith("labels.") else "connwatch.extra"
+            raise QueryError(f"{name!r} is not a column", hint=f"take {whole} as a whole")
     return list(columns)
 
 

@@ -151,7 +151,9 @@ class _Compiler:
         return _joined(or_, found)
 
 
-_WORDS = frozenset({"keyword", "constant_keyword", "wildcard", "flattened", *conditions.TEXTS})
+_WORDS = frozenset(
+    {"keyword", "constant_keyword", "wildcard", "flattened", "object", *conditions.TEXTS}
+)
 _VALUES = frozenset({"ip", *conditions.NUMBERS})
 
 

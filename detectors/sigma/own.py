@@ -11,7 +11,7 @@ from typing import Any, Final
 from sigma.rule import SigmaRuleBase
 
 from connwatch.errors import RuleError
-from connwatch.schema import BY_NAME
+from connwatch.schema import OBJECTS
 
 from ..fold import EVIDENCE
 from .documents import RuleDocument
@@ -124,7 +124,7 @@ def field_of(
     said: what stands before the message. section: where the name stands in the rule.
     """
     target = fields.target(name)
-    if target is None or BY_NAME[target.column].es == "flattened":
+    if target is None or target.column in OBJECTS:
         near = fields.suggestion(name)
         raise RuleError(
             f"{said}no record here has the field {name!r}",
