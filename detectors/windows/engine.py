@@ -187,8 +187,8 @@ class Batch:
         return new if self._records is None else pl.concat([self._records, new])
 
     def _kept_of_batch(self, wanted: Flags) -> pl.DataFrame:
-        numbers = pl.Series("record", self._numbers[wanted])
-        return self._events.filter(pl.Series(wanted)).select(*self._columns, numbers)
+        events = self._events if wanted.all() else self._events.filter(pl.Series(wanted))
+        return events.select(*self._columns, pl.Series("record", self._numbers[wanted]))
 
     def items(self, rule: Correlated) -> Held:
         """The batch's items of a rule, in the order of the records."""

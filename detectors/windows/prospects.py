@@ -65,7 +65,9 @@ def _most(time: Positions, slot: Positions, slots: int, timespan: int) -> Positi
     touched = (timespan - 2) // width + 2
     number = (time - time[0]) // width
     counts = np.bincount(number * slots + slot, minlength=(span // width + 1) * slots)
-    total = np.cumsum(counts.reshape(-1, slots), axis=0)
-    total[touched:] -= total[:-touched].copy()
-    found: Positions = total.max(axis=0)
+    total = counts.reshape(-1, slots)
+    np.cumsum(total, axis=0, out=total)
+    begun: Positions = total[:touched][-1]
+    later = total[touched:] - total[:-touched]
+    found: Positions = np.maximum(begun, later.max(axis=0, initial=0))
     return found
