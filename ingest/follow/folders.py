@@ -80,6 +80,12 @@ class Folders:
         self._known[folder] = _Listing(stamp, since, now, names)
         return names
 
+    def taken(self, folder: str) -> float:
+        """When the listing that holds now was taken; it is the same as long as this is."""
+        self.names(folder)
+        known = self._known.get(folder)
+        return known.taken if known else -1.0
+
     @property
     def looked_at(self) -> frozenset[str]:
         """The folders of this round that exist."""

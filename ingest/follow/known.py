@@ -99,7 +99,8 @@ class Known:
 
     def resting(self) -> set[Key]:
         """Files all of which was read, and which need no look in every round."""
-        return {key for key, piece in self.at.items() if piece.done}
+        recent = {piece for stream in self.streams.values() for piece in stream.recent}
+        return {key for key, piece in self.at.items() if piece.done and piece not in recent}
 
     def add(self, stream: Stream, piece: Piece) -> None:
         """A piece that was not known before."""
@@ -186,6 +187,8 @@ class Known:
         if not piece.started:
             piece.size, piece.mtime = spot.size, spot.mtime
         if piece.whole and not grown and not live:
+            if not piece.done and piece is stream.newest:
+                stream.recent.append(piece)
             piece.done = True
             stream.drop(piece)
         elif piece.done:
@@ -240,7 +243,7 @@ class Known:
         """Look at pieces that were finished lately: they may still grow."""
         for stream in self.streams.values():
             for piece in list(stream.recent):
-                if not piece.done or piece.packed:
+                if not piece.done or piece.packed or not self.has_file(piece):
                     stream.recent.remove(piece)
                 elif piece.grew():
                     piece.done = False

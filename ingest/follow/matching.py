@@ -6,6 +6,7 @@ import enum
 from collections.abc import Iterable
 
 from .content import Content, open_content
+from .look import first_line
 from .piece import OtherContentError, Piece
 
 _STEP = 1 << 20
@@ -27,13 +28,15 @@ def match(
 
     head: the first bytes; first: `look.first_line` of them. After SAME the piece can `take` it.
     """
-    likely = [p for p in pieces if p.look.first == first or (not p.look.first and p.started)]
+    # The only record may have no newline: then a piece that was finished knows it, as a whole line.
+    firsts = {first, first_line(head + b"\n")} - {""}
+    likely = [p for p in pieces if p.look.first in firsts or not p.look.first]
     part: Piece | None = None
     for piece in sorted(likely, key=lambda p: p.offset, reverse=True):
-        found = _holds(content, head, piece) if piece.started else _unread(head, first, piece)
+        found = _holds(content, head, piece) if piece.started else _unread(head, piece)
         if found is Holds.SAME:
             return piece, found
-        if found is Holds.PART and part is None and first:
+        if found is Holds.PART and part is None:
             part = piece
     return (part, Holds.PART) if part is not None else None
 
@@ -53,10 +56,8 @@ def _holds(content: Content, head: bytes, piece: Piece) -> Holds:
     return Holds.PART
 
 
-def _unread(head: bytes, first: str, piece: Piece) -> Holds:
+def _unread(head: bytes, piece: Piece) -> Holds:
     """Of a piece of which nothing was read yet, its file can be compared."""
-    if not first:
-        return Holds.OTHER
     reference = _beginning(piece, len(head))
     if reference is None:
         return Holds.OTHER

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ class Newcomers:
         self._known = known
         self._wanted = wanted
         self._first = first
+        self._opening = True  # the first round of this run
         self._left: dict[Key, _Left] = {}
         #: named once and not readable then; read even if it is found as a rotated file
         self._owed: set[Key] = set()
@@ -98,7 +100,7 @@ class Newcomers:
             left = before.get(sight.spot.key)
             if left is not None and self._stays(left, sight):
                 self._left[sight.spot.key] = left
-            elif self._first and not sight.named:
+            elif self._is_older_than_all(sight):
                 self._leave(sight, self._known.host.now(), closed=True)
             elif (newcomer := self._opened(sight, left)) is not None:
                 if self._is_new(newcomer):
@@ -107,7 +109,7 @@ class Newcomers:
                     newcomer.content.close()
         for stream in {self._register(newcomer) for newcomer in fresh}:
             _in_order(stream, self._first)
-        self._first = False
+        self._first = self._opening = False
         self.skipped = {
             left.spot.path: left.reason for left in self._left.values() if left.reason is not None
         }
@@ -122,6 +124,13 @@ class Newcomers:
             return False
         now = self._known.host.now()
         return left.closed or left.settled or now - left.since < self._known.host.settle
+
+    def _is_older_than_all(self, sight: Sight) -> bool:
+        """Whether a file was rotated before anything of its log was ever read."""
+        if not self._opening or sight.named:
+            return False
+        streams = self._known.streams_at(sight.source, sight.spot.path, archived=True)
+        return self._first or not any(stream.newest for stream in streams)
 
     def _leave(
         self,
@@ -217,8 +226,11 @@ class Newcomers:
         """Whether it is known by its content, so that it is no piece of its own."""
         sight = it.sight
         elsewhere = self._known.has_file(piece)
+        if elsewhere and not piece.look.first and not _may_be_copy(it, piece):
+            return False
         if holds is Holds.SAME:
             come_back = sight.placed and not piece.placed and piece.offset >= piece.size
+            come_back = come_back and bool(piece.look.first)
             if elsewhere and not come_back:
                 self._leave(sight, it.since, settled=it.settled, copy_of=piece)
                 return True
@@ -243,18 +255,31 @@ class Newcomers:
         sight = it.sight
         if len(streams) == 1 or (streams and family(sight.spot.path) == streams[0].folder):
             reference = streams[0].last_rotated
-            look = self._look(it, streams[0])
-            if reference is not None and younger(
-                look, sight.spot.mtime, reference.look, reference.mtime, _SLACK
-            ):
+            if reference is None:
                 return True
+            look = self._look(it, streams[0])
+            if younger(look, sight.spot.mtime, reference.look, reference.mtime, _SLACK):
+                return True
+        elif not streams and it.kind is not None and not self._is_archived(sight):
+            return True
         self._leave(sight, it.since, settled=it.settled, closed=it.settled)
         return False
 
+    def _is_archived(self, sight: Sight) -> bool:
+        """Whether it is in a folder that was given for archives only."""
+        return any(
+            fnmatch.fnmatch(sight.spot.path, archive.rstrip("/") + "*")
+            for archive in self._wanted[sight.source].archives
+        )
+
     def _look(self, it: _Newcomer, stream: Stream) -> Look:
         """Its age; without a header of its own, the last one still holds."""
-        head = it.head if header_size(it.head) else stream.header + it.head
-        return looked(head[: 2 * HEAD], stream.format, stream.dataset, it.sight.spot.path)
+        if header_size(it.head) or not stream.header:
+            return looked(it.head, stream.format, stream.dataset, it.sight.spot.path)
+        head = stream.header + it.head
+        found = looked(head, stream.format, stream.dataset, it.sight.spot.path)
+        found.opened = None  # that is when the last piece with a header was begun
+        return found
 
     def _register(self, it: _Newcomer) -> Stream:
         """Make it a piece of its stream."""
@@ -291,6 +316,15 @@ class Newcomers:
         piece.skip = header_size(it.head), end, 1 + counted_lines(it.content, end)
         if not piece.skip[0]:
             piece.jump(it.content)
+
+
+def _may_be_copy(it: _Newcomer, piece: Piece) -> bool:
+    """Whether a file that begins with the same header is a copy of a piece that has no more yet.
+
+    It is if it is no longer than the piece's own file, unless that was truncated meanwhile.
+    """
+    size = piece.size_now()
+    return size < piece.offset or len(it.head) <= size
 
 
 def _changed(spot: Spot) -> bool:

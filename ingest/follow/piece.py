@@ -147,6 +147,14 @@ class Piece:
         content = self.content
         return isinstance(content, Packed) and not content.at(self.offset, 1) and content.ended
 
+    def size_now(self) -> int:
+        """Of its file, bytes on disk; as last seen if that cannot be told."""
+        try:
+            where = self.content.descriptor if self.content is not None else self.path
+            return os.stat(where).st_size  # noqa: PTH116  a descriptor, or text
+        except OSError:
+            return self.size
+
     def grew(self) -> bool:
         """Whether the file of a closed piece is another size now."""
         try:
@@ -330,15 +338,23 @@ class Piece:
     ) -> Block:
         """Go on behind `data`, of which `shown` is given away."""
         block = Block(self.path, shown, self.offset, self.line, last, overlong)
+        self._look_at(data + b"\n" if last else data)
         self._pass(data)
         self.offset += len(data)
         self.line += 1 if overlong or last else data.count(b"\n")
         self._searched = 0
-        if not self.look.first:
-            self.look.first = first_line(data)
         if self.skip and self.offset >= self.skip[0]:
             self.jump(self.open())
         return block
+
+    def _look_at(self, data: bytes) -> None:
+        """Know the piece by its first record; it may be another one than when it was found."""
+        if self.offset and self.look.first:
+            return
+        first = first_line(data)
+        if self.look.first and first and first != self.look.first:
+            self.look = Look()
+        self.look.first = first
 
     def _pass(self, data: bytes) -> None:
         """Remember the bytes that were read, for `record` and for what is read next."""

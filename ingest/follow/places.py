@@ -48,8 +48,8 @@ class Places:
     missing: list[str] = field(default_factory=list)
     failed: dict[str, OSError] = field(default_factory=dict)
     folders: Folders = field(init=False)
-    _spots: dict[str, tuple[int, Spot]] = field(default_factory=dict)
-    _used: dict[str, tuple[int, Spot]] = field(default_factory=dict)
+    _spots: dict[str, tuple[float, Spot]] = field(default_factory=dict)
+    _used: dict[str, tuple[float, Spot]] = field(default_factory=dict)
     _hot: dict[str, Spot | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -159,10 +159,11 @@ class Places:
 
     def _spot(self, path: str, thorough: bool) -> tuple[Spot | None, bool]:
         """Where a path leads now, and whether that is a pipe; None: nowhere."""
-        folder, _, name = path.rpartition("/")
-        inode = self.folders.names(folder or "/").get(name, (0, False))[0] if folder else 0
+        # The name of a file that was deleted may have been given to a new one with its inode; that
+        # changes the folder, so a file is looked at again when its folder's listing was.
+        taken = self.folders.taken(path.rpartition("/")[0] or "/")
         known = self._spots.get(path)
-        if known and not thorough and known[0] == inode and known[1].key in self.resting:
+        if known and not thorough and known[0] == taken and known[1].key in self.resting:
             self._used[path] = known
             return known[1], False
         status = _status(path)
@@ -173,7 +174,7 @@ class Places:
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISFIFO(status.st_mode):
             return None, False
         spot = Spot.at(path, status)
-        self._used[path] = inode, spot
+        self._used[path] = taken, spot
         return spot, stat.S_ISFIFO(status.st_mode)
 
 

@@ -208,4 +208,5 @@ class Stream:
         piece.done = True
         piece.changed = True
         self.drop(piece)
-        self.recent.append(piece)
+        if piece not in self.recent:
+            self.recent.append(piece)
