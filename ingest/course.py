@@ -170,7 +170,7 @@ class Course:
                 state = read.state
             key = f"piece/{read.lines.piece}"
             if number == 0 or key not in positions:
-                positions[key] = {"at": dict(read.lines.before), "taken": taken}
+                positions[key] = {"at": _back_at(read.lines), "taken": taken}
             taken = 0
         positions[f"stream/{self.stream.id}"] = {
             "key": self.key,
@@ -195,6 +195,12 @@ class Course:
         self.counts["records"] += made.record_lines
         self.counts["rejects"] += made.rejects.height
         self.counts["comments"] += made.comments
+
+
+def _back_at(lines: Lines) -> dict[str, Any]:
+    """The record of a piece before lines that are read again after a restart. How the piece is
+    known again is what was read by now: at its beginning there would be nothing else."""
+    return {**lines.before, "seen": lines.after["head"]}
 
 
 _WAITING: Final[dict[str, pl.DataType]] = {**STORED, _NUMBER: pl.Int64()}

@@ -77,6 +77,8 @@ class Piece:
         self.since = 0.0
         self.changed = False
         self._head = (0, "")
+        #: first bytes that were read when it was saved, though the position is before their end
+        self._seen = (0, "")
         self._hasher = hashlib.blake2b(digest_size=16)
         self._tail = b""
         self._tail_saved: tuple[int, str] = (0, digest(b""))
@@ -99,7 +101,9 @@ class Piece:
         piece.packed = bool(saved["packed"])
         piece._head = int(saved["head"][0]), str(saved["head"][1])
         piece._tail_saved = int(saved["tail"][0]), str(saved["tail"][1])
-        piece._verified = piece.offset == 0
+        seen = saved.get("seen", saved["head"])
+        piece._seen = int(seen[0]), str(seen[1])
+        piece._verified = not piece.started
         return piece
 
     def record(self, stream: str) -> dict[str, Any]:
@@ -117,6 +121,7 @@ class Piece:
             "skipping": self.skipping,
             "head": list(self._head),
             "tail": list(self._tail_saved),
+            "seen": list(max(self._head, self._seen)),
             "done": self.done,
             "packed": self.packed,
             "order": self.order,
@@ -179,7 +184,8 @@ class Piece:
 
     @property
     def started(self) -> bool:
-        return self.offset > 0
+        """Whether anything was read of it, so that its content is known again."""
+        return self.offset > 0 or self._seen[0] > 0
 
     def moved(self, spot: Spot) -> None:
         """It is here now."""
@@ -219,11 +225,11 @@ class Piece:
         if self.content is not None:
             self.content.close()
             self.content = None
-            self._verified = self.offset == 0
+            self._verified = not self.started
 
     def begins_like(self, head: bytes) -> bool:
         """Whether a file with these first bytes may be this piece, as far as they reach."""
-        size, text = self._head
+        size, text = max(self._head, self._seen)
         return len(head) < size or digest(head[:size]) == text
 
     def recognise(self, content: Content) -> bool:
@@ -234,7 +240,12 @@ class Piece:
         head = content.at(0, self._head[0])
         if len(head) < self._head[0]:
             return False
-        if digest(head) != self._head[1]:
+        if self._head[0] and digest(head) != self._head[1]:
+            raise OtherContentError
+        seen = content.at(0, self._seen[0])
+        if len(seen) < self._seen[0]:
+            return False
+        if seen and digest(seen) != self._seen[1]:
             raise OtherContentError
         size, text = self._tail_saved
         tail = content.at(self.offset - size, size)

@@ -1,0 +1,52 @@
+"""What a stream saves while its records wait for others."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from follow_support import header, row, rows
+
+from connwatch.ingest.course import Course
+from connwatch.ingest.follow import Follower, Wanted
+from connwatch.ingest.formats import formats
+
+
+def followed(path: Path, saved: dict[str, object]) -> Follower:
+    wanted = Wanted(str(path), formats(""))
+    follower = Follower([wanted], saved, first=not saved, settle=0.0)
+    follower.scan()
+    return follower
+
+
+def test_a_log_whose_first_records_wait_is_known_again_after_copytruncate(tmp_path: Path) -> None:
+    """It was read, but nothing of it was given on; then it was killed, and the file was copied
+    and begun again without a header."""
+    log = tmp_path / "conn.log"
+    log.write_text(header() + rows(0, 10))
+    first = followed(log, {})
+    (stream,) = first.streams.values()
+    course = Course(stream, 0.0)
+    assert course.read(1 << 20, 0.0, lambda source, events: events)
+    positions = course.positions()
+    first.close()
+    pieces = {
+        key.removeprefix("piece/"): value["at"]
+        for key, value in positions.items()
+        if key.startswith("piece/")
+    }
+    assert [one["offset"] for one in pieces.values()] == [0]
+
+    shutil.copyfile(log, tmp_path / "conn.log.1")
+    log.write_text(row(10))
+    again = followed(log, pieces)
+    (stream,) = again.streams.values()
+    resumed = Course(stream, 0.0)
+    resumed.resume(
+        positions[f"stream/{stream.id}"],
+        {key: value["taken"] for key, value in positions.items() if "taken" in value},
+    )
+    while resumed.read(1 << 20, 0.0, lambda source, events: events):
+        again.scan()
+    again.close()
+    assert resumed.buffer["zeek.session_id"].to_list() == [f"C{number:08d}" for number in range(11)]
