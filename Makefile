@@ -9,7 +9,7 @@ PIP := -m pip install --quiet --disable-pip-version-check --constraint constrain
 WHEEL := build/wheel
 AWAY := build/away
 
-.PHONY: demo test test-all test-wheel lint bench clean
+.PHONY: demo test test-all test-wheel crash lint bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,7 +33,13 @@ test-wheel: $(STAMP)
 	$(PYTHON) -m venv $(AWAY)/venv
 	$(AWAY)/venv/bin/python $(PIP) "$$(ls $(WHEEL)/*.whl)[plots]" hypothesis pytest
 	cp -R README.md CHANGELOG.md docs $(wildcard sample_logs) tests pyproject.toml $(AWAY)/
-	cd $(AWAY) && CONNWATCH_DATA="$${CONNWATCH_DATA:-$(CURDIR)/../shared/data}" venv/bin/python -m pytest -q -m "not slow and not source" -o testpaths=tests
+	cd $(AWAY) && CONNWATCH_KILLS=8 CONNWATCH_DATA="$${CONNWATCH_DATA:-$(CURDIR)/../shared/data}" venv/bin/python -m pytest -q -m "not slow and not source" -o testpaths=tests
+
+# As many kills as KILLS says, in a run of its own; what comes out is in build/crash.json too.
+KILLS ?= 1000
+crash: $(STAMP)
+	mkdir -p build
+	CONNWATCH_KILLS=$(KILLS) CONNWATCH_CRASH_RESULT=$(CURDIR)/build/crash.json $(BIN)/python -m pytest -q -s tests/crash/test_kills.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
