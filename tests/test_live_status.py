@@ -364,10 +364,10 @@ def test_a_reload_moves_the_port_and_the_log_or_leaves_both(
 
 
 def answers(port: int) -> bool:
-    """Whether anybody says that it is ready there."""
+    """Whether anybody says there that it is well."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        connection.request("GET", "/readyz")
+        connection.request("GET", "/healthz")
         return connection.getresponse().read() == b"ok\n"
     except ConnectionRefusedError:
         return False

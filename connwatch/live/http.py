@@ -43,7 +43,7 @@ def unready(status: Status | None, limits: Http) -> list[str]:
     if status is None:
         return ["state: starting"]
     reasons = []
-    if status.state != "running":
+    if status.state not in ("running", "reloaded"):
         reasons.append(f"state: {status.state}")
     reasons += [
         f"source {one.path}: {one.lag_seconds:.0f} s behind, {one.lag_bytes} bytes unread"
