@@ -25,7 +25,7 @@ from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, SHOWN_SCHEMA, Deliver
 from connwatch.detection import Detected, Detection
 from connwatch.ingest.follow import Follower, Wake
 from connwatch.ingest.live import Given, LiveMerge
-from connwatch.schema import empty
+from connwatch.schema import STORED, empty
 from connwatch.sinks.embedded import Resumed, Run
 from connwatch.stages import Behind, ahead
 
@@ -42,6 +42,8 @@ _APART: Final = 1.0
 _SHARE: Final = 20
 #: seconds: without news, the pause between two looks; between two looks at folders
 _TICK: Final = 0.5
+#: the same while something waits to be settled
+_SOON: Final = 0.1
 _LOOK: Final = 1.0
 _LATE: Final = "_late"
 _TOTALS: Final = "totals"
@@ -104,7 +106,7 @@ class Session:
             self.totals = Totals(**before)
         self._told = set(self.detection.open["alert"])
         for data in resumed.journal:
-            found = self._detect(pl.read_ipc(io.BytesIO(data)))
+            found = self._detect(_taken_up(pl.read_ipc(io.BytesIO(data))))
             self._writer.put(_Commit(_delivery(_NO_EVENTS, found), None, None, True))
             self._told.update(alert.id for one in found for alert in one.alerts)
         if resumed.journal:
@@ -115,6 +117,7 @@ class Session:
         try:
             with closing(ahead(self._given(until_idle), 1)) as batches:
                 for given in batches:
+                    self._writer.check()
                     if given is None:
                         self._settle()
                     else:
@@ -157,12 +160,12 @@ class Session:
                 last = now
                 yield given
                 continue
-            if until_idle is not None and now - last >= until_idle and not self._unread():
+            if until_idle is not None and now - last >= until_idle and not self._unread(now - last):
                 return
             if now - told >= _TICK:
                 told = now
                 yield None
-            self._wake.wait(self._pause(until_idle))
+            self._wake.wait(self._pause())
 
     def _look(self) -> None:
         """Look at folders and names, and take in new streams."""
@@ -172,12 +175,17 @@ class Session:
                 self.merge.add(stream)
         self._wake.watch(self.follower.watched())
 
-    def _unread(self) -> bool:
-        return any(course.waits for course in self.merge.courses.values())
+    def _unread(self, quiet: float) -> bool:
+        """Whether something is to come after so many quiet seconds: records that wait for other
+        streams, or files that are waited for, such as one that is being compressed."""
+        courses = self.merge.courses.values()
+        settling = quiet < 2 * self.follower.settle + _LOOK
+        return any(one.waits or (settling and one.stream.pending) for one in courses)
 
-    def _pause(self, until_idle: float | None) -> float:
-        waits = self._unread() or any(one.stream.pending for one in self.merge.courses.values())
-        return 0.05 if waits or until_idle is not None else _TICK
+    def _pause(self) -> float:
+        """Seconds until the next look, if nothing happens before."""
+        waits = any(one.waits or one.stream.pending for one in self.merge.courses.values())
+        return _SOON if waits else _TICK
 
     def _process(self, given: Given) -> None:
         events = pl.concat(
@@ -191,6 +199,7 @@ class Session:
         fresh = events.filter(fate == "new").drop(_LATE)
         self._count(given, events.height, fresh.height)
         found = self._detect(events)
+        self.totals.allowed += sum(one.allowed for one in found)
         self._tell(found)
         delivery = _delivery(fresh, found, given.rejects, self._positions(given.positions))
         self._commit(delivery, keys, events)
@@ -202,7 +211,6 @@ class Session:
             part = events.filter(pl.col(_LATE) == late).drop(_LATE)
             if part.height:
                 found.append(self.detection.step(part, late=late))
-                self.totals.allowed += found[-1].allowed
         return found
 
     def _count(self, given: Given, events: int, fresh: int) -> None:
@@ -289,6 +297,12 @@ class Session:
             snapshot = saved(commit.detection)
             self.snapshot_seconds = time.monotonic() - begun
         self._run.write(commit.delivery, commit.keys, snapshot=snapshot, more=commit.more)
+
+
+def _taken_up(events: pl.DataFrame) -> pl.DataFrame:
+    """Records of the journal; a column that the schema has only since then has no values."""
+    missing = [pl.lit(None, t).alias(name) for name, t in STORED.items() if name not in events]
+    return events.with_columns(missing).select(*STORED, _LATE)
 
 
 def _delivery(
