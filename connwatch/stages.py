@@ -81,7 +81,7 @@ class Behind(Generic[Item]):
     def put(self, item: Item) -> None:
         """Hand over one item; raises what an earlier one raised."""
         while True:
-            self._raise()
+            self.check()
             try:
                 self._waiting.put(item, timeout=0.1)
             except queue.Full:
@@ -91,7 +91,7 @@ class Behind(Generic[Item]):
     def close(self) -> None:
         """Wait until everything is consumed; raises what went wrong."""
         self._finish()
-        self._raise()
+        self.check()
 
     def abandon(self) -> None:
         """End after the item in hand; what waits is dropped."""
@@ -119,6 +119,7 @@ class Behind(Generic[Item]):
                 self._error = error
                 return
 
-    def _raise(self) -> None:
+    def check(self) -> None:
+        """Raise what an earlier item raised."""
         if self._error is not None:
             raise self._error

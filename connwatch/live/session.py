@@ -71,7 +71,10 @@ class Hooks:
 
 class Session:
     """Follows until `stop` is set, or, with until_idle, until everything is read and nothing came
-    for so many seconds. `run` raises what went wrong; what was committed before stays."""
+    for so many seconds. `run` raises what went wrong; what was committed before stays.
+
+    committed: something was, since it began.
+    """
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class Session:
         self.follower, self.merge, self.detection = follower, merge, detection
         self.totals = Totals()
         self.snapshot_seconds = 0.0
+        self.committed = False
         self._wake, self._run, self._stop, self._hooks = wake, run, stop, hooks
         self._told: set[str] = set()
         self._staged = False
@@ -297,6 +301,7 @@ class Session:
             snapshot = saved(commit.detection)
             self.snapshot_seconds = time.monotonic() - begun
         self._run.write(commit.delivery, commit.keys, snapshot=snapshot, more=commit.more)
+        self.committed |= not commit.more
 
 
 def _taken_up(events: pl.DataFrame) -> pl.DataFrame:
