@@ -74,10 +74,6 @@ class Behind(Generic[Item]):
         """Items that nobody consumes yet."""
         return self._waiting.qsize()
 
-    def check(self) -> None:
-        """Raise what went wrong, if anything did."""
-        self._raise()
-
     def put(self, item: Item) -> None:
         """Hand over one item; raises what an earlier one raised."""
         while True:

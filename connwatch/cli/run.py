@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final, TextIO
 
 import click
 
@@ -31,6 +33,9 @@ from connwatch.live.systemd import Systemd
 from connwatch.render import safe, to_json
 from connwatch.sinks.embedded import EmbeddedStore, writer_of
 
+#: seconds without a word of a live run, after which it is said to be silent
+_SILENT: Final = 30.0
+
 idle_option = click.option(
     "--until-idle",
     type=click.FloatRange(min=0, min_open=True),
@@ -49,21 +54,31 @@ def run(path: Path, until_idle: float | None) -> int:
     configuration and the rules again. Exit codes: 0 ended as it was told; 2 the configuration
     cannot be used; 3 the store failed.
     """
-    config = read_config(path)
-    prepared = _prepared(config)
-    signals = Signals()
-    with closing(Outside(str(path.absolute()), config, sys.stderr, Systemd())) as outside:
-        for error in prepared.rules.errors:
-            outside.log.fail("error", "this rule cannot be used, the others run", error)
-
-        def again() -> Prepared:
-            read = _prepared(read_config(path))
-            outside.offer(read.config)
-            return read
-
-        with EmbeddedStore(config.store) as store, _handled(signals, outside.systemd):
-            LiveRun(prepared, store, signals, read=again, report=outside).follow(until_idle)
+    signals, systemd = Signals(), Systemd()
+    with _handled(signals, systemd):
+        config = read_config(path)
+        prepared = _prepared(config)
+        with closing(Outside(str(path.absolute()), config, sys.stderr, systemd)) as outside:
+            for error in prepared.rules.errors:
+                outside.log.fail("error", "this rule cannot be used, the others run", error)
+            _follow(path, prepared, signals, outside, until_idle)
     return 0
+
+
+def _follow(
+    path: Path,
+    prepared: Prepared,
+    signals: Signals,
+    outside: Outside,
+    until_idle: float | None,
+) -> None:
+    def again() -> Prepared:
+        read = _prepared(read_config(path))
+        outside.offer(read.config)
+        return read
+
+    with EmbeddedStore(prepared.config.store) as store:
+        LiveRun(prepared, store, signals, read=again, report=outside).follow(until_idle)
 
 
 def _prepared(config: Config) -> Prepared:
@@ -108,7 +123,12 @@ def tail(
     for error in rules.errors:
         complain(error)
     signals = Signals()
-    log = Logger(sys.stderr, level="warning")
+    reporter = Reporter("", Logger(sys.stderr, level="warning"))
+
+    def report(run: LiveRun) -> None:
+        reporter(run)
+        if _has_no_reader(sys.stdout):
+            raise BrokenPipeError
 
     def alert(written: Written) -> None:
         if as_json:
@@ -130,8 +150,7 @@ def tail(
                 for path in paths
             ),
         )
-        reporter = Reporter("", log)
-        live = LiveRun(Prepared(config, rules, None), opened, signals, alert=alert, report=reporter)
+        live = LiveRun(Prepared(config, rules, None), opened, signals, alert=alert, report=report)
         live.follow(until_idle)
     return 0
 
@@ -144,6 +163,17 @@ def _folder(store: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="connwatch-tail-") as folder:
         yield Path(folder)
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    """Whether a pipe was closed at its other end: seen at once, not with the next alert."""
+    try:
+        descriptor = stream.fileno()
+    except OSError:
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _line(document: dict[str, Any]) -> str:
@@ -187,8 +217,8 @@ def _handled(signals: Signals, systemd: Systemd | None = None) -> Iterator[None]
 def status(store: Path, as_json: bool, watching: bool) -> int:
     """Show how a live run is doing: sources, lag, sinks, state, errors.
 
-    Exit codes: 0 it runs; 1 it does not run (any more), or waits to try again; 3 nothing has ever
-    followed logs into this store.
+    Exit codes: 0 it runs; 1 it does not run (any more), waits to try again, or is silent; 3 nothing
+    has ever followed logs into this store.
     """
     if watching:
         watch(lambda: current(store))
@@ -202,10 +232,18 @@ def status(store: Path, as_json: bool, watching: bool) -> int:
 
 
 def current(store: Path) -> dict[str, Any]:
-    """The status of the live run of a store; that of a run that was killed says so."""
+    """The status of the live run of a store.
+
+    One that was killed is dead; one that lives and has told nothing for long is silent: it was
+    halted, or its disk is full and has no room for a status.
+    """
     found: dict[str, Any] = read_status(store)
-    if found["state"] != "stopped" and writer_of(store) != found["pid"]:
+    if found["state"] == "stopped":
+        return found
+    if writer_of(store) != found["pid"]:
         found["state"] = "dead"
+    elif (datetime.now(UTC) - datetime.fromisoformat(found["updated"])).total_seconds() > _SILENT:
+        found["state"] = "silent"
     return found
 
 

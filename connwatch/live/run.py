@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import polars as pl
@@ -18,19 +19,22 @@ from connwatch.config import Config, SourceConfig
 from connwatch.detection import Detection
 from connwatch.detectors.indicators import Lists
 from connwatch.detectors.ruleset import RuleSet
-from connwatch.errors import ConfigError, ConnwatchError, StoreFullError
+from connwatch.errors import ConfigError, ConnwatchError, StoreError, StoreFullError
 from connwatch.ingest.enrich import HomeNetworks, enrich
 from connwatch.ingest.follow import Follower, Wake, Wanted
 from connwatch.ingest.formats import formats
 from connwatch.ingest.live import LiveMerge
 from connwatch.sinks.embedded import EmbeddedStore
+from connwatch.sinks.embedded.catalogue import NAME as CATALOGUE
 
 from .session import Hooks, Session
 from .upkeep import Upkeep
 
 #: seconds: the first pause before another try, and the longest
 _PAUSE: Final = 0.5
-_LONGEST: Final = 60.0
+_LONGEST: Final = 15.0
+#: seconds between two signs of life while it waits
+_TICK: Final = 0.5
 #: seconds between two looks at the files of lists
 _LISTS: Final = 2.0
 
@@ -94,6 +98,7 @@ class LiveRun:
         self.upkeep = Upkeep(store, prepared.config.retention)
         self._hooks = Hooks(alert, self._between)
         self._lists_read = time.monotonic()
+        self._catalogue = _identity(store.folder)
 
     def follow(self, until_idle: float | None = None) -> None:
         """Run sessions until a stop; with until_idle, until everything is read and nothing came.
@@ -105,9 +110,14 @@ class LiveRun:
         try:
             while True:
                 try:
+                    if self.error is not None:
+                        self._run = self.store.begin_run()
                     self._one_session(until_idle)
                 except StoreFullError as error:
                     self._wait(error)
+                except (StoreError, OSError):
+                    self._see_store()  # tells it better
+                    raise
                 else:
                     self.error, self.retries = None, 0
                 if self._signals.stop.is_set():
@@ -156,7 +166,7 @@ class LiveRun:
                 )
                 self.session, self.wake = session, wake
                 session.resume(resumed)
-                self._tell("running")
+                self._tell("running" if self.error is None else "waiting")
                 session.run(until_idle)
             finally:
                 follower.close()
@@ -166,9 +176,39 @@ class LiveRun:
         self.error = error
         self.retries += 1
         pause = min(_LONGEST, _PAUSE * 2 ** min(self.retries - 1, 10))
-        self._tell("waiting")
-        self._signals.end.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311  no secret
-        self._run = self.store.begin_run()
+        pause *= random.uniform(0.5, 1.0)  # noqa: S311  no secret
+        limit = time.monotonic() + pause
+        while not self._signals.end.is_set() and (left := limit - time.monotonic()) > 0:
+            self._see_store()
+            self._tell("waiting")
+            self._signals.end.wait(min(left, _TICK))
+
+    def _between(self, session: Session) -> None:
+        """Between two batches of a session."""
+        if self.error is not None and session.committed:
+            self.error, self.retries, self.state = None, 0, "running"
+        self._see_store()
+        self._see_lists()
+        self._report(self)
+
+    def _see_lists(self) -> None:
+        """Read lists again that changed on disk."""
+        if time.monotonic() - self._lists_read < _LISTS:
+            return
+        self._lists_read = time.monotonic()
+        self.prepared.rules.reload_lists()
+        if self.prepared.allow is not None:
+            self.prepared.allow.reload_if_changed()
+
+    def _see_store(self) -> None:
+        """StoreError when the store is not where it was: what were written would not be found."""
+        if _identity(self.store.folder) != self._catalogue:
+            raise StoreError(
+                "the store is gone; nothing that was committed is in this folder any more",
+                where=str(self.store.folder),
+                hint="put the folder back and start again: it goes on where it was; or start"
+                " again without it: a new store reads what the logs still hold",
+            )
 
     def _reload(self) -> None:
         """Take up the new configuration and rules, or go on with the old ones and say why."""
@@ -195,15 +235,6 @@ class LiveRun:
             self.upkeep.start()
         self._tell("reloaded")
 
-    def _between(self, session: Session) -> None:
-        """Between two batches: lists that changed on disk are read again."""
-        if time.monotonic() - self._lists_read >= _LISTS:
-            self._lists_read = time.monotonic()
-            self.prepared.rules.reload_lists()
-            if self.prepared.allow is not None:
-                self.prepared.allow.reload_if_changed()
-        self._report(self)
-
     def list_errors(self) -> list[ConnwatchError]:
         """Why lists could not be read again; what they said before holds."""
         own = () if self.prepared.allow is None else self.prepared.allow.errors
@@ -212,6 +243,15 @@ class LiveRun:
     def _tell(self, state: str) -> None:
         self.state = state
         self._report(self)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Which file the store's catalogue is; None: there is none."""
+    try:
+        found = (folder / CATALOGUE).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _wanted(source: SourceConfig) -> Wanted:

@@ -228,6 +228,9 @@ def _refused(folder: Path, code: int, said: str) -> StoreError:
     if kind == sqlite3.SQLITE_IOERR:
         hint = "look at the disk, at quotas and at limits of file size; nothing committed is lost"
         return StoreError(said, where=str(folder), hint=hint)
+    if kind == sqlite3.SQLITE_READONLY:
+        hint = "look whether its disk became read-only (a fault of it, or a mount) and who owns it"
+        return StoreError("the store may not be written", where=str(folder), hint=hint)
     return StoreError(said, where=str(folder))
 
 
