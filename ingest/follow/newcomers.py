@@ -97,6 +97,8 @@ class Newcomers:
         before, self._left, self.failed = self._left, {}, {}
         fresh: list[_Newcomer] = []
         for sight in unknown:
+            if sight.pipe:
+                continue  # `Pipes` reads it
             left = before.get(sight.spot.key)
             if left is not None and self._stays(left, sight):
                 self._left[sight.spot.key] = left
