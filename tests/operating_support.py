@@ -44,6 +44,7 @@ SOURCE = SourceStatus(
 STATUS = Status(
     state="running",
     pid=4711,
+    host="sensor",
     version="0.1.0",
     config="/etc/connwatch.yml",
     started="2026-11-20T09:00:00.000Z",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from operating_support import fake_run, source, status
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -71,7 +73,7 @@ def test_a_main_loop_that_hangs_is_not_healthy(server: HttpServer) -> None:
     reporter = server._reporter
     reporter._turned -= HANGS + 5
     answer, text = ask(server, "/healthz")
-    assert (answer.status, text) == (503, "the main loop has not turned for 65 s\n")
+    assert (answer.status, text) == (503, "the main loop has not turned for 95 s\n")
     reporter(fake_run(Path("/nowhere")))
     assert ask(server, "/healthz")[0].status == 200
 
@@ -247,6 +249,17 @@ def test_names_follow_the_conventions() -> None:
             assert names <= {f"{family.name}_total", f"{family.name}_created"}
         else:
             assert not any(name.endswith("_total") for name in names)
+
+
+@pytest.mark.source
+def test_the_page_names_every_metric_and_every_field_of_the_status() -> None:
+    page = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(connwatch_\w+)", page))
+    assert named == {name.split("{")[0] for name in values(Metrics(status).text())} - {
+        name for name in values(Metrics(status).text()) if name.startswith("process_")
+    }
+    for name in status().document():
+        assert f"`{name}`" in page, name
 
 
 def values(text: bytes) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -259,13 +260,19 @@ def reload(store: Path, timeout: float) -> int:
     found = current(store)
     if found["state"] in ("stopped", "dead"):
         raise StoreError("nothing follows logs into this store", where=str(store), hint=_START)
-    before = found["generation"], found["reload_error"], found["reloads"]
+    if found["host"] != socket.gethostname():
+        raise StoreError(
+            f"it is followed into on {found['host']}, not here",
+            where=str(store),
+            hint="run `connwatch reload` there, in a container with its `exec`",
+        )
+    before = found["reloads"]
     os.kill(found["pid"], signal.SIGHUP)
     limit = time.monotonic() + timeout
     while time.monotonic() < limit:
         time.sleep(0.05)
         found = current(store)
-        if found["reloads"] != before[2]:
+        if found["reloads"] != before:
             if found["reload_error"] is not None:
                 raise UsageError(found["reload_error"], hint="the old configuration stays")
             say(f"reloaded: generation {found['generation']}")

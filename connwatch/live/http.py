@@ -29,7 +29,7 @@ from .progress import Status
 from .report import Reporter
 
 #: seconds without a turn of the main loop after which it hangs
-HANGS: Final = 60.0
+HANGS: Final = 90.0
 #: seconds that a client may take for each step, and clients at a time
 _PATIENCE: Final = 5.0
 _CLIENTS: Final = 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 import time
 from collections import deque
@@ -169,6 +170,7 @@ class Reporter:
         return Status(
             state=run.state,
             pid=os.getpid(),
+            host=socket.gethostname(),
             version=__version__,
             config=self._config,
             started=self._started,
