@@ -58,8 +58,8 @@ class SourceStatus:
 class Status:
     """All of it, as `status.json` has it. state: one of `STATES`. host: where `pid` is. times in
     ISO 8601. rate: records per second over the last seconds. problems: files, folders and lists
-    that cannot be read at present. before: `totals`, and what was `forgotten`, as this process found
-    them. store: see `upkeep.measures`."""
+    that cannot be read at present. before: `totals`, and what was `forgotten`, as this process
+    found them. store: see `upkeep.measures`."""
 
     state: str
     pid: int
