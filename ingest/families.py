@@ -43,35 +43,37 @@ def is_rotation_folder(name: str) -> bool:
 
 def stem(path: str) -> str:
     """The name of the log that a file is a piece of: without rotation's marks and suffixes."""
-    return _peeled(PurePath(path).name)[0]
+    return _peeled(_name(path))[0]
 
 
 def numbered(path: str) -> bool:
     """Whether the name has a number, as only rotated files do: conn.log.1, conn.log.2.gz."""
-    return any(_NUMBER.search(mark) and len(mark) <= 6 for mark in _peeled(PurePath(path).name)[1])
+    return any(_NUMBER.search(mark) and len(mark) <= 6 for mark in _peeled(_name(path))[1])
 
 
 def marked(path: str) -> bool:
     """Whether name or folder tell of a rotation, even if the file may still be written to."""
-    marks = [mark for mark in _peeled(PurePath(path).name)[1] if mark[1:2].isdigit()]
-    folder = PurePath(path).parent.name
+    marks = [mark for mark in _peeled(_name(path))[1] if mark[1:2].isdigit()]
+    folder = _name(path.rpartition("/")[0])
     return bool(marks) or (is_rotation_folder(folder) and folder.lower() != "current")
 
 
 def turn(path: str) -> tuple[int, int, str]:
     """Sorts the names of one log's pieces as rotation numbers and dates them, oldest first."""
-    numbers = [mark for mark in _peeled(PurePath(path).name)[1] if _NUMBER.search(mark)]
+    numbers = [mark for mark in _peeled(_name(path))[1] if _NUMBER.search(mark)]
     dates = [
-        mark
-        for mark in _peeled(PurePath(path).name)[1]
-        if mark[1:2].isdigit() and mark not in numbers
+        mark for mark in _peeled(_name(path))[1] if mark[1:2].isdigit() and mark not in numbers
     ]
-    folder = PurePath(path).parent.name
+    folder = _name(path.rpartition("/")[0])
     if numbers:
         return 0, -int(numbers[-1][1:]), ""
     if marked(path):
         return 0, 0, f"{folder}/{''.join(reversed(dates))}"
     return 1, 0, ""
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 @lru_cache(maxsize=65_536)

@@ -80,7 +80,7 @@ def test_while_it_is_followed(tmp_path: Path, way: str) -> None:
         write(log, rows(start, start + 10))
         rotate()
         if way == "dateext":
-            time.sleep(1.0 - time.time() % 1.0)
+            time.sleep(1.1)
         write(log, hour(11 + number, way) + rows(start + 10, start + 20))
         if number != 2:
             reader.take()
@@ -97,7 +97,7 @@ def test_while_nothing_reads(tmp_path: Path, way: str) -> None:
         write(log, rows(50 + 10 * number, 60 + 10 * number))
         rotate()
         if way == "dateext":
-            time.sleep(1.0 - time.time() % 1.0)
+            time.sleep(1.1)
         write(log, hour(11 + number, way))
     reader.restart()
     write(log, rows(80, 90))

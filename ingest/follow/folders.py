@@ -119,15 +119,15 @@ class Folders:
                 yield from self._descend(folder, rest, depth)
             for name, (_, is_folder) in sorted(self.names(folder).items()):
                 if is_folder and depth < _DEPTH and not name.startswith("."):
-                    yield from self._descend(str(Path(folder, name)), parts, depth + 1)
+                    yield from self._descend(join(folder, name), parts, depth + 1)
                 elif not rest and not name.startswith("."):
-                    yield str(Path(folder, name))
+                    yield join(folder, name)
             return
         matches = re.compile(fnmatch.translate(part)).match
         for name, (_, is_folder) in sorted(self.names(folder).items()):
             if not matches(name) or (name.startswith(".") and not part.startswith(".")):
                 continue
-            path = str(Path(folder, name))
+            path = join(folder, name)
             if not rest:
                 yield path
             elif is_folder:
@@ -140,11 +140,16 @@ class Folders:
             return
         inside = above | {listing.stamp[:2]}
         for name, (_, is_folder) in sorted(names.items()):
-            path = str(Path(folder, name))
+            path = join(folder, name)
             if is_folder:
                 yield from self._walk(path, depth + 1, inside)
             else:
                 yield path
+
+
+def join(folder: str, name: str) -> str:
+    """The path of a name in a folder."""
+    return f"{folder}{name}" if folder.endswith("/") or not folder else f"{folder}/{name}"
 
 
 def split_glob(wanted: str) -> tuple[str, tuple[str, ...]]:
@@ -156,7 +161,7 @@ def split_glob(wanted: str) -> tuple[str, tuple[str, ...]]:
 
 def excluded(path: str, exclude: tuple[str, ...]) -> bool:
     """Whether a glob of `exclude` matches the path, or its name if the glob has no slash."""
-    return any(
+    return bool(exclude) and any(
         fnmatch.fnmatchcase(path if "/" in one else PurePath(path).name, one) for one in exclude
     )
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from connwatch.errors import InputError
 
+from ..opening import STDIN
 from .known import Known
 from .newcomers import Newcomers
 from .piece import Piece
@@ -73,15 +74,20 @@ class Follower:
         else:
             self._known.refresh()
         self.losses += self._known.give_up()
+        self.forgotten += self._known.forget()
         self._tell()
 
     def _look(self, thorough: bool) -> None:
         """Look at every name and sort out what is where."""
-        self._places.resting = self._known.resting() | self._newcomers.resting()
+        self._rest()
         named, siblings = self._places.look(self._known.logs(), thorough)
         unknown = self._known.place({**siblings, **named})
         self._newcomers.sort_out(unknown)
-        self.forgotten += self._known.forget()
+        self._rest()
+
+    def _rest(self) -> None:
+        """Say which files need no look in every round."""
+        self._places.resting = self._known.resting() | self._newcomers.resting()
 
     def _tell(self) -> None:
         """What cannot be read at present."""
@@ -100,7 +106,8 @@ class Follower:
 
     def watched(self) -> list[str]:
         """Folders and files to put under watch."""
-        return self._places.watched()
+        watched = self._places.watched()
+        return [path for path in watched if path != STDIN or not self._pipes.stdin_ended]
 
     def updates(self, committed: Mapping[str, Saved]) -> dict[str, Saved]:
         """Records that changed without lines (moved, compressed, finished), once each.
@@ -113,7 +120,7 @@ class Follower:
             if not piece.changed or piece.order is None or piece.piped:
                 continue
             before = committed.get(stream.piece_id(piece))
-            if piece.offset and (before is None or before["offset"] != piece.offset):
+            if piece.given if before is None else before["offset"] != piece.offset:
                 continue
             found[stream.piece_id(piece)] = piece.record(stream.id)
             piece.changed = False

@@ -14,7 +14,7 @@ from .content import open_content
 from .folders import split_glob
 from .piece import Key, OtherContentError, Piece, Spot
 from .places import Sight
-from .stream import Host, Stream
+from .stream import BAR, Host, Stream
 from .wanted import Problem, Saved, Wanted
 
 #: rounds in which no file of a finished piece is seen, before it is forgotten
@@ -35,6 +35,7 @@ class Known:
         self.at: dict[Key, Piece] = {}
         self.lost: list[Piece] = []
         self._wanted = wanted
+        self._gone: list[Piece] = []
         #: of an earlier run, not yet found in this one; the newest first
         self._earlier: dict[Key, list[Piece]] = {}
         self._restore(saved)
@@ -71,7 +72,7 @@ class Known:
     def stream(self, dataset: str, one: Format[Any], source: int, path: str) -> Stream:
         """The stream that a file of this name and kind is of."""
         label = self._wanted[source].label
-        name = f"{label}|{dataset}|{one.name}|{family(path)}|{stem(path)}"
+        name = f"{label}|{dataset}|{one.name}|{_place(path)}"
         return self.streams.get(name) or self._add(name, dataset, one, source)
 
     def _add(self, name: str, dataset: str, one: Format[Any], source: int) -> Stream:
@@ -84,7 +85,7 @@ class Known:
 
         archived: it is in a folder of its own, so that only the stem counts.
         """
-        label, place = self._wanted[source].label, f"{family(path)}|{stem(path)}"
+        label, place = self._wanted[source].label, _place(path)
         found = [
             stream
             for stream in self.streams.values()
@@ -131,6 +132,7 @@ class Known:
                 if not piece.done:
                     self._set_lost(piece)
         self._earlier = {}
+        self._gone = [piece for piece in self.owner if piece.done and not self.has_file(piece)]
         return unknown
 
     def _placed(self, key: Key, sight: Sight) -> bool:
@@ -243,7 +245,7 @@ class Known:
         """Look at pieces that were finished lately: they may still grow."""
         for stream in self.streams.values():
             for piece in list(stream.recent):
-                if not piece.done or piece.packed or not self.has_file(piece):
+                if not piece.done or not self.has_file(piece):
                     stream.recent.remove(piece)
                 elif piece.grew():
                     piece.done = False
@@ -258,6 +260,7 @@ class Known:
                 continue
             self.lost.remove(piece)
             piece.done, piece.changed = True, True
+            self._gone.append(piece)
             if piece.unread:
                 missing.append(
                     Problem(
@@ -271,15 +274,22 @@ class Known:
     def forget(self) -> list[str]:
         """Ids of finished pieces whose files are gone; they are not known any more."""
         gone: list[str] = []
-        for piece, stream in list(self.owner.items()):
+        for piece in list(self._gone):
+            stream = self.owner[piece]
             if not piece.done or self.has_file(piece) or piece is stream.newest:
                 continue
             piece.missed += 1
             if piece.missed > _MISSED:
+                self._gone.remove(piece)
                 gone.append(stream.piece_id(piece))
                 del self.owner[piece]
                 stream.pieces.remove(piece)
         return gone
+
+
+def _place(path: str) -> str:
+    """Family and stem as they stand in a stream's id."""
+    return "|".join(part.replace("|", BAR) for part in (family(path), stem(path)))
 
 
 def _covers(wanted: Wanted, path: str) -> bool:

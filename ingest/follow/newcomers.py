@@ -33,8 +33,8 @@ class _Left:
     """A file that is left alone at present.
 
     since: when it changed last. settled: looked at again after it did not change for a while.
-    closed: left for good, unless it changes. never: even then. copy_of: the piece it is a copy of.
-    reason: said to the user.
+    closed: left for good, unless it changes. never: even then, unless it is truncated. live: it is
+    where new lines are written. copy_of: the piece it is a copy of. reason: said to the user.
     """
 
     spot: Spot
@@ -42,6 +42,7 @@ class _Left:
     settled: bool
     closed: bool = False
     never: bool = False
+    live: bool = False
     copy_of: Piece | None = None
     reason: str | None = None
 
@@ -79,18 +80,26 @@ class Newcomers:
 
     def resting(self) -> set[Key]:
         """Files that need no look in every round."""
-        return {key for key, left in self._left.items() if left.closed and left.copy_of is None}
+        return {
+            key
+            for key, left in self._left.items()
+            if (left.closed or (left.never and not left.live)) and left.copy_of is None
+        }
 
     def restless(self) -> bool:
         """Whether a file that was left alone may be read now."""
         if self.failed or self._known.lost:
             return True
         now, settle = self._known.host.now(), self._known.host.settle
-        return any(
-            (not left.settled and now - left.since >= settle) or _changed(left.spot)
-            for left in self._left.values()
-            if not left.closed
-        )
+        for left in self._left.values():
+            if left.closed:
+                continue
+            if left.never:
+                if left.live and _changed(left.spot, shrunk=True):
+                    return True
+            elif (not left.settled and now - left.since >= settle) or _changed(left.spot):
+                return True
+        return False
 
     def sort_out(self, unknown: Sequence[Sight]) -> None:
         """Take what continues a known piece, and what is new; leave the rest."""
@@ -118,7 +127,8 @@ class Newcomers:
 
     def _stays(self, left: _Left, sight: Sight) -> bool:
         """Whether nothing has changed about a file that was left alone."""
-        if left.never:
+        same = left.spot.path == sight.spot.path
+        if left.never and same and sight.spot.size >= left.spot.size:
             return True
         if left.copy_of is not None and not self._known.has_file(left.copy_of):
             return False
@@ -151,6 +161,7 @@ class Newcomers:
             settled,
             closed,
             never,
+            sight.placed,
             copy_of,
             reason if sight.named else None,
         )
@@ -161,7 +172,8 @@ class Newcomers:
         try:
             content = open_content(sight.spot.path)
         except OSError as error:
-            if sight.named and not isinstance(error, FileNotFoundError):
+            owed = sight.named or key in self._owed
+            if owed and not isinstance(error, FileNotFoundError):
                 self._owed.add(key)
                 self.failed[sight.spot.path] = Problem.of(sight.spot.path, error)
             return None
@@ -329,12 +341,14 @@ def _may_be_copy(it: _Newcomer, piece: Piece) -> bool:
     return size < piece.offset or len(it.head) <= size
 
 
-def _changed(spot: Spot) -> bool:
+def _changed(spot: Spot, shrunk: bool = False) -> bool:
+    """Whether a file is another one than it was, or changed; shrunk: only if it became shorter."""
     try:
         status = os.stat(spot.path)  # noqa: PTH116  text
     except OSError:
         return True
-    return Spot.at(spot.path, status) != spot
+    now = Spot.at(spot.path, status)
+    return now.key != spot.key or now.size < spot.size if shrunk else now != spot
 
 
 def _in_order(stream: Stream, first: bool) -> None:

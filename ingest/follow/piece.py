@@ -22,6 +22,7 @@ from .wanted import Saved
 TAIL: Final = 1024
 _STEP: Final = 1 << 20
 
+_NOTHING: Final = digest(b"")
 #: device and inode
 Key = tuple[int, int]
 
@@ -51,9 +52,9 @@ class Piece:
     offset, line: of the next byte to read, decompressed. key: None when its file is not known.
     placed: it is where new lines are written. since: when it last grew or moved, by the
     follower's clock. skip: where the header ends, and offset and line to go on from behind it
-    (start at the end). skipping: the position is within a line too long to be read. lost: its file
-    holds something else now; unread: how much of it was known then and not read. missed: rounds
-    in which no file of it was seen.
+    (start at the end). skipping: the position is within a line too long to be read. given: lines
+    of it were given in this run. lost: its file holds something else now; unread: how much of it
+    was known then and not read. missed: rounds in which no file of it was seen.
     """
 
     def __init__(self, path: str) -> None:
@@ -75,13 +76,13 @@ class Piece:
         self.unread = 0
         self.missed = 0
         self.since = 0.0
-        self.changed = False
+        self.changed = self.given = False
         self._head = (0, "")
         #: first bytes that were read when it was saved, though the position is before their end
         self._seen = (0, "")
-        self._hasher = hashlib.blake2b(digest_size=16)
+        self._hasher: hashlib.blake2b | None = None
         self._tail = b""
-        self._tail_saved: tuple[int, str] = (0, digest(b""))
+        self._tail_saved = (0, _NOTHING)
         self._verified = True
         self._searched = 0
 
@@ -167,6 +168,17 @@ class Piece:
         except OSError:
             return False
         return (status.st_dev, status.st_ino) == self.key and status.st_size != self.size
+
+    def is_idle(self) -> bool:
+        """Whether it was all read in an earlier run and nothing came since: it is not opened."""
+        if self.content is not None or not (self.placed and self.started and self.whole):
+            return False
+        try:
+            status = os.stat(self.path)  # noqa: PTH116  text
+        except OSError:
+            return False
+        spot = Spot.at(self.path, status)
+        return (spot.key, spot.size, spot.mtime) == (self.key, self.size, self.mtime)
 
     def is_hidden(self) -> bool:
         """Whether its file may be there but cannot be looked at."""
@@ -349,6 +361,7 @@ class Piece:
     ) -> Block:
         """Go on behind `data`, of which `shown` is given away."""
         block = Block(self.path, shown, self.offset, self.line, last, overlong)
+        self.given = True
         self._look_at(data + b"\n" if last else data)
         self._pass(data)
         self.offset += len(data)
@@ -372,6 +385,8 @@ class Piece:
         size = self._head[0]
         if size < HEAD:
             more = data[: HEAD - size]
+            if self._hasher is None:
+                self._hasher = hashlib.blake2b(digest_size=16)
             self._hasher.update(more)
             self._head = size + len(more), self._hasher.hexdigest()
         self._tail = (self._tail + data)[-TAIL:] if len(data) < TAIL else data[-TAIL:]

@@ -12,7 +12,7 @@ from typing import Final
 
 from ..families import family, is_rotation_folder, numbered, stem
 from ..opening import STDIN
-from .folders import Folders, excluded, split_glob
+from .folders import Folders, excluded, join, split_glob
 from .piece import Key, Spot
 from .wanted import Wanted
 
@@ -63,7 +63,11 @@ class Places:
             self.folders.names(folder)
         if self.folders.changed or self.folders.failed:
             return False
-        return all(_key(_status(path)) == (s and s.key) for path, s in self._hot.items())
+        return all(
+            _key(_status(path)) == (s and s.key)
+            for path, s in self._hot.items()
+            if s is None or s.key not in self.resting
+        )
 
     def watched(self) -> list[str]:
         """Folders to watch: those of named files, of wildcards, and where missing ones may come."""
@@ -113,7 +117,7 @@ class Places:
                 before = named.get(spot.key)
                 if before is None or (placed and not before.placed and before.source == source):
                     named[spot.key] = Sight(spot, source, True, placed, pipe)
-                logs.add((source, str(PurePath(path).parent), stem(path)))
+                logs.add((source, path.rpartition("/")[0] or "/", stem(path)))
             if empty:
                 self.missing.append(wanted.path)
                 hot[wanted.path] = None
@@ -132,7 +136,7 @@ class Places:
         found: dict[Key, Sight] = {}
         by_folder: dict[tuple[int, str], set[str]] = {}
         for source, folder, name in logs:
-            for place in {folder, family(str(Path(folder, name)))}:
+            for place in {folder, family(join(folder, name))}:
                 by_folder.setdefault((source, place), set()).add(name)
         paths: list[tuple[int, str]] = []
         for (source, folder), names in by_folder.items():
@@ -142,7 +146,7 @@ class Places:
             for archive in wanted.archives:
                 paths.extend((source, p) for p in self.folders.files(archive) if stem(p) in names)
         for source, path in paths:
-            if excluded(path, self.wanted[source].exclude):
+            if path in self._used or excluded(path, self.wanted[source].exclude):
                 continue
             spot, pipe = self._spot(path, thorough)
             if spot is not None and not pipe and spot.key not in named and spot.key not in found:
@@ -153,9 +157,9 @@ class Places:
         for name, (_, is_folder) in self.folders.names(folder).items():
             if is_folder:
                 if depth < _DEPTH and is_rotation_folder(name):
-                    yield from self._rotated(str(Path(folder, name)), names, depth + 1)
+                    yield from self._rotated(join(folder, name), names, depth + 1)
             elif stem(name) in names:
-                yield str(Path(folder, name))
+                yield join(folder, name)
 
     def _spot(self, path: str, thorough: bool) -> tuple[Spot | None, bool]:
         """Where a path leads now, and whether that is a pipe; None: nowhere."""

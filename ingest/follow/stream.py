@@ -15,6 +15,8 @@ from .wanted import Lines, Saved
 
 #: finished pieces that are looked at in every round, for they may still grow
 _RECENT: Final = 3
+#: stands for | in the folder and stem of an id
+BAR: Final = "%7C"
 
 
 class Host(Protocol):
@@ -56,7 +58,7 @@ class Stream:
         self.dataset = dataset
         self.format = one
         self.source = source
-        self.folder, self.stem = name.rsplit("|", 2)[1:]
+        self.folder, self.stem = (p.replace(BAR, "|") for p in name.rsplit("|", 2)[1:])
         self.header = b""
         self.pieces: list[Piece] = []
         self.recent: deque[Piece] = deque(maxlen=_RECENT)
@@ -143,6 +145,8 @@ class Stream:
 
     def _from(self, piece: Piece, size: int) -> _Taken | None:
         """The next lines of one piece; finishes it when they are all read."""
+        if piece.is_idle():
+            return None
         self.begin(piece)
         now = self._host.now()
         final = False
