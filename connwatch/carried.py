@@ -1,4 +1,4 @@
-"""What detection carries from batch to batch, as bytes that a store keeps and gives back.
+"""What detection carries from batch to batch, as a file that a store keeps and gives back.
 
 A ZIP archive without compression: `about.json`, and one Arrow file a frame. Nothing in it is ever
 executed, and what does not fit together is an error, not a guess.
@@ -10,6 +10,7 @@ import io
 import json
 import zipfile
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
@@ -26,17 +27,21 @@ _ABOUT: Final = "about.json"
 _OPEN: Final = "open"
 
 
-def saved(detection: Detection) -> bytes:
-    """What `taken_up` makes the same detection of."""
+def save(detection: Detection, path: Path) -> None:
+    """Write a file of which `taken_up` makes the same detection."""
     frames, windows = to_frames(detection.windows, _marks(detection.rules))
     about = {"version": _VERSION, "windows": windows}
-    return packed({_OPEN: detection.open, **frames}, about)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_ABOUT, json.dumps(about))
+        for name, frame in {_OPEN: detection.open, **frames}.items():
+            with archive.open(name, "w", force_zip64=True) as part:
+                frame.write_ipc(part, compression="lz4")
 
 
-def taken_up(detection: Detection, data: bytes) -> None:
-    """Go on where `saved` was made. What belongs to rules that are gone or count something else
-    now is left out. StoreDamagedError when the bytes are not what `saved` makes."""
-    frames, about = unpacked(data)
+def taken_up(detection: Detection, path: Path) -> None:
+    """Go on where `save` wrote a file. What belongs to rules that are gone or count something else
+    now is left out. StoreDamagedError when the file is not what `save` writes."""
+    frames, about = _unpacked(path)
     try:
         if about["version"] != _VERSION:
             raise StoreDamagedError(
@@ -53,22 +58,9 @@ def taken_up(detection: Detection, data: bytes) -> None:
         raise StoreDamagedError(f"the state of detection cannot be read: {error}") from error
 
 
-def packed(frames: dict[str, pl.DataFrame], about: dict[str, Any]) -> bytes:
-    """Frames and JSON values as bytes."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(_ABOUT, json.dumps(about))
-        for name, frame in frames.items():
-            part = io.BytesIO()
-            frame.write_ipc(part, compression="lz4")
-            archive.writestr(name, part.getvalue())
-    return made.getvalue()
-
-
-def unpacked(data: bytes) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
-    """The frames and JSON values of `packed`."""
+def _unpacked(path: Path) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zipfile.ZipFile(path) as archive:
             about = json.loads(archive.read(_ABOUT))
             names = [name for name in archive.namelist() if name != _ABOUT]
             frames = {name: pl.read_ipc(io.BytesIO(archive.read(name))) for name in names}

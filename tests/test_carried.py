@@ -10,7 +10,7 @@ import pytest
 from support import ordered
 
 from connwatch.alert import Written, digest
-from connwatch.carried import saved, taken_up
+from connwatch.carried import save, taken_up
 from connwatch.detection import Detection
 from connwatch.detectors.ruleset import RuleSet, load_rules
 from connwatch.errors import StoreDamagedError
@@ -32,7 +32,9 @@ def events() -> pl.DataFrame:
     return enrich(found, None)
 
 
-def alerts(rules: RuleSet, events: pl.DataFrame, cuts: list[float], *, restart: bool) -> str:
+def alerts(
+    rules: RuleSet, events: pl.DataFrame, cuts: list[float], state: Path, *, restart: bool
+) -> str:
     """The digest of all alerts, with a new process at every cut if `restart`."""
     detection = Detection(rules)
     newest: dict[str, Written] = {}
@@ -41,20 +43,25 @@ def alerts(rules: RuleSet, events: pl.DataFrame, cuts: list[float], *, restart: 
         found = detection.step(events.slice(low, high - low))
         newest.update((one.id, one) for one in found.alerts)
         if restart:
-            data = saved(detection)
+            save(detection, state)
             detection = Detection(rules)
-            taken_up(detection, data)
+            taken_up(detection, state)
     assert newest
     return digest([one.document() for one in newest.values()])
 
 
 @pytest.mark.parametrize("cuts", [[0.5], [0.1, 0.2, 0.3, 0.7], [n / 40 for n in range(1, 40)]])
-def test_a_restart_changes_nothing(rules: RuleSet, events: pl.DataFrame, cuts: list[float]) -> None:
-    whole = alerts(rules, events, [], restart=False)
-    assert alerts(rules, events, cuts, restart=True) == whole
+def test_a_restart_changes_nothing(
+    rules: RuleSet, events: pl.DataFrame, cuts: list[float], tmp_path: Path
+) -> None:
+    whole = alerts(rules, events, [], tmp_path / "state", restart=False)
+    assert alerts(rules, events, cuts, tmp_path / "state", restart=True) == whole
 
 
-def test_the_state_of_unchanged_rules_is_kept(rules: RuleSet, events: pl.DataFrame) -> None:
+def test_the_state_of_unchanged_rules_is_kept(
+    rules: RuleSet, events: pl.DataFrame, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
     before = Detection(rules)
     before.step(events.head(events.height // 2))
     held = {key: len(one) for key, one in before.windows.items.items() if len(one)}
@@ -62,12 +69,14 @@ def test_the_state_of_unchanged_rules_is_kept(rules: RuleSet, events: pl.DataFra
     gone = next(iter(held))
     fewer = rules.only(*(rule for rule in rules.running if rule.key != gone))
     after = Detection(fewer)
-    taken_up(after, saved(before))
+    save(before, state)
+    taken_up(after, state)
     assert {key: len(one) for key, one in after.windows.items.items()} == {
         key: number for key, number in held.items() if key != gone
     }
     again = Detection(rules)
-    taken_up(again, saved(after))
+    save(after, state)
+    taken_up(again, state)
     assert gone not in again.windows.items, "it begins with nothing"
     again.step(events.tail(events.height // 2))
 
@@ -104,11 +113,13 @@ correlation:
     assert held
     for port, kept in ((1, [held]), (2, [])):
         after = Detection(loaded(port))
-        taken_up(after, saved(before))
+        save(before, tmp_path / "state")
+        taken_up(after, tmp_path / "state")
         assert [len(one) for one in after.windows.items.values()] == kept
 
 
 @pytest.mark.parametrize("data", [b"", b"no archive", b"PK\x05\x06" + b"\0" * 18])
-def test_bytes_that_are_no_state_are_an_error(rules: RuleSet, data: bytes) -> None:
+def test_bytes_that_are_no_state_are_an_error(rules: RuleSet, data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "state").write_bytes(data)
     with pytest.raises(StoreDamagedError, match="cannot be read"):
-        taken_up(Detection(rules), data)
+        taken_up(Detection(rules), tmp_path / "state")

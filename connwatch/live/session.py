@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
 from connwatch.alert import Written
-from connwatch.carried import saved, taken_up
+from connwatch.carried import save, taken_up
 from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, SHOWN_SCHEMA, Delivery
 from connwatch.detection import Detected, Detection
 from connwatch.ingest.follow import Follower, Wake
@@ -295,13 +297,14 @@ class Session:
 
     def _write(self, commit: _Commit) -> None:
         """In the writing thread."""
-        snapshot = None
-        if commit.detection is not None:
-            begun = time.monotonic()
-            snapshot = saved(commit.detection)
-            self.snapshot_seconds = time.monotonic() - begun
-        self._run.write(commit.delivery, commit.keys, snapshot=snapshot, more=commit.more)
+        wanted = None if commit.detection is None else partial(self._save, commit.detection)
+        self._run.write(commit.delivery, commit.keys, snapshot=wanted, more=commit.more)
         self.committed |= not commit.more
+
+    def _save(self, detection: Detection, path: Path) -> None:
+        begun = time.monotonic()
+        save(detection, path)
+        self.snapshot_seconds = time.monotonic() - begun
 
 
 def _taken_up(events: pl.DataFrame) -> pl.DataFrame:

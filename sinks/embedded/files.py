@@ -93,15 +93,11 @@ def write(
     return Stored(name, kind, day, frame.height, size, crc, first, last)
 
 
-def write_bytes(folder: Path, kind: str, data: bytes) -> Stored:
-    """Put bytes into a new file of a kind that has no rows."""
+def write_whole(folder: Path, kind: str, save: Callable[[Path], None]) -> Stored:
+    """A new file of a kind that has no rows; `save` writes it."""
     name = f"{kind}/{uuid.uuid4().hex}"
-    size, crc = _commit_file(folder / name, lambda path: _save(path, data))
+    size, crc = _commit_file(folder / name, save)
     return Stored(name, kind, None, 0, size, crc, 0, 0)
-
-
-def _save(path: Path, data: bytes) -> None:
-    path.write_bytes(data)
 
 
 def _commit_file(path: Path, save: Callable[[Path], None]) -> tuple[int, int]:

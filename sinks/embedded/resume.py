@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from connwatch.errors import StoreDamagedError
 
-from .files import Stored, write_bytes
+from .files import Stored, write_whole
 
 KIND: Final = "state"
 TABLES: Final = """
@@ -26,11 +26,11 @@ CREATE TABLE IF NOT EXISTS journal (number INTEGER PRIMARY KEY, data BLOB NOT NU
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """positions: every `Delivery.checkpoint` together. snapshot: the bytes handed in last (None:
-    none were). journal: `Delivery.journal` of every delivery since, in order."""
+    """positions: every `Delivery.checkpoint` together. snapshot: the file written last (None: none
+    was). journal: `Delivery.journal` of every delivery since, in order."""
 
     positions: dict[str, Any] = field(default_factory=dict)
-    snapshot: bytes | None = None
+    snapshot: Path | None = None
     journal: tuple[bytes, ...] = ()
 
 
@@ -49,7 +49,7 @@ def read(folder: Path, database: sqlite3.Connection) -> Resumed:
                 where=str(path),
                 hint="connwatch store verify names what else is",
             )
-        snapshot = path.read_bytes()
+        snapshot = path
     rows = database.execute("SELECT data FROM journal ORDER BY number").fetchall()
     return Resumed(positions, snapshot, tuple(row[0] for row in rows))
 
@@ -64,9 +64,9 @@ def keep(database: sqlite3.Connection, positions: Mapping[str, Any], journal: by
         database.execute("INSERT INTO journal (data) VALUES (?)", (journal,))
 
 
-def write_snapshot(folder: Path, data: bytes) -> Stored:
+def write_snapshot(folder: Path, save: Callable[[Path], None]) -> Stored:
     """A file with a snapshot; it counts once `replace` lists it."""
-    return write_bytes(folder, KIND, data)
+    return write_whole(folder, KIND, save)
 
 
 def replace(database: sqlite3.Connection, snapshot: Stored) -> list[str]:

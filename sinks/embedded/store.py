@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -174,14 +174,15 @@ class Run:
         delivery: Delivery,
         event_keys: pl.DataFrame | None = None,
         *,
-        snapshot: bytes | None = None,
+        snapshot: Callable[[Path], None] | None = None,
         more: bool = False,
     ) -> None:
         """Commit a delivery, all or nothing; its events are those that `classify` called new, and
         event_keys what it gave for them (None: no events).
 
-        snapshot: what `EmbeddedStore.resumed` gives back in the place of the one before and of the
-        journal. more: wait, and commit it together with the next delivery that has not `more`.
+        snapshot: writes the file that `EmbeddedStore.resumed` names in the place of the one before
+        and of the journal. more: wait, and commit it together with the next delivery that has not
+        `more`.
         """
         store = self._store
         with catalogue.errors(store.folder):
