@@ -9,12 +9,14 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
 from datetime import datetime
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,6 +30,7 @@ from connwatch.config.model import Http
 from connwatch.errors import StoreError, StoreFullError
 from connwatch.live.http import unready
 from connwatch.live.log import Logger
+from connwatch.live.progress import Totals
 from connwatch.live.report import Reporter, read_status
 from connwatch.schema import ECS_VERSION
 
@@ -259,6 +262,38 @@ def test_a_full_disk_is_told_while_it_lasts(tmp_path: Path) -> None:
     assert 'hint="free some" retries=1' in log.getvalue()
 
 
+def test_a_source_is_behind_since_there_was_something_unread(tmp_path: Path) -> None:
+    class Stream:
+        id, path, dataset, format, live = "s", "/s", "zeek.conn", SimpleNamespace(name="zeek"), True
+        pending = 0
+
+    counts = dict.fromkeys(("lines", "records", "rejects", "comments"), 0)
+    course = SimpleNamespace(stream=Stream(), counts=counts, late=0, future=0, latest=None)
+    session = SimpleNamespace(
+        merge=SimpleNamespace(courses={"s": course}, saved={}, latest=None, reordered=0),
+        totals=Totals(),
+        detection=SimpleNamespace(
+            windows=SimpleNamespace(forgotten={}), notes=list, forgotten=list
+        ),
+        follower=SimpleNamespace(problems=[], skipped={}),
+        measures=dict,
+        queued=0,
+    )
+    reporter = Reporter("", Logger(io.StringIO()))
+    lags = []
+    for pending in (0, 10, 20, 0, 5):
+        course.stream.pending = pending
+        reporter._written = reporter._followed = 0.0
+        reporter(fake_run(tmp_path, session=session))
+        assert reporter.latest is not None
+        lags.append((reporter.latest.sources[0].lag_bytes, reporter.latest.sources[0].lag_seconds))
+        time.sleep(0.2)
+    assert [pending for pending, _ in lags] == [0, 10, 20, 0, 5]
+    assert lags[0][1] == lags[3][1] == 0
+    assert lags[1][1] < 0.15 < lags[2][1]
+    assert lags[4][1] < 0.15
+
+
 def test_lists_that_cannot_be_read_count_as_failing(tmp_path: Path) -> None:
     reporter = Reporter("", Logger(io.StringIO()))
     errors = [StoreError("is not there any more", where="/lists/bad.txt")]
@@ -358,6 +393,10 @@ def test_a_reload_moves_the_port_and_the_log_or_leaves_both(
         assert (code, "the old configuration stays" in text) == (2, True)
         assert answers(19472)
         assert not answers(19471)
+        with pytest.MonkeyPatch.context() as elsewhere:
+            elsewhere.setattr("socket.gethostname", lambda: "other")
+            code, text = reloaded()
+        assert (code, f"followed into on {socket.gethostname()}, not here" in text) == (3, True)
         assert one.end() == 0
         assert json.loads(one.said.read_text().splitlines()[-1])["message"] == "stopped"
     assert not answers(19472)

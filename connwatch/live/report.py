@@ -29,6 +29,10 @@ NAME: Final = "status.json"
 #: seconds between two writes, while something happens and while nothing does
 _SOON: Final = 1.0
 _CALM: Final = 5.0
+#: with very many sources it is written less often: it costs one part in this of the time
+_SHARE: Final = 50
+#: seconds between two looks which sources are behind
+_FOLLOW: Final = 0.2
 #: seconds over which the rate is taken
 _SPAN: Final = 10.0
 #: the count of all sources, beside those by id
@@ -52,7 +56,7 @@ class Reporter:
         self._started = utc_now()
         self._errors = Errors()
         self._turned = time.monotonic()
-        self._written = 0.0
+        self._written = self._followed = self._cost = 0.0
         self._said: set[str] = set()
         self._state = ""
         self._counts: deque[tuple[float, dict[str, int]]] = deque()
@@ -78,10 +82,13 @@ class Reporter:
             self._retried += max(0, run.retries - self._retries)
             self._retries = run.retries
         courses = [] if run.session is None else list(run.session.merge.courses.values())
-        self._follow(courses, now)
+        if now - self._followed >= _FOLLOW:
+            self._followed = now
+            self._follow(courses, now)
         events = 0 if run.session is None else run.session.totals.events
         seen = (events, run.state)
         pause = _SOON if seen != self._seen else _CALM
+        pause = max(pause, _SHARE * self._cost)
         if run.state == self._state and now - self._written < pause:
             return
         self._state, self._seen, self._written = run.state, seen, now
@@ -90,6 +97,7 @@ class Reporter:
             self._counts.popleft()
         self.latest = self._status(run, courses)
         self._write(run.store.folder)
+        self._cost = time.monotonic() - now
 
     def _begin(self, run: LiveRun) -> None:
         """Remember what this process found: counters begin there; and of sessions before this."""
