@@ -163,6 +163,13 @@ def test_exit_codes_from_before_the_start_to_after_the_end(
         assert (code, found["state"], found["pid"]) == (0, "running", one.process.pid)
         assert [entry["records"] for entry in found["sources"]] == [394]
         assert asked()[0] == 0
+        one.process.send_signal(signal.SIGSTOP)
+        with pytest.MonkeyPatch.context() as later:
+            later.setattr(sys.modules["connwatch.cli.run"], "_SILENT", 0.0)
+            code, text = asked()
+        assert (code, text.split()[1]) == (1, "silent")
+        assert "it lives and tells nothing" in text
+        one.process.send_signal(signal.SIGCONT)
         assert one.end() == 0
         code, text = asked()
         assert (code, text.split()[1]) == (1, "stopped")
@@ -193,12 +200,12 @@ def test_watching_on_a_terminal(tmp_path: Path) -> None:
     )
     seen += read_until(own, "2,222")
     process.send_signal(signal.SIGINT)
-    seen += read_until(own, "\x1b[?1049l")
-    rest = read_until(own, None)
+    seen += read_until(own, None)
     assert process.wait(30) == 0
     os.close(own)
+    rest = seen.rpartition("\x1b[?1049l")[2]
     assert "events    2,222" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", rest)
-    for line in re.split(r"\x1b\[(?:H|\?1049l)|\r?\n", seen + rest):
+    for line in re.split(r"\x1b\[(?:H|\?1049l)|\r?\n", seen):
         assert len(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line)) <= 80
 
 
@@ -255,7 +262,7 @@ def test_a_full_disk_is_told_while_it_lasts(tmp_path: Path) -> None:
         "state: waiting",
         "sink embedded: /store: no space left\\x0a  hint: free some",
     ]
-    reporter(fake_run(tmp_path, "running", error=full, retries=3))
+    reporter(fake_run(tmp_path, "running"))
     assert unready(reporter.latest, Http()) == []
     assert reporter.latest.sinks[0]["retried"] == 3
     assert log.getvalue().count("waiting to try again: /store: no space left") == 1

@@ -83,7 +83,7 @@ def _head(status: Status, now: datetime) -> Iterator[tuple[str, str]]:
         held = number(state["window_items"])
         yield "held", f"{number(state['open_alerts'])} open alerts, {held} records in windows"
     for sink in status["sinks"]:
-        tries = f", try {sink['retries'] + 1}" if sink["retries"] else ""
+        tries = f", try {sink['retries'] + 1}" if sink["error"] else ""
         yield "sink", f"{sink['name']}: {sink['queue']} waiting{tries}"
     if kept:
         yield (
@@ -123,6 +123,8 @@ def _sources(sources: list[Status]) -> Iterator[RenderableType]:
 
 def _trouble(status: Status) -> Iterator[str]:
     """What is wrong, and what is not as exact as it could be."""
+    if status["state"] == "silent":
+        yield "it lives and tells nothing: the disk may be full, or it hangs; look at its log"
     for sink in status["sinks"]:
         if sink["error"]:
             yield f"{sink['name']} takes nothing: {_flat(sink['error'])}"
