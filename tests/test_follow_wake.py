@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 import time
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 from connwatch.ingest.follow import Wake
 from connwatch.ingest.follow import wake as module
@@ -89,7 +88,13 @@ def test_without_inotify_it_polls_and_says_so(
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Observer, "schedule", refuse)
+    def schedule(observer: Any, *arguments: Any, **options: Any) -> Any:
+        if type(observer).__name__ != "PollingObserver":
+            refuse()
+        return schedules(observer, *arguments, **options)
+
+    schedules = BaseObserver.schedule
+    monkeypatch.setattr(BaseObserver, "schedule", schedule)
     wake = Wake("auto", 0.05)
     try:
         wake.watch([str(tmp_path)])
@@ -116,18 +121,27 @@ def test_many_changes_cost_little(tmp_path: Path) -> None:
     log = tmp_path / "conn.log"
     wake = Wake("inotify")
     wake.watch([str(tmp_path)])
-    stop = threading.Event()
     wakes = 0
     begin, used = time.monotonic(), time.process_time()
     try:
         with log.open("ab", buffering=0) as out:
             while time.monotonic() - begin < 1:
-                for _ in range(50):
+                for _ in range(500):
                     out.write(b"x\n")
                 wakes += wake.wait(0.05)
-                time.sleep(0.05)
+                time.sleep(0.02)
     finally:
-        stop.set()
         wake.close()
     assert wakes > 5
-    assert time.process_time() - used < 0.6
+    assert time.process_time() - used < 0.5
+
+
+def test_waiting_costs_nothing(tmp_path: Path) -> None:
+    wake = Wake("auto")
+    wake.watch([str(tmp_path)])
+    try:
+        used = time.process_time()
+        assert not wake.wait(1)
+        assert time.process_time() - used < 0.01
+    finally:
+        wake.close()
