@@ -329,3 +329,19 @@ def test_a_folder_that_appears_later(tmp_path: Path) -> None:
     time.sleep(SETTLE)
     reader.take()
     assert sorted(reader.numbers()) == list(range(6))
+
+
+def test_a_backlog_goes_on_after_a_restart_in_its_order(tmp_path: Path) -> None:
+    """Files without a header and with the times of a copy: their first records tell."""
+    for number in reversed(range(6)):
+        first = 10_000 * number
+        text = "".join(record(n) for n in range(first, first + 10))
+        pack(write(tmp_path / f"conn.log.{9 - number}", text))
+        time.sleep(0.005)
+    reader = Reader(tmp_path)
+    reader.take(size=1000, limit=13)
+    reader.restart()
+    reader.settled()
+    assert reader.numbers() == [
+        n for start in range(6) for n in range(10_000 * start, 10_000 * start + 10)
+    ]

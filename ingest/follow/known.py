@@ -213,6 +213,8 @@ class Known:
         self._set_lost(piece)
 
     def _set_lost(self, piece: Piece) -> None:
+        if piece.content is None and not piece.packed:
+            piece.unread = max(piece.size - piece.offset, 0)
         piece.close()
         self.owner[piece].drop(piece)
         piece.key = None

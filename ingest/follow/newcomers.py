@@ -354,18 +354,31 @@ def _changed(spot: Spot, shrunk: bool = False) -> bool:
 def _in_order(stream: Stream, first: bool) -> None:
     """Sort the pieces that were not begun, oldest first.
 
-    By what the logs say; else at the first start by their first records, as a replay does, and
-    later by when they were written last.
+    By what the logs say; else at the first start by their first records, as a replay does. Later
+    these only tell pieces apart that lie further from one another than a record may be late; what
+    is closer goes by when it was written last, and where new lines are written comes at the end.
     """
     begun = [piece for piece in stream.queue if piece.order is not None]
     rest = [piece for piece in stream.queue if piece.order is None]
     opened = all(piece.look.opened is not None for piece in rest)
     timed = all(piece.look.first_end is not None for piece in rest)
+    about = _about([piece.look.first_end or 0 for piece in rest] if timed else [])
 
-    def age(piece: Piece) -> tuple[str, bool, int, int, tuple[int, int, str]]:
-        end, begun = piece.look.first_end or 0, piece.look.opened if opened else ""
+    def age(piece: Piece) -> tuple[str, bool, int, int, int, tuple[int, int, str]]:
+        end, begun = piece.look.first_end or 0, (piece.look.opened or "") if opened else ""
         if first and timed:
-            return begun or "", False, end, piece.mtime, turn(piece.path)
-        return begun or "", piece.placed, piece.mtime, end, turn(piece.path)
+            return begun, False, 0, end, piece.mtime, turn(piece.path)
+        return begun, piece.placed, about.get(end, 0), piece.mtime, end, turn(piece.path)
 
     stream.queue = begun + sorted(rest, key=age)
+
+
+def _about(ends: list[int]) -> dict[int, int]:
+    """Times -> numbers that rise with them; the same one for those that follow closely."""
+    numbers: dict[int, int] = {}
+    number, before = 0, 0
+    for end in sorted(ends):
+        number += end - before > _SLACK
+        numbers[end] = number
+        before = end
+    return numbers
