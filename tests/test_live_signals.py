@@ -183,23 +183,26 @@ def test_a_log_folder_that_vanishes_is_read_on_when_it_is_back(tmp_path: Path) -
 
 def test_rules_are_exchanged_between_two_batches(tmp_path: Path) -> None:
     """A scan that is half done at the reload still fires, as it does in a replay; a rule that is
-    added fires from then on, one that is gone no more; a broken one changes nothing."""
+    added or changed fires from then on, one that is gone no more; a broken one changes nothing."""
     made = lines(1_200)
     config, store = configured(tmp_path), tmp_path / "store"
     sweep, rules = SWEEP.format(hosts=60), tmp_path / "rules"
-    with_rules(config, write_rules(rules, sweep=sweep))
+    other = SWEEP.replace("4c9a01", "4c9a03").replace("Many hosts", "Other hosts")
+    never, changed = other.format(hosts=50_000), other.format(hosts=40)
+    with_rules(config, write_rules(rules, sweep=sweep, other=never))
     log = tmp_path / "conn.log"
     log.write_bytes(header() + b"".join(made[:100]))
     with following(config, store) as process, log.open("ab", buffering=0) as out:
         until_read(store, 100)
-        write_rules(rules, sweep=sweep, single=SINGLE)
+        write_rules(rules, sweep=sweep, single=SINGLE, other=changed)
         done = reload(store)
         assert done.returncode == 0, done.stderr
         assert "generation 2" in done.stderr
         out.write(b"".join(made[100:600]))
         until_read(store, 600)
 
-        write_rules(rules, sweep=sweep, single=SINGLE.replace("REJ}", "[}"))
+        broken = SINGLE.replace("REJ}", "[}")
+        write_rules(rules, sweep=sweep, single=broken, other=changed)
         done = reload(store)
         assert done.returncode == 2
         assert "single.yml" in done.stderr
@@ -228,6 +231,7 @@ def test_rules_are_exchanged_between_two_batches(tmp_path: Path) -> None:
     found = {one["rule"]["name"]: one for one in alerts_of(store)}
     assert len(wanted) == 1
     assert found["Many hosts asked"]["event"]["id"] == wanted[0]["event"]["id"]
+    assert "Other hosts asked" in found
     refused = [line for line in made[100:800] if b"\tREJ\t" in line]
     assert found["Refused"]["connwatch"]["count"] == len(refused)
 

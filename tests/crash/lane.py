@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -187,6 +188,7 @@ class Lane:
             code = process.poll()
             process.kill()
             process.wait(60)
+        self._note("killed")
         assert code is None, f"it ended by itself with {code}: {self.said()}"
         self.kills += 1
 
@@ -210,6 +212,9 @@ class Lane:
             process.wait(60)
         self.kills += 1
         self._room = dict.fromkeys(self.ways, _ROOM)
+        totals = self.totals()
+        assert totals["events"] == totals["stored"], f"read again: {totals}"
+        assert totals["late"] == totals["duplicates"] == totals["rejects"] == 0, totals
 
     def _has_read(self, wanted: int, process: subprocess.Popen[bytes]) -> bool:
         assert process.poll() is None, self.said()
@@ -235,6 +240,12 @@ class Lane:
                 self._failed.append(done.stderr)
                 return
             self.rotations += 1
+            self._note(f"rotated {name}")
+
+    def _note(self, what: str) -> None:
+        """What happened when, to be read when something is wrong."""
+        with (self.folder / "said").open("a") as said:
+            said.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {what}\n")
 
     def written(self) -> int:
         """Lines of all logs."""
@@ -245,6 +256,10 @@ class Lane:
 
     def counted(self) -> int:
         """Records that are committed, by the run's own count."""
+        return self.totals().get("events", 0)
+
+    def totals(self) -> dict[str, int]:
+        """What is committed, by the run's own count."""
         found = f"file:{self.store}/catalogue.sqlite?mode=ro"
         try:
             with closing(sqlite3.connect(found, uri=True)) as database:
@@ -252,8 +267,8 @@ class Lane:
                     "SELECT value FROM positions WHERE key = 'totals'"
                 ).fetchone()
         except sqlite3.OperationalError:
-            return 0
-        return 0 if row is None else int(json.loads(row[0])["events"])
+            return {}
+        return {} if row is None else dict(json.loads(row[0]))
 
     def said(self) -> str:
         """What it wrote to standard error."""
