@@ -278,7 +278,7 @@ class Known:
         gone: list[str] = []
         for piece in list(self._gone):
             stream = self.owner[piece]
-            if not piece.done or self.has_file(piece) or piece is stream.newest:
+            if not piece.done or self.has_file(piece) or not stream.has_record_after(piece):
                 continue
             piece.missed += 1
             if piece.missed > _MISSED:

@@ -137,6 +137,10 @@ class Stream:
         """Whether a later piece was begun already."""
         return self.newest is not None and (self.newest.order or 0) > (piece.order or 0)
 
+    def has_record_after(self, piece: Piece) -> bool:
+        """Whether lines of a later piece were read, so that the stream is known by that one too."""
+        return any((o.order or 0) > (piece.order or 0) and o.started for o in self.pieces)
+
     def drop(self, piece: Piece) -> None:
         """Read no more of it."""
         for pieces in (self.queue, self.beside):
