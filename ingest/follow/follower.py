@@ -55,7 +55,7 @@ class Follower:
         self._first = first
         self._round = 0
         self._places = Places(self._wanted, clock)
-        self._failed: dict[str, Problem] = {}
+        self._failed: dict[Piece, Problem] = {}
         self._known = Known(self, self._wanted, saved)
         self.streams = self._known.streams
         self._newcomers = Newcomers(self._known, self._wanted, first)
@@ -92,6 +92,7 @@ class Follower:
     def _tell(self) -> None:
         """What cannot be read at present."""
         places, newcomers = self._places, self._newcomers
+        self._failed = {p: why for p, why in self._failed.items() if self._known.has_file(p)}
         self.skipped = {**newcomers.skipped, **self._pipes.skipped}
         self.problems = [
             *self._failed.values(),
@@ -138,12 +139,19 @@ class Follower:
         self._look(False)
         self._tell()
 
+    def found_again(self, piece: Piece) -> bool:
+        """See `stream.Host`."""
+        before = piece.path
+        self._look(False)
+        self._tell()
+        return piece.lost or piece.done or piece.path != before
+
     def failed(self, piece: Piece, error: OSError | InputError) -> None:
         """See `stream.Host`."""
-        self._failed[piece.path] = Problem.of(piece.path, error)
+        self._failed[piece] = Problem.of(piece.path, error)
         self._tell()
 
     def healed(self, piece: Piece) -> None:
         """See `stream.Host`."""
-        if self._failed.pop(piece.path, None):
+        if self._failed.pop(piece, None):
             self._tell()

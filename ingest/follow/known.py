@@ -12,7 +12,8 @@ from connwatch.contracts import Format
 from ..families import family, marked, stem
 from .content import open_content
 from .folders import split_glob
-from .piece import Key, OtherContentError, Piece, Spot
+from .look import HEAD, first_line
+from .piece import Key, OtherContentError, Piece
 from .places import Sight
 from .stream import BAR, Host, Stream
 from .wanted import Problem, Saved, Wanted
@@ -129,8 +130,7 @@ class Known:
             for piece in pieces:
                 stream = self.owner[piece]
                 stream.pieces.append(piece)
-                if not piece.done:
-                    self._set_lost(piece)
+                self._vanished(piece)
         self._earlier = {}
         self._gone = [piece for piece in self.owner if piece.done and not self.has_file(piece)]
         return unknown
@@ -138,13 +138,13 @@ class Known:
     def _placed(self, key: Key, sight: Sight) -> bool:
         """Whether a piece is known to be this file."""
         piece = self.at.get(key)
-        if piece is not None and self._is_still(piece, sight.spot):
+        if piece is not None and self._is_still(piece, sight):
             self._moved(piece, sight)
             return True
         if piece is not None:
             self._vanished(piece)
         for earlier in self._earlier.get(key, []):
-            if self._is_still(earlier, sight.spot):
+            if self._is_still(earlier, sight):
                 self._earlier[key].remove(earlier)
                 stream = self.owner[earlier]
                 stream.pieces.append(earlier)
@@ -156,9 +156,10 @@ class Known:
                 return True
         return False
 
-    def _is_still(self, piece: Piece, spot: Spot) -> bool:
-        """Whether the file holds what was read of the piece."""
-        if piece.content is not None or not piece.started:
+    def _is_still(self, piece: Piece, sight: Sight) -> bool:
+        """Whether the file holds what was read of the piece; the inode may have been used again."""
+        spot = sight.spot
+        if piece.content is not None:
             return True
         if (piece.size, piece.mtime) == (spot.size, spot.mtime):
             return True
@@ -167,6 +168,13 @@ class Known:
         except OSError:
             return True  # cannot be told now; it will be before it is read
         try:
+            if not piece.started:
+                return piece.begins_with(content.at(0, HEAD))
+            if content.packed != piece.packed:
+                return False
+            back = piece.done and sight.placed and not piece.placed
+            if back and first_line(content.at(0, HEAD)) != piece.look.first:
+                return False
             return piece.recognise(content) or (content.packed and content.failure is not None)
         except OtherContentError:
             return False
@@ -201,31 +209,30 @@ class Known:
 
     def _vanished(self, piece: Piece) -> None:
         """Its file is not there any more."""
-        if piece.key is not None and self.at.get(piece.key) is piece:
-            del self.at[piece.key]
+        self.release(piece)
         if not piece.done:
             self._set_lost(piece)
 
     def lose(self, piece: Piece) -> None:
         """Its file holds something else now."""
-        if piece.key is not None and self.at.get(piece.key) is piece:
-            del self.at[piece.key]
+        self.release(piece)
         self._set_lost(piece)
 
     def _set_lost(self, piece: Piece) -> None:
         if piece.content is None and not piece.packed:
-            piece.unread = max(piece.size - piece.offset, 0)
+            known = piece.started or piece.look.first  # else it is not told from new files
+            piece.unread = max(piece.size - piece.offset, 0) if known else 0
         piece.close()
         self.owner[piece].drop(piece)
-        piece.key = None
         piece.placed, piece.lost = False, True
         piece.since = self.host.now()
         self.lost.append(piece)
 
     def release(self, piece: Piece) -> None:
-        """The piece is to go on in another file than the one it has."""
+        """The piece is no more in the file that it was in."""
         if piece.key is not None and self.at.get(piece.key) is piece:
             del self.at[piece.key]
+        piece.key = None
 
     def found(self, piece: Piece, sight: Sight) -> None:
         """The piece was recognised in another file and goes on there."""
@@ -281,7 +288,8 @@ class Known:
             if not piece.done or self.has_file(piece) or not stream.has_record_after(piece):
                 continue
             piece.missed += 1
-            if piece.missed > _MISSED:
+            # The last ones tell which unknown files are younger.
+            if piece.missed > _MISSED and piece not in (stream.newest, stream.last_rotated):
                 self._gone.remove(piece)
                 gone.append(stream.piece_id(piece))
                 del self.owner[piece]

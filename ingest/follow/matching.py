@@ -51,13 +51,15 @@ def _holds(content: Content, head: bytes, piece: Piece) -> Holds:
     if not short:
         return Holds.SAME
     reference = _beginning(piece, len(head))
-    if reference is not None and not reference.startswith(head[: len(reference)]):
-        return Holds.OTHER
-    return Holds.PART
+    if reference is None:
+        return Holds.PART if piece.look.first else Holds.OTHER
+    return Holds.PART if reference.startswith(head[: len(reference)]) else Holds.OTHER
 
 
 def _unread(head: bytes, piece: Piece) -> Holds:
-    """Of a piece of which nothing was read yet, its file can be compared."""
+    """Of a piece of which nothing was read yet, its file can be compared, if it is there."""
+    if piece.lost:
+        return Holds.SAME if piece.look.first else Holds.OTHER
     reference = _beginning(piece, len(head))
     if reference is None:
         return Holds.OTHER
@@ -74,6 +76,8 @@ def _beginning(piece: Piece, size: int) -> bytes | None:
     if piece.content is not None and piece.content.packed:
         return None
     try:
+        if not piece.is_in(content):
+            return None
         return content.at(0, size) or None
     except OSError:
         return None

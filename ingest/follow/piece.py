@@ -239,6 +239,15 @@ class Piece:
             self.content = None
             self._verified = not self.started
 
+    def is_in(self, content: Content) -> bool:
+        """Whether an open file is the one that the piece is in."""
+        status = os.fstat(content.descriptor)
+        return (status.st_dev, status.st_ino) == self.key
+
+    def begins_with(self, head: bytes) -> bool:
+        """Of a piece of which nothing was read: whether its file begins as when it was found."""
+        return bool(self.look.first) and first_line(head) == self.look.first
+
     def begins_like(self, head: bytes) -> bool:
         """Whether a file with these first bytes may be this piece, as far as they reach."""
         size, text = max(self._head, self._seen)

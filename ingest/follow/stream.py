@@ -29,6 +29,9 @@ class Host(Protocol):
     def displaced(self, stream: Stream, piece: Piece) -> None:
         """The piece's file holds something else now: look where its content went."""
 
+    def found_again(self, piece: Piece) -> bool:
+        """Look where the file went; False: the piece is still said to be where it is not."""
+
     def failed(self, piece: Piece, error: OSError | InputError) -> None: ...
 
     def healed(self, piece: Piece) -> None: ...
@@ -165,6 +168,10 @@ class Stream:
                 block = piece.read(size, final)
         except OtherContentError:
             self._host.displaced(self, piece)
+            return None
+        except FileNotFoundError as error:
+            if not self._host.found_again(piece):
+                self._not_readable(piece, error, now)
             return None
         except (OSError, InputError) as error:
             self._not_readable(piece, error, now)
