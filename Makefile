@@ -35,11 +35,12 @@ test-wheel: $(STAMP)
 	cp -R README.md CHANGELOG.md docs $(wildcard sample_logs) tests pyproject.toml $(AWAY)/
 	cd $(AWAY) && CONNWATCH_KILLS=8 CONNWATCH_DATA="$${CONNWATCH_DATA:-$(CURDIR)/../shared/data}" venv/bin/python -m pytest -q -m "not slow and not source" -o testpaths=tests
 
-# As many kills as KILLS says, in a run of its own; what comes out is in build/crash.json too.
+# As many kills as KILLS says, or as MINUTES allow; what comes out is in build/crash.json too.
 KILLS ?= 1000
+MINUTES ?= inf
 crash: $(STAMP)
 	mkdir -p build
-	CONNWATCH_KILLS=$(KILLS) CONNWATCH_CRASH_RESULT=$(CURDIR)/build/crash.json $(BIN)/python -m pytest -q -s tests/crash/test_kills.py
+	CONNWATCH_KILLS=$(KILLS) CONNWATCH_KILL_MINUTES=$(MINUTES) CONNWATCH_CRASH_RESULT=$(CURDIR)/build/crash.json $(BIN)/python -m pytest -q -s tests/crash/test_kills.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

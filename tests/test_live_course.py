@@ -50,3 +50,22 @@ def test_a_log_whose_first_records_wait_is_known_again_after_copytruncate(tmp_pa
         again.scan()
     again.close()
     assert resumed.buffer["zeek.session_id"].to_list() == [f"C{number:08d}" for number in range(11)]
+
+
+def test_a_piece_that_is_renamed_before_it_is_opened_keeps_its_turn(tmp_path: Path) -> None:
+    """logrotate moves old pieces on one by one; younger ones must not be read meanwhile."""
+    log = tmp_path / "conn.log"
+    (tmp_path / "conn.log.1").write_text(header() + rows(0, 10))
+    log.write_text(header("2026-11-20-11-00-00") + rows(10, 20))
+    wanted = Wanted(f"{tmp_path}/conn.log*", formats(""))
+    follower = Follower([wanted], {}, first=True, settle=0.0)
+    follower.scan()
+    (tmp_path / "conn.log.1").rename(tmp_path / "conn.log.2")
+    (stream,) = follower.streams.values()
+    found = []
+    for _ in range(10):
+        while lines := stream.read(1 << 20):
+            found += [line for line in lines.block.data.splitlines() if not line.startswith(b"#")]
+        follower.scan()
+    follower.close()
+    assert b"\n".join(found).decode() + "\n" == rows(0, 20)

@@ -19,6 +19,8 @@ from .wanted import Problem, Saved, Wanted
 
 #: rounds after which also files are looked at that were read and left alone since
 _THOROUGH: Final = 64
+#: looks that are taken, at the most, until names stay as they are for the time of one
+_LOOKS: Final = 5
 _LATER: Final = "it is read when it appears"
 
 
@@ -80,7 +82,10 @@ class Follower:
     def _look(self, thorough: bool) -> None:
         """Look at every name and sort out what is where."""
         self._rest()
-        named, siblings = self._places.look(self._known.logs(), thorough)
+        for _ in range(_LOOKS):
+            named, siblings = self._places.look(self._known.logs(), thorough)
+            if self._places.unchanged():
+                break  # else a file that was renamed meanwhile may have been missed
         unknown = self._known.place({**siblings, **named})
         self._newcomers.sort_out(unknown)
         self._rest()

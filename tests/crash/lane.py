@@ -6,6 +6,7 @@ A lane has a folder of its own, so that several can go on at once.
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import shutil
@@ -141,15 +142,17 @@ class Lane:
         )
         return path
 
-    def run(self, kills: int) -> Result:
-        """Kill it so many times; then let it come to an end, and compare."""
+    def run(self, kills: int, seconds: float = math.inf) -> Result:
+        """Kill it so many times, or as often as the time allows; then let it come to an end, and
+        compare."""
+        limit = time.monotonic() + seconds
         with self._writing() as writer:
             rotating = threading.Thread(target=self._rotate)
             rotating.start()
             try:
-                for count in range(kills):
+                while self.kills < kills and time.monotonic() < limit:
                     self._kill()
-                    self._catch_up(always=count == 0)
+                    self._catch_up(always=not self._room)
             finally:
                 self._stop.set()
                 rotating.join()

@@ -1,6 +1,7 @@
 """`kill -9` at any moment, while logs are written and logrotate rotates them, changes nothing.
 
-CONNWATCH_KILLS says how many kills; `make crash` sets it to 1,000 and keeps what comes out.
+CONNWATCH_KILLS says how many kills, CONNWATCH_KILL_MINUTES how long it may go on; `make crash` asks
+for 1,000 and keeps what comes out.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _LINES = 4_000
 def test_nothing_is_lost_or_doubled_by_kills(tmp_path: Path) -> None:
     need_logrotate()
     kills = int(os.environ.get("CONNWATCH_KILLS", "50"))
+    seconds = 60 * float(os.environ.get("CONNWATCH_KILL_MINUTES", "inf"))
     each = -(-kills // 2)
     number = min(_LINES * each, 400_000)
     lanes = [
@@ -36,7 +38,7 @@ def test_nothing_is_lost_or_doubled_by_kills(tmp_path: Path) -> None:
     ]
     begun = time.monotonic()
     with ThreadPoolExecutor(len(lanes)) as pool:
-        results = list(pool.map(lambda lane: lane.run(each), lanes))
+        results = list(pool.map(lambda lane: lane.run(each, seconds), lanes))
     _tell(results, time.monotonic() - begun)
     for result in results:
         assert result.is_whole, result
