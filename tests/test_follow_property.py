@@ -107,7 +107,7 @@ class Log:
 
     def half(self, size: int) -> None:
         if not self.moved:
-            self._write(self.line()[: 20 + size])
+            self._write(self.line()[: 48 + size])
 
     def rename(self) -> None:
         if self.moved:
@@ -154,7 +154,7 @@ class Log:
 
 ACTIONS = st.one_of(
     st.tuples(st.just("append"), st.integers(1, 40)),
-    st.tuples(st.just("half"), st.integers(0, 20)),
+    st.tuples(st.just("half"), st.integers(-5, 1)),
     st.tuples(st.just("rename"), st.none()),
     st.tuples(st.just("copytruncate"), st.none()),
     st.tuples(st.just("compress"), st.sampled_from(sorted(PACKERS))),

@@ -197,7 +197,7 @@ class Known:
         if not piece.started:
             piece.size, piece.mtime = spot.size, spot.mtime
         if piece.whole and not grown and not live:
-            if not piece.done and piece is stream.newest:
+            if piece is stream.newest and piece not in stream.recent:
                 stream.recent.append(piece)
             piece.done = True
             stream.drop(piece)
@@ -219,12 +219,8 @@ class Known:
         self._set_lost(piece)
 
     def _set_lost(self, piece: Piece) -> None:
-        if piece.content is None and not piece.packed:
-            known = piece.started or piece.look.first  # else it is not told from new files
-            piece.unread = max(piece.size - piece.offset, 0) if known else 0
-        piece.close()
+        piece.lose()
         self.owner[piece].drop(piece)
-        piece.placed, piece.lost = False, True
         piece.since = self.host.now()
         self.lost.append(piece)
 

@@ -310,6 +310,7 @@ class Newcomers:
         piece.key, piece.size, piece.mtime = spot.key, spot.size, spot.mtime
         piece.look = self._look(it, stream)
         piece.look.first = it.first
+        piece.found_with(it.head)
         piece.packed = it.content.packed
         piece.placed = sight.placed and not piece.packed
         piece.since = self._known.host.now()
@@ -337,8 +338,7 @@ def _may_be_copy(it: _Newcomer, piece: Piece) -> bool:
 
     It is if it is no longer than the piece's own file, unless that was truncated meanwhile.
     """
-    size = piece.size_now()
-    return size < piece.offset or len(it.head) <= size
+    return len(it.head) <= piece.size_now() or not piece.is_intact()
 
 
 def _changed(spot: Spot, shrunk: bool = False) -> bool:

@@ -85,6 +85,8 @@ class Piece:
         self._tail_saved = (0, _NOTHING)
         self._verified = True
         self._searched = 0
+        self._before = 0, 0
+        self._found = (0, "")
 
     @classmethod
     def restored(cls, saved: Saved) -> Piece:
@@ -278,6 +280,23 @@ class Piece:
         self._tail = tail
         return True
 
+    def lose(self) -> None:
+        """Its file holds something else since it was looked at the time before."""
+        if self.content is not None and self._before[1]:
+            self.size, self.mtime = self._before
+        known = self.started or self.look.first  # else it cannot be told from new files
+        plain = not self.packed and known
+        self.unread = max(self.size - self.offset, 0) if plain else 0
+        self.close()
+        self.placed, self.lost = False, True
+
+    def is_intact(self) -> bool:
+        """Whether its file, if it is open, still holds what was read last."""
+        if not isinstance(self.content, Plain):
+            return True
+        size = len(self._tail)
+        return self.content.at(self.offset - size, size) == self._tail
+
     def refresh(self, now: float) -> None:
         """See whether it has grown since it was looked at last."""
         if self.content is None or self.piped:
@@ -287,8 +306,7 @@ class Piece:
             return
         if status.st_size != self.size:
             self.since = now
-        if status.st_size < self.offset:
-            self.unread = max(self.size - self.offset, 0)
+        self._before = self.size, self.mtime
         self.size, self.mtime = status.st_size, status.st_mtime_ns
         if isinstance(self.content, Packed) and self.content.failure is not None:
             self.content.again()
@@ -300,6 +318,8 @@ class Piece:
         Raises OSError, InputError, OtherContentError.
         """
         content = self.open()
+        if not self.offset and not content.packed:
+            self._see_beginning(content)
         if isinstance(content, Plain) and self._nothing_new(content, final):
             return None
         if self.skip:
@@ -322,6 +342,15 @@ class Piece:
         if final and data:
             return self._taken(data, data, last=True)
         return None
+
+    def found_with(self, head: bytes) -> None:
+        """Remember how the file began when it was found."""
+        self._found = len(head), digest(head)
+
+    def _see_beginning(self, content: Content) -> None:
+        size, text = self._found
+        if size and digest(content.at(0, size)) != text:
+            raise OtherContentError
 
     def _nothing_new(self, content: Content, final: bool) -> bool:
         if self.size < self.offset:

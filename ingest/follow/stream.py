@@ -107,9 +107,10 @@ class Stream:
 
     @property
     def last_rotated(self) -> Piece | None:
-        """The piece begun last that is not where new lines are written; else the newest."""
-        rotated = [p for p in self.pieces if p.order is not None and not p.placed]
-        return max(rotated, key=lambda p: p.order or 0) if rotated else self.newest
+        """The last piece that was read of and is not where new lines are written; else of all."""
+        read = [p for p in self.pieces if p.order is not None and p.started]
+        rotated = [p for p in read if not p.placed] or read
+        return max(rotated, key=lambda p: p.order or 0, default=None)
 
     def piece_id(self, piece: Piece) -> str:
         return f"{self.id}#{piece.order}"
