@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 from live_support import (
     Log,
     configuration,
@@ -108,3 +109,18 @@ def test_followed_with_rotations_and_kills_is_replayed(tmp_path: Path, seed: int
     assert len(ids) == len(wanted_ids)
     assert alerts == wanted_alerts
     assert replayed_whole([tmp_path / "logs"], tmp_path / "pieces") == (wanted_ids, wanted_alerts)
+
+
+def test_a_start_at_the_end_is_remembered_before_anything_came(tmp_path: Path) -> None:
+    """A log without a header gives no lines at such a start; its position is saved all the same."""
+    log = tmp_path / "conn.log"
+    record = (ROOT / "sample_logs/incident/conn.json.log").read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(record[:50]))
+    config = tmp_path / "c.yml"
+    config.write_text("store: store\nrules: []\nsources: [{path: conn.log, start: end}]\n")
+    for more in (b"", b"".join(record[50:60])):
+        with log.open("ab") as out:
+            out.write(more)
+        assert start("run", "-c", str(config), "--until-idle", "1").wait(120) == 0
+    ids, _ = stored(tmp_path / "store")
+    assert len(ids) == 10

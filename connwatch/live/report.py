@@ -133,6 +133,8 @@ class Reporter:
             self._once("warning", f"the store cannot be tidied up: {run.upkeep.done.error}")
         if run.session is None:
             return
+        for lost in list(run.session.follower.losses):
+            self._once("error", lost.reason, path=lost.path, hint=lost.hint)
         for path, reason in run.session.follower.skipped.items():
             self._once("info", f"not read: {reason}", path=path)
         for note in run.session.detection.forgotten():

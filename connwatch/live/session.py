@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -49,6 +49,7 @@ _SOON: Final = 0.1
 _LOOK: Final = 1.0
 _LATE: Final = "_late"
 _TOTALS: Final = "totals"
+_PIECE: Final = "piece/"
 
 
 @dataclass(slots=True)
@@ -94,6 +95,7 @@ class Session:
         self.committed = False
         self._wake, self._run, self._stop, self._hooks = wake, run, stop, hooks
         self._told: set[str] = set()
+        self._at: dict[str, Mapping[str, Any]] = {}
         self._staged = False
         self._journal_rows = self._journal_commits = 0
         self._committed = self._snapped = time.monotonic()
@@ -107,6 +109,7 @@ class Session:
         """
         if resumed.snapshot is not None:
             taken_up(self.detection, resumed.snapshot)
+        self._note(resumed.positions)
         before = resumed.positions.get(_TOTALS)
         if before is not None:
             self.totals = Totals(**before)
@@ -157,10 +160,15 @@ class Session:
         last = time.monotonic()
         while not self._stop.is_set():
             now = time.monotonic()
-            if now - looked >= _LOOK or looked == 0.0:
+            due = now - looked >= _LOOK or looked == 0.0
+            if due:
                 self._look()
                 looked = now
             given = self.merge.given()
+            if given is not None:
+                self._note(given.positions)
+            if due:
+                given = self._with_updates(given)
             now = time.monotonic()
             if given is not None:
                 last = now
@@ -180,6 +188,26 @@ class Session:
             if name not in self.merge.courses:
                 self.merge.add(stream)
         self._wake.watch(self.follower.watched())
+
+    def _with_updates(self, given: Given | None) -> Given | None:
+        """With what changed of files without lines: where they are now, and that they are done."""
+        changed = {
+            f"{_PIECE}{piece}": {"at": dict(record), "taken": 0}
+            for piece, record in self.follower.updates(self._at).items()
+        }
+        if not changed:
+            return given
+        self._note(changed)
+        if given is None:
+            return Given(empty(), empty(), (), changed)
+        return replace(given, positions={**given.positions, **changed})
+
+    def _note(self, positions: Mapping[str, Any]) -> None:
+        """Remember what is saved of files; of one of which records wait, nothing is to change."""
+        for key, value in positions.items():
+            if key.startswith(_PIECE):
+                at = value["at"] if value["taken"] == 0 else {**value["at"], "offset": -1}
+                self._at[key.removeprefix(_PIECE)] = at
 
     def _unread(self, quiet: float) -> bool:
         """Whether something is to come after so many quiet seconds: records that wait for other
@@ -240,7 +268,7 @@ class Session:
 
     def _positions(self, positions: Mapping[str, Any]) -> dict[str, Any]:
         gone, self.follower.forgotten = self.follower.forgotten, []
-        forgotten = {f"piece/{piece}": None for piece in gone}
+        forgotten = {f"{_PIECE}{piece}": None for piece in gone}
         return {**forgotten, **positions, _TOTALS: self.totals.saved()}
 
     def _commit(self, delivery: Delivery, keys: pl.DataFrame, events: pl.DataFrame) -> None:
