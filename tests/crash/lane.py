@@ -44,18 +44,18 @@ _CREATE: Final = """
   postrotate
     rm -f {note}.reopened
     kill -HUP $(cat {folder}/pid)
-    while ! [ -e {note}.reopened ]; do sleep 0.01; done
+    while ! [ -e {note}.reopened ] && kill -0 $(cat {folder}/pid); do sleep 0.01; done
   endscript
 """
 _COPYTRUNCATE: Final = """
   copytruncate
   prerotate
     touch {note}.pause
-    while ! [ -e {note}.paused ]; do sleep 0.01; done
+    while ! [ -e {note}.paused ] && kill -0 $(cat {folder}/pid); do sleep 0.01; done
   endscript
   postrotate
     rm -f {note}.pause
-    while [ -e {note}.paused ]; do sleep 0.01; done
+    while [ -e {note}.paused ] && kill -0 $(cat {folder}/pid); do sleep 0.01; done
   endscript
 """
 #: ways of rotation that one log can have
