@@ -64,6 +64,18 @@ def test_only_what_is_named_is_read_at_the_first_start(tmp_path: Path) -> None:
     assert reader.numbers() == list(range(10, 17))
 
 
+def test_another_log_with_the_same_stem_is_no_rotated_piece(tmp_path: Path) -> None:
+    """Neither at the first start nor when what was rotated away while nothing ran is sought."""
+    (tmp_path / "conn.log").write_text(header() + rows(0, 10))
+    reader = Reader(tmp_path / "conn.log")
+    reader.take()
+    (tmp_path / "conn.json.log").write_text("".join(record(number) for number in range(20, 30)))
+    (tmp_path / "conn.txt").write_text(header("2026-11-20-11-00-00") + rows(30, 40))
+    reader.restart()
+    reader.settled()
+    assert reader.numbers() == list(range(10))
+
+
 @pytest.mark.parametrize("kind", ["tsv", "json"])
 def test_start_at_the_end(tmp_path: Path, kind: str) -> None:
     text = header() + rows(0, 50) if kind == "tsv" else "".join(map(record, range(50)))

@@ -282,7 +282,7 @@ def test_a_source_is_behind_since_there_was_something_unread(tmp_path: Path) -> 
         detection=SimpleNamespace(
             windows=SimpleNamespace(forgotten={}), notes=list, forgotten=list
         ),
-        follower=SimpleNamespace(problems=[], skipped={}),
+        follower=SimpleNamespace(problems=[], skipped={}, losses=[]),
         measures=dict,
         queued=0,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Final
 
-from ..families import family, is_rotation_folder, numbered, stem
+from ..families import family, is_rotation_folder, numbered, rotated, stem
 from ..opening import STDIN
 from .folders import Folders, excluded, join, split_glob
 from .piece import Key, Spot
@@ -158,8 +158,8 @@ class Places:
             if is_folder:
                 if depth < _DEPTH and is_rotation_folder(name):
                     yield from self._rotated(join(folder, name), names, depth + 1)
-            elif stem(name) in names:
-                yield join(folder, name)
+            elif stem(name) in names and rotated(path := join(folder, name)):
+                yield path
 
     def _spot(self, path: str, thorough: bool) -> tuple[Spot | None, bool]:
         """Where a path leads now, and whether that is a pipe; None: nowhere."""
