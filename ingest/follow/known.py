@@ -13,9 +13,10 @@ from ..families import family, marked, stem
 from .content import open_content
 from .folders import split_glob
 from .look import HEAD, first_line
-from .piece import Key, OtherContentError, Piece
+from .piece import Key, Piece
 from .places import Sight
 from .stream import BAR, Host, Stream
+from .trace import OtherContentError
 from .wanted import Problem, Saved, Wanted
 
 #: rounds in which no file of a finished piece is seen, before it is forgotten

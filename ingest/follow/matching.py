@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from .content import Content, open_content
 from .look import first_line
-from .piece import OtherContentError, Piece
+from .piece import Piece
+from .trace import OtherContentError
 
 _STEP = 1 << 20
 
@@ -42,7 +43,7 @@ def match(
 
 
 def _holds(content: Content, head: bytes, piece: Piece) -> Holds:
-    if not piece.begins_like(head):
+    if not piece.trace.fits(head):
         return Holds.OTHER
     try:
         short = not piece.recognise(content)

@@ -310,7 +310,7 @@ class Newcomers:
         piece.key, piece.size, piece.mtime = spot.key, spot.size, spot.mtime
         piece.look = self._look(it, stream)
         piece.look.first = it.first
-        piece.found_with(it.head)
+        piece.trace.found_with(it.head)
         piece.packed = it.content.packed
         piece.placed = sight.placed and not piece.packed
         piece.since = self._known.host.now()

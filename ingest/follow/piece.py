@@ -6,7 +6,6 @@ last bytes before the position. The inode only says where to look first.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,19 +15,14 @@ from connwatch.contracts import Block
 from ..blocks import LINE_CAP, overlong
 from ..rejects import KEPT
 from .content import Content, Packed, Pipe, Plain, open_content
-from .look import HEAD, Look, digest, first_line
+from .look import Look, first_line
+from .trace import OtherContentError, Trace
 from .wanted import Saved
 
-TAIL: Final = 1024
 _STEP: Final = 1 << 20
 
-_NOTHING: Final = digest(b"")
 #: device and inode
 Key = tuple[int, int]
-
-
-class OtherContentError(Exception):
-    """The file does not hold what was read of the piece: it was truncated or replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +71,10 @@ class Piece:
         self.missed = 0
         self.since = 0.0
         self.changed = self.given = False
-        self._head = (0, "")
-        #: first bytes that were read when it was saved, though the position is before their end
-        self._seen = (0, "")
-        self._hasher: hashlib.blake2b | None = None
-        self._tail = b""
-        self._tail_saved = (0, _NOTHING)
+        self.trace = Trace()
         self._verified = True
         self._searched = 0
         self._before = 0, 0
-        self._found = (0, "")
 
     @classmethod
     def restored(cls, saved: Saved) -> Piece:
@@ -102,10 +90,7 @@ class Piece:
         piece.order = int(saved["order"])
         piece.look = Look.restored(saved)
         piece.packed = bool(saved["packed"])
-        piece._head = int(saved["head"][0]), str(saved["head"][1])
-        piece._tail_saved = int(saved["tail"][0]), str(saved["tail"][1])
-        seen = saved.get("seen", saved["head"])
-        piece._seen = int(seen[0]), str(seen[1])
+        piece.trace = Trace.restored(saved)
         piece._verified = not piece.started
         return piece
 
@@ -122,12 +107,10 @@ class Piece:
             "line": self.line,
             "skip": list(self.skip) if self.skip else None,
             "skipping": self.skipping,
-            "head": list(self._head),
-            "tail": list(self._tail_saved),
-            "seen": list(max(self._head, self._seen)),
             "done": self.done,
             "packed": self.packed,
             "order": self.order,
+            **self.trace.record(),
             **self.look.record(),
         }
 
@@ -199,7 +182,7 @@ class Piece:
     @property
     def started(self) -> bool:
         """Whether anything was read of it, so that its content is known again."""
-        return self.offset > 0 or self._seen[0] > 0
+        return self.offset > 0 or self.trace.seen
 
     def moved(self, spot: Spot) -> None:
         """It is here now."""
@@ -250,35 +233,9 @@ class Piece:
         """Of a piece of which nothing was read: whether its file begins as when it was found."""
         return bool(self.look.first) and first_line(head) == self.look.first
 
-    def begins_like(self, head: bytes) -> bool:
-        """Whether a file with these first bytes may be this piece, as far as they reach."""
-        size, text = max(self._head, self._seen)
-        return len(head) < size or digest(head[:size]) == text
-
     def recognise(self, content: Content) -> bool:
-        """Whether the content reaches to the position and is this piece's up to there.
-
-        False: it ends before. Raises OtherContentError if it is another's.
-        """
-        head = content.at(0, self._head[0])
-        if len(head) < self._head[0]:
-            return False
-        if self._head[0] and digest(head) != self._head[1]:
-            raise OtherContentError
-        seen = content.at(0, self._seen[0])
-        if len(seen) < self._seen[0]:
-            return False
-        if seen and digest(seen) != self._seen[1]:
-            raise OtherContentError
-        size, text = self._tail_saved
-        tail = content.at(self.offset - size, size)
-        if len(tail) < size:
-            return False
-        if digest(tail) != text:
-            raise OtherContentError
-        self._hasher = hashlib.blake2b(head, digest_size=16)
-        self._tail = tail
-        return True
+        """See `Trace.recognise`, up to the position."""
+        return self.trace.recognise(content, self.offset)
 
     def lose(self) -> None:
         """Its file holds something else since it was looked at the time before."""
@@ -294,8 +251,8 @@ class Piece:
         """Whether its file, if it is open, still holds what was read last."""
         if not isinstance(self.content, Plain):
             return True
-        size = len(self._tail)
-        return self.content.at(self.offset - size, size) == self._tail
+        tail = self.trace.tail
+        return self.content.at(self.offset - len(tail), len(tail)) == tail
 
     def refresh(self, now: float) -> None:
         """See whether it has grown since it was looked at last."""
@@ -319,7 +276,7 @@ class Piece:
         """
         content = self.open()
         if not self.offset and not content.packed:
-            self._see_beginning(content)
+            self.trace.see_beginning(content)
         if isinstance(content, Plain) and self._nothing_new(content, final):
             return None
         if self.skip:
@@ -343,15 +300,6 @@ class Piece:
             return self._taken(data, data, last=True)
         return None
 
-    def found_with(self, head: bytes) -> None:
-        """Remember how the file began when it was found."""
-        self._found = len(head), digest(head)
-
-    def _see_beginning(self, content: Content) -> None:
-        size, text = self._found
-        if size and digest(content.at(0, size)) != text:
-            raise OtherContentError
-
     def _nothing_new(self, content: Content, final: bool) -> bool:
         if self.size < self.offset:
             raise OtherContentError
@@ -367,9 +315,9 @@ class Piece:
         """Up to `size` bytes from the position, after seeing that those before it are as read."""
         if not isinstance(content, Plain):
             return content.at(self.offset, size)
-        behind = len(self._tail)
+        behind = len(self.trace.tail)
         data = content.at(self.offset - behind, behind + size)
-        if not data.startswith(self._tail):
+        if not data.startswith(self.trace.tail):
             raise OtherContentError
         return data[behind:] if behind else data
 
@@ -378,7 +326,7 @@ class Piece:
         while data := self._window(content, _STEP):
             newline = data.find(b"\n") + 1
             part = data[:newline] if newline else data
-            self._pass(part)
+            self.trace.add(part)
             self.offset += len(part)
             if newline:
                 self.skipping = False
@@ -401,7 +349,7 @@ class Piece:
         block = Block(self.path, shown, self.offset, self.line, last, overlong)
         self.given = True
         self._look_at(data + b"\n" if last else data)
-        self._pass(data)
+        self.trace.add(data)
         self.offset += len(data)
         self.line += 1 if overlong or last else data.count(b"\n")
         self._searched = 0
@@ -418,31 +366,13 @@ class Piece:
             self.look = Look()
         self.look.first = first
 
-    def _pass(self, data: bytes) -> None:
-        """Remember the bytes that were read, for `record` and for what is read next."""
-        size = self._head[0]
-        if size < HEAD:
-            more = data[: HEAD - size]
-            if self._hasher is None:
-                self._hasher = hashlib.blake2b(digest_size=16)
-            self._hasher.update(more)
-            self._head = size + len(more), self._hasher.hexdigest()
-        self._tail = (self._tail + data)[-TAIL:] if len(data) < TAIL else data[-TAIL:]
-        self._tail_saved = len(self._tail), digest(self._tail)
-
     def jump(self, content: Content) -> None:
         """Go on from where the file ended when it was first seen."""
         if self.skip is None:
             return
         _, offset, line = self.skip
         self.skip = None
-        head = content.at(0, min(offset, HEAD))
-        tail = content.at(max(offset - TAIL, 0), min(offset, TAIL))
-        if len(head) < min(offset, HEAD) or len(tail) < min(offset, TAIL):
-            return  # it is shorter now: what is there is new
-        self._hasher = hashlib.blake2b(head, digest_size=16)
-        self._head = len(head), self._hasher.hexdigest()
-        self._tail, self._tail_saved = tail, (len(tail), digest(tail))
-        self.offset, self.line = offset, line
-        self._verified = False
-        self.changed = True
+        if self.trace.jump(content, offset):  # else it is shorter now: what is there is new
+            self.offset, self.line = offset, line
+            self._verified = False
+            self.changed = True

@@ -10,7 +10,8 @@ from connwatch.contracts import Block, Format
 from connwatch.errors import InputError
 
 from ..families import marked
-from .piece import OtherContentError, Piece
+from .piece import Piece
+from .trace import OtherContentError
 from .wanted import Lines, Saved
 
 #: finished pieces that are looked at in every round, for they may still grow
