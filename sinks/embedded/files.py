@@ -81,12 +81,7 @@ def write(
             # A column without values costs time in every file; reading puts it back.
             valued = [name for name in frame.columns if frame[name].null_count() < frame.height]
             frame.select(valued).write_parquet(
-                path,
-                compression="zstd",
-                compression_level=1,
-                row_group_size=ROW_GROUP,
-                # A search may leave out row groups by them; a whole file by the catalogue.
-                statistics=frame.height > ROW_GROUP,
+                path, compression="zstd", compression_level=1, row_group_size=ROW_GROUP
             )
 
     size, crc = _commit_file(folder / name, save)
