@@ -238,3 +238,15 @@ def test_a_replay_with_correlations_takes_either_way(tmp_path: Path, seed: int) 
 
 def test_texts_are_in_natural_order() -> None:
     assert natural(["443", "22", "x10", "80", "x9"]) == ["22", "80", "443", "x9", "x10"]
+    assert natural(["10.0.0.10", "10.0.0.9", "9.9.9.9"]) == ["9.9.9.9", "10.0.0.9", "10.0.0.10"]
+    assert natural(["10.0.0.10", "fe80::1", "10.0.0.9"]) == ["10.0.0.9", "10.0.0.10", "fe80::1"]
+
+
+def test_a_number_of_any_length_has_its_place() -> None:
+    long = "9" * 5_000
+    assert natural([long, "1", "x" + long, "x2"]) == ["1", long, "x2", "x" + long]
+
+
+@given(st.lists(st.ip_addresses(v=4).map(str), unique=True))
+def test_addresses_alone_are_in_the_order_that_they_have_beside_others(found: list[str]) -> None:
+    assert natural([*found, "z"])[:-1] == natural(found)
