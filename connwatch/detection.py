@@ -74,13 +74,10 @@ class Detection:
         """Documents of rows of `fold.ALERT_SCHEMA`."""
         return written(alerts, self._by_key)
 
-    def forgotten(self) -> list[str]:
-        """Which rules had to let go of records that they still counted."""
+    def forgotten(self) -> dict[str, int]:
+        """By title, how many records a rule let go of though it still counted them."""
         titles = {rule.key: rule.title for rule in self.rules.every}
-        return [
-            f"the rule {titles[key]!r} counts more than it may hold: {lost} records left it early"
-            for key, lost in self.windows.forgotten.items()
-        ]
+        return {titles[key]: lost for key, lost in self.windows.forgotten.items()}
 
     def _matches(self, events: pl.DataFrame) -> tuple[pl.DataFrame, int]:
         """The matches of records that have nothing on the allow-list, and how many have."""
@@ -91,6 +88,11 @@ class Detection:
             return matches, 0
         rows = allowed(events, self._allow.indicators).arg_true()
         return matches.filter(~pl.col("row").is_in(rows.implode())), len(rows)
+
+
+def forgotten_note(title: str, lost: int) -> str:
+    """What is to be said of such a rule."""
+    return f"the rule {title!r} counts more than it may hold: {lost} records left it early"
 
 
 def _closed(before: pl.DataFrame, folded: fold.Folded) -> pl.DataFrame:

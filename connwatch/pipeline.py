@@ -29,7 +29,7 @@ import polars as pl
 
 from connwatch.alert import SEVERITY, Digest, Document, Written
 from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, Delivery, Parsed
-from connwatch.detection import Detected, Detection
+from connwatch.detection import Detected, Detection, forgotten_note
 from connwatch.detectors.indicators import Lists
 from connwatch.detectors.ruleset import RuleSet
 from connwatch.errors import InputError
@@ -195,7 +195,8 @@ class _Replay:
 
     def finish(self) -> None:
         """Everything is read: what is still open is final, and the last rejects are stored."""
-        self.outcome.notes.extend(self._detection.forgotten())
+        lost = self._detection.forgotten()
+        self.outcome.notes += [forgotten_note(*one) for one in lost.items()]
         self._tell_all(self._detection.open)
         if self._rejects:
             self.writer.put((self._delivery(empty()), None))

@@ -28,6 +28,8 @@ SOURCE = SourceStatus(
     dataset="zeek.conn",
     format="zeek",
     live=True,
+    position=200_000,
+    size=204_096,
     lines=1_208,
     records=1_200,
     rejects=3,
@@ -127,6 +129,22 @@ def fake_run(folder: Path, state: str = "running", **more: Any) -> LiveRun:
         **more,
     }
     return SimpleNamespace(**given)  # type: ignore[return-value]
+
+
+def fake_session(**more: Any) -> Any:
+    """A session of a run that has read nothing."""
+    merge = SimpleNamespace(courses={}, saved={}, latest=None, reordered=0)
+    windows = SimpleNamespace(forgotten={})
+    given = {
+        "merge": merge,
+        "totals": Totals(),
+        "detection": SimpleNamespace(windows=windows, notes=list, forgotten=dict),
+        "follower": SimpleNamespace(problems=[], skipped={}, losses=[]),
+        "measures": dict,
+        "queued": 0,
+        **more,
+    }
+    return SimpleNamespace(**given)
 
 
 class Live:

@@ -28,8 +28,9 @@ from connwatch.errors import StoreError, UsageError
 from connwatch.ingest.formats import FORMATS
 from connwatch.live.log import Logger
 from connwatch.live.outside import Outside
-from connwatch.live.report import Reporter, read_status
+from connwatch.live.report import Reporter
 from connwatch.live.run import LiveRun, Prepared, Signals
+from connwatch.live.status_file import read_status
 from connwatch.live.systemd import Systemd
 from connwatch.render import safe, to_json
 from connwatch.sinks.embedded import EmbeddedStore, writer_of

@@ -31,16 +31,21 @@ class Totals:
 
 @dataclass(slots=True)
 class SourceStatus:
-    """One stream. position: bytes read of the piece in hand is not it: lines and records are of
-    all pieces. lag_bytes: known to be unread. lag_seconds: for how long there has been a lag
+    """One stream; lines and records are of all its pieces.
+
+    position, size: bytes read of the file at `path`, and its bytes, on disk if it is compressed.
+    lag_bytes: known to be unread, of all pieces. lag_seconds: for how long there has been a lag
     without a break; 0 without one. log_time: of its last record, ISO 8601. rate: records per second
-    over the last seconds. before: the counts with which this process found it."""
+    over the last seconds. before: the counts with which this process found it.
+    """
 
     id: str
     path: str
     dataset: str
     format: str
     live: bool
+    position: int
+    size: int
     lines: int
     records: int
     rejects: int

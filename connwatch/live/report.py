@@ -1,20 +1,20 @@
-"""What is told of a live run: `status.json` beside the store, and news in the log."""
+"""What is told of a live run, between batches: its status, and news in the log."""
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from connwatch import __version__
+from connwatch.detection import forgotten_note
 from connwatch.errors import StoreError
 from connwatch.ingest.course import Course
 
@@ -22,10 +22,9 @@ from .log import Logger, utc_now
 from .progress import Errors, SourceStatus, Status
 from .run import LiveRun
 from .session import Session
+from .status_file import write_status
 from .upkeep import measures
 
-#: beside the catalogue; another process reads it
-NAME: Final = "status.json"
 #: seconds between two writes, while something happens and while nothing does
 _SOON: Final = 1.0
 _CALM: Final = 5.0
@@ -38,11 +37,6 @@ _SPAN: Final = 10.0
 #: the count of all sources, beside those by id
 _ALL: Final = ""
 _STREAM: Final = "stream/"
-#: bytes: what a disk gives at once; what a status may grow by and still fit where the last one is
-_BLOCK: Final = 4_096
-_SPARE: Final = 2_048
-#: times that a status is read before it is said to be none
-_TRIES: Final = 10
 
 
 class Reporter:
@@ -58,6 +52,8 @@ class Reporter:
         self._turned = time.monotonic()
         self._written = self._followed = self._cost = 0.0
         self._said: set[str] = set()
+        #: by rule, how many lost records are worth another line
+        self._told: dict[str, int] = {}
         self._state = ""
         self._counts: deque[tuple[float, dict[str, int]]] = deque()
         self._seen = (-1, "")
@@ -137,8 +133,11 @@ class Reporter:
             self._once("error", lost.reason, path=lost.path, hint=lost.hint)
         for path, reason in run.session.follower.skipped.items():
             self._once("info", f"not read: {reason}", path=path)
-        for note in run.session.detection.forgotten():
-            self._once("warning", note)
+        detection = run.session.detection
+        for title, count in detection.forgotten().items():
+            if count >= self._told.get(title, 1):  # it grows with every batch
+                self._told[title] = 2 * count
+                self._once("warning", forgotten_note(title, count))
 
     def _changed(self, run: LiveRun) -> None:
         match run.state:
@@ -224,13 +223,16 @@ class Reporter:
 
     def _source(self, course: Course) -> SourceStatus:
         stream = course.stream
+        path, position, size = stream.place
         behind = self._behind.get(stream.id)
         return SourceStatus(
             id=stream.id,
-            path=stream.path,
+            path=path,
             dataset=stream.dataset,
             format=stream.format.name,
             live=stream.live,
+            position=position,
+            size=size,
             late=course.late,
             future=course.future,
             lag_bytes=stream.pending,
@@ -245,70 +247,12 @@ class Reporter:
         )
 
     def _write(self, folder: Path) -> None:
-        """Put the status where another process finds it; a disk without room is not the end."""
         if self.latest is None:
             return
-        place = folder / NAME
-        temporary = place.with_suffix(".part")
-        document = self.latest.document()
         try:
-            temporary.write_bytes(_padded(document))
-            temporary.replace(place)
-        except OSError as error:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            if not _overwritten(place, document):
-                reason = f"status cannot be written: {error.strerror}"
-                self._once("warning", reason, path=str(place))
-
-
-def _padded(document: Mapping[str, object]) -> bytes:
-    """With room for another one in the same blocks of the disk, see `_overwritten`."""
-    text = json.dumps(document).encode()
-    return text.ljust(-(-(len(text) + _SPARE) // _BLOCK) * _BLOCK)
-
-
-def _overwritten(place: Path, document: Mapping[str, object]) -> bool:
-    """Put a status in the place of the one that is there, which takes no room on a full disk; of
-    a long one, what matters most. Whether that worked."""
-    short = {**document, "sources": [], "errors": [], "problems": [], "skipped": {}}
-    try:
-        with place.open("r+b", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            for one in (document, short):
-                text = json.dumps(one).encode()
-                if len(text) <= size:
-                    return file.write(text.ljust(size)) == size
-    except OSError:
-        return False
-    return False
-
-
-def read_status(folder: Path) -> dict[str, Any]:
-    """What the live run of a store wrote last. StoreError when there is none."""
-    for _ in range(_TRIES):
-        try:
-            return _status_in(folder)
-        except ValueError as error:  # it may just be written
-            last = error
-            time.sleep(0.02)
-    raise StoreError(f"the status cannot be read: {last}", where=str(folder / NAME))
-
-
-def _status_in(folder: Path) -> dict[str, object]:
-    try:
-        found = json.loads((folder / NAME).read_bytes())
-    except FileNotFoundError:
-        raise StoreError(
-            "nothing has followed logs into this store",
-            where=str(folder),
-            hint="start `connwatch run -c FILE`, or name its store with --store",
-        ) from None
-    except OSError as error:
-        raise StoreError(f"the status cannot be read: {error}", where=str(folder / NAME)) from error
-    if not isinstance(found, dict):
-        raise StoreError("the status is not one", where=str(folder / NAME))
-    return found
+            write_status(folder, self.latest.document())
+        except StoreError as error:
+            self._once("warning", error.message, path=error.where)
 
 
 def _problems(run: LiveRun) -> list[tuple[str, str, str | None]]:

@@ -96,10 +96,13 @@ class Stream:
         return sum(piece.pending for piece in (*self.beside, *self.queue))
 
     @property
-    def path(self) -> str:
-        """Where the piece in hand is."""
-        pieces = self.queue or self.beside
-        return pieces[0].path if pieces else self.newest.path if self.newest else ""
+    def place(self) -> tuple[str, int, int]:
+        """Where the piece in hand is, how many bytes of it were read, and how many it has: bytes on
+        disk, when it is compressed."""
+        piece = next(iter(self.queue or self.beside), self.newest)
+        if piece is None:
+            return "", 0, 0
+        return piece.path, piece.size - piece.pending, piece.size
 
     @property
     def live(self) -> bool:
