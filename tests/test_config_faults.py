@@ -164,8 +164,8 @@ WRONG = {
         "c.yml:1:23: retention.max_size: '5 pc' is not a size | a whole number and one of B, KB, MB, GB, TB, KiB, MiB, GiB, TiB, such as 50GB",
     ),
     "a size that holds nothing": (
-        "retention: {max_size: 5KB}",
-        "c.yml:1:23: retention.max_size: '5KB' is out of range | at least 1MB",
+        "retention: {max_size: 500B}",
+        "c.yml:1:23: retention.max_size: '500B' is out of range | at least 1KB",
     ),
     "a zone that is none": (
         "timezone: europe/berlin",

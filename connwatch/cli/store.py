@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from connwatch.cli.amounts import age, amount
 from connwatch.cli.common import FORMATS as OUTPUTS
 from connwatch.cli.common import moment, now, out, say, store_option
+from connwatch.config.kinds import of_option
+from connwatch.config.model import AGE, SIZE
 from connwatch.errors import StoreDamagedError, UsageError
 from connwatch.ingest.formats import FORMATS
 from connwatch.render import as_csv, console, number, safe, size, table, to_json
@@ -99,9 +100,9 @@ def retain(
 ) -> None:
     """Remove whole days that are too old or too much; alerts outlive their events."""
     policy = Policy(
-        None if events is None else age(events, "--events"),
-        None if alerts is None else age(alerts, "--alerts"),
-        None if max_size is None else amount(max_size, "--max-size"),
+        None if events is None else of_option(AGE, events, "--events"),
+        None if alerts is None else of_option(AGE, alerts, "--alerts"),
+        None if max_size is None else of_option(SIZE, max_size, "--max-size"),
     )
     if policy == Policy():
         raise UsageError("say what to keep", hint="--events 30d, --alerts 365d, --max-size 50GB")

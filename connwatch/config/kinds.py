@@ -73,6 +73,14 @@ class Kind(Protocol):
     def plain(self, value: Any) -> Any: ...
 
 
+def of_option(kind: Kind, text: str, option: str) -> Any:
+    """The value of an option of the command line, which is written as in the file. ConfigError."""
+    try:
+        return kind.read(Scalar(text, quoted=False), Context(Path(), ()))
+    except ConfigError as error:
+        raise ConfigError(error.message, where=option, hint=error.hint) from None
+
+
 def shown(text: str) -> str:
     """Text from the file within a message: quoted, escaped, and not long."""
     return repr(text if len(text) <= 80 else f"{text[:80]}…")

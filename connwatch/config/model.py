@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from connwatch.paths import default_store
 
@@ -159,22 +159,27 @@ class Limits:
     )
 
 
+#: kinds of what is kept, here and in options of the command line
+AGE: Final = Days()
+SIZE: Final = Size(1_000)
+
+
 @dataclass(frozen=True, slots=True)
 class Retention:
     """How long what is stored stays; it goes by whole days, in the background."""
 
     events: timedelta | None = field(
         default=None,
-        metadata=_says(Days(), "Drop events older than this, such as `30d`.", unset="kept"),
+        metadata=_says(AGE, "Drop events older than this, such as `30d`.", unset="kept"),
     )
     alerts: timedelta | None = field(
         default=None,
-        metadata=_says(Days(), "Drop alerts older than this, such as `365d`.", unset="kept"),
+        metadata=_says(AGE, "Drop alerts older than this, such as `365d`.", unset="kept"),
     )
     max_size: int | None = field(
         default=None,
         metadata=_says(
-            Size(10**6),
+            SIZE,
             "Drop the oldest days of events while the store is larger than this, such as `50GB`.",
             unset="no limit",
         ),
