@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast a machine is says nothing about what is tested.
+settings.register_profile("connwatch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("connwatch")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -68,7 +68,7 @@ def plain(row: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(FIELDS, min_size=1, max_size=25),
     st.sampled_from([("source.ip",), ("source.ip", "destination.ip"), ("zeek.session_id",), ()]),
@@ -169,7 +169,7 @@ def steps(folder: Path, plan: list[tuple[str, list[int]]]) -> list[dict[str, Any
     return seen
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STEPS)
 def test_the_short_way_into_the_store_leaves_what_the_long_way_leaves(
     tmp_path_factory: pytest.TempPathFactory, plan: list[tuple[str, list[int]]]

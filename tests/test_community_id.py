@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connwatch.ingest.addresses import numbers
@@ -127,7 +127,6 @@ def plainly(source: str, p: int, destination: str, q: int, proto: int) -> str:
     return "1:" + base64.b64encode(hashlib.sha1(text, usedforsecurity=False).digest()).decode()
 
 
-@settings(deadline=None)
 @given(st.lists(_FLOW, min_size=1, max_size=20))
 def test_every_flow_has_the_id_that_the_specification_gives(
     flows: list[tuple[str, int, str, int, int]],

@@ -6,7 +6,7 @@ import ipaddress
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from connwatch.errors import ConfigError
@@ -53,7 +53,6 @@ def test_direction(flow: Flow, home: list[str] | None, wanted: str) -> None:
     assert directions([flow], home) == [wanted]
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(*[st.ip_addresses().map(str)] * 2, st.none(), st.none()), min_size=1, max_size=30

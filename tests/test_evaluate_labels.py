@@ -212,9 +212,7 @@ PORTS = st.sampled_from([22, 80])
 MINUTES = st.integers(0, 100)
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     events=st.lists(st.tuples(HOSTS, PORTS, HOSTS, PORTS, MINUTES, MINUTES), min_size=1, max_size=8),
     rows=st.lists(

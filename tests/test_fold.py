@@ -86,7 +86,7 @@ def test_every_hit_is_listed_once() -> None:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     gaps=st.lists(st.integers(0, 14), min_size=1, max_size=25),
     hosts=st.data(),

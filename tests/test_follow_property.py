@@ -229,7 +229,7 @@ FIXED = not os.environ.get("CONNWATCH_FUZZ")
 
 
 @given(**CASES)
-@settings(max_examples=60, deadline=None, derandomize=FIXED)
+@settings(max_examples=60, derandomize=FIXED)
 def test_every_line_once(text: str, pattern: str, actions: list[tuple[str, Any]]) -> None:
     check(text, pattern, actions)
 
@@ -238,7 +238,6 @@ def test_every_line_once(text: str, pattern: str, actions: list[tuple[str, Any]]
 @given(**CASES)
 @settings(
     max_examples=1500,
-    deadline=None,
     derandomize=FIXED,
     suppress_health_check=list(HealthCheck),
 )

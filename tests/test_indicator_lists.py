@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from indicator_support import (
     NOT_ONE,
@@ -157,7 +157,6 @@ def test_a_table_whose_header_is(name: str, tmp_path: Path) -> None:
     assert (found.format, values(found), reasons(found)) == ("csv", wanted, why)
 
 
-@settings(deadline=None)
 @given(st.lists(st.text('",\\ab #', max_size=12), max_size=8), st.integers(1, 3))
 def test_simple_quotes_are_read_as_one_record_after_another_is(
     texts: list[str], width: int
@@ -234,7 +233,6 @@ def test_other_encodings_lose_nothing_but_their_own_line(tmp_path: Path) -> None
     assert reasons(found) == [(2, NOT_ONE)]
 
 
-@settings(deadline=None)
 @given(st.one_of(st.text(max_size=200), st.text("[]{}\",:;#|\t\n01.aip\x1b\\'", max_size=200)))
 def test_any_text_is_a_list_or_an_input_error(
     tmp_path_factory: pytest.TempPathFactory, text: str
@@ -247,7 +245,6 @@ def test_any_text_is_a_list_or_an_input_error(
     assert found.entries.schema == pl.Schema(ENTRY_SCHEMA)
 
 
-@settings(deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text("ab|.1", max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([
         "objects", "type", "pattern", "id", "Event", "Attribute", "Object", "response", "value",

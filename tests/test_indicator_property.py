@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from indicator_support import (
     FIELDS,
@@ -97,7 +97,6 @@ def loop(
                     yield row, field, number
 
 
-@settings(deadline=None)
 @given(st.lists(EVENTS, max_size=12), st.lists(listings(), min_size=1, max_size=25))
 def test_matching_is_what_a_plain_loop_finds(
     tmp_path_factory: pytest.TempPathFactory,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from indicator_support import (
     NOT_ONE,
@@ -83,7 +83,6 @@ def test_a_text_is_an_indicator_or_not_for_a_reason(
     assert (found if isinstance(found, str) else (found.kind, found.value, found.port)) == wanted
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(

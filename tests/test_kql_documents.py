@@ -197,7 +197,7 @@ def _holds(name: str, sign: str, wanted: str, value: Any) -> bool:
     return bool({":": value == number, ">": value > number, "<=": value <= number}[sign])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(_QUERY, st.lists(_DOCUMENT, min_size=1, max_size=4))
 def test_a_query_means_what_a_plain_loop_says(query: Any, documents: list[Any]) -> None:
     parsed = parse(written(query))

@@ -126,7 +126,7 @@ _ROW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(_ROW, min_size=1, max_size=5))
 def test_a_line_of_ndjson_is_the_nested_event(rows: list[dict[str, Any]]) -> None:
     frame = pl.DataFrame([{name: row.get(name) for name in STORED} for row in rows], STORED)

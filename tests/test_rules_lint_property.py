@@ -97,7 +97,7 @@ def formula(rule: SigmaRule) -> Formula:
     return read([one.parsed for one in rule.detection.parsed_condition], FIELDS)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.tuples(*[COMPARISONS] * 4),
     st.tuples(*[COMPARISONS] * 4),

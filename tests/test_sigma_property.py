@@ -60,7 +60,7 @@ def plainly(field: str, modifier: str, value: Any, event: dict[str, Any]) -> boo
     return fnmatch.fnmatchcase(here.lower(), pattern.lower())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.tuples(_VALUES, _VALUES, _VALUES),
     _CONDITIONS,
@@ -115,7 +115,7 @@ def test_rules_that_look_alike_are_told_apart(tmp_path: Path) -> None:
     assert sorted(titles[key] for key in found["rule"]) == ["a", "c"]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.sampled_from(list(EVENTS)), min_size=1, max_size=40))
 def test_many_rules_at_once_match_what_each_matches_alone(
     tmp_path_factory: pytest.TempPathFactory, names: list[str]

@@ -190,7 +190,7 @@ PLAN = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(PLAN)
 def test_a_run_classifies_as_a_plain_set_whatever_upkeep_does(
     tmp_path_factory: pytest.TempPathFactory, plan: list[tuple[str, list[int]]]

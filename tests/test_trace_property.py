@@ -39,7 +39,7 @@ def combined(both: list[Correlated], group: tuple[str, ...]) -> Correlated:
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     _RULE,
     _RULE,
@@ -81,7 +81,7 @@ def test_the_records_that_fire_are_those_of_the_engine(
             assert (row["lacking"] <= 0) == row["fires"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(_RULE, st.lists(_EVENT, min_size=1, max_size=30))
 def test_an_entity_has_the_groups_that_it_is_in(
     tmp_path_factory: pytest.TempPathFactory, rule: dict[str, Any], events: list[dict[str, Any]]

@@ -357,7 +357,6 @@ def told(rule: dict[str, Any], value: float, most: int) -> float:
 
 @settings(
     max_examples=100,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(_RULE, st.lists(_EVENT, min_size=1, max_size=30), st.lists(st.integers(0, 30), max_size=5))

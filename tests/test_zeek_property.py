@@ -70,7 +70,7 @@ def _rows(draw: st.DrawFn) -> str:
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(_rows(), max_size=8), st.lists(st.integers(1, 20), max_size=3))
 def test_text_the_paths_and_the_blocks_agree(rows: list[str], cuts: list[int]) -> None:
     data = (header() + "".join(line + "\n" for line in rows)).encode()
@@ -109,7 +109,7 @@ def _plainly(line: str) -> dict[str, Any] | None:
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(
@@ -161,7 +161,7 @@ def _records(draw: st.DrawFn) -> str:
     )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(_records(), min_size=1, max_size=8), st.lists(st.integers(1, 8), max_size=3))
 def test_json_the_paths_and_the_blocks_agree(records: list[str], cuts: list[int]) -> None:
     first = json.dumps(
