@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from test_store import found
 from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA
 from connwatch.errors import StoreDamagedError, StoreError, StoreFullError
 from connwatch.schema import UTC
-from connwatch.sinks.embedded import EmbeddedStore, StoreReader, maintenance, store
+from connwatch.sinks.embedded import EmbeddedStore, StoreReader, catalogue, maintenance, store
 from connwatch.sinks.embedded.alerts import within
 from connwatch.sinks.embedded.catalogue import transaction
 
@@ -115,6 +116,49 @@ def test_a_read_only_medium_can_be_read(disk: tuple[Path, Remount]) -> None:
         assert reader.verify() == []
     with pytest.raises(StoreError):
         EmbeddedStore(folder)
+
+
+@contextmanager
+def unprivileged(folder: Path) -> Iterator[None]:
+    """Somebody who may look at a folder and write nothing there."""
+    mode, user = folder.stat().st_mode, os.geteuid()
+    parents = [parent for parent in folder.parents if parent.owner() == folder.owner()]
+    before = [(parent, parent.stat().st_mode) for parent in parents]
+    if user == 0:
+        for parent, parents_mode in before:
+            parent.chmod(parents_mode | 0o555)
+        folder.chmod(0o755)
+        os.seteuid(65_534)
+    else:
+        folder.chmod(0o555)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        for parent, parents_mode in [*before, (folder, mode)]:
+            parent.chmod(parents_mode)
+
+
+def test_a_store_can_be_read_without_the_right_to_write_there(tmp_path: Path) -> None:
+    """While nobody writes, beside a writer, and after one that was killed."""
+    store, killed = tmp_path / "store", tmp_path / "killed"
+
+    def seen(folder: Path) -> list[int]:
+        with unprivileged(folder), StoreReader(folder) as reader:
+            return [reader.events().collect().height, reader.info()["events"]]
+
+    with EmbeddedStore(store) as opened:
+        opened.write(delivery(events(range(10))))
+    assert seen(store) == [10, 10]
+    with EmbeddedStore(store) as opened:
+        opened.write(delivery(events(range(30))))
+        assert seen(store) == [30, 30]
+        shutil.copytree(store, killed)
+    assert seen(store) == [30, 30]
+    assert (killed / f"{catalogue.NAME}-wal").stat().st_size
+    assert seen(killed) == [30, 30]
+    with unprivileged(store), pytest.raises(StoreError, match="Permission denied"):
+        EmbeddedStore(store)
 
 
 def test_a_reader_changes_nothing(tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ CREATE TABLE dead_letters (         -- see dead_letters.py
     document TEXT NOT NULL          -- JSON
 ) STRICT;
 """
+#: bytes of the file's header: a log is kept (2) or not (1)
+_JOURNALS: Final = slice(18, 20)
 _INDEX: Final = "CREATE INDEX IF NOT EXISTS aliases_by_id ON aliases (id)"
 
 
@@ -126,15 +128,10 @@ def connect(folder: Path, *, write: bool) -> Database:
     if not write and not path.exists():
         raise _none(folder)
     with errors(folder):
-        database = _open(path, "rwc" if write else "rw")
+        database = _open(path, "rwc") if write else _readable(path)
         try:
             if write:
                 _create(database)
-            elif _medium_is_read_only(folder):
-                database.close()
-                database = _open(path, "ro&immutable=1")
-            else:
-                database.execute("PRAGMA query_only = ON")
             _check(database, folder, write=write)
         except BaseException:
             database.close()
@@ -153,13 +150,38 @@ def _open(path: Path, mode: str) -> Database:
     )
 
 
-def _medium_is_read_only(folder: Path) -> bool:
-    """Nobody writes there: SQLite needs no log and no shared memory, and could not make them.
+def _readable(path: Path) -> Database:
+    """For reading. SQLite wants a log and shared memory beside the file; whoever may not make them
+    can read what a writer has made, or does without."""
+    folder, log = path.parent, path.with_name(f"{NAME}-wal")
+    # With a log that a killed writer left, the catalogue alone is not the store.
+    if not log.exists():
+        if os.statvfs(folder).f_flag & os.ST_RDONLY:
+            return _open(path, "ro&immutable=1")
+        if not _may_write(folder) and (copy := _copied(path, log)) is not None:
+            return copy
+    database = _open(path, "rw" if _may_write(folder) else "ro")
+    database.execute("PRAGMA query_only = ON")
+    return database
 
-    With a log that a killed writer left, the catalogue alone is not the store.
-    """
-    log = folder / f"{NAME}-wal"
-    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY) and not log.exists()
+
+def _may_write(folder: Path) -> bool:
+    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _copied(path: Path, log: Path) -> Database | None:
+    """All of a catalogue in memory, as it is between two writers; None: one is at work."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    after = path.stat()
+    if log.exists() or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        return None
+    content[_JOURNALS] = b"\1\1"
+    database = sqlite3.connect(
+        ":memory:", factory=Database, isolation_level=None, check_same_thread=False
+    )
+    database.deserialize(bytes(content))
+    return database
 
 
 def _create(database: sqlite3.Connection) -> None:
