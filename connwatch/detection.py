@@ -24,25 +24,33 @@ from connwatch.detectors.windows.engine import State, correlate
 @dataclass(frozen=True, slots=True)
 class Detected:
     """What one batch came to. alerts: newest state of each alert touched. closed: rows of
-    `fold.ALERT_SCHEMA` to which nothing can be added any more. allowed: records that no rule was
-    asked of."""
+    `fold.ALERT_SCHEMA` to which nothing can be added any more; early: how many of them only because
+    too many were open. allowed: records that no rule was asked of."""
 
     hits: pl.DataFrame
     shown: pl.DataFrame
     alerts: list[Written]
     closed: pl.DataFrame
     allowed: int
+    early: int = 0
 
 
 class Detection:
     """Rules, and what they know of the records before. allow: what no rule matches. items: how
-    many records or values the windows of one rule may hold (None: `engine.CAP`)."""
+    many records or values the windows of one rule may hold (None: `engine.CAP`). most: how many
+    alerts may be open; of more, those with the oldest hits are closed early, and what comes of
+    their groups later is another alert (None: any number)."""
 
     def __init__(
-        self, rules: RuleSet, allow: Lists | None = None, *, items: int | None = None
+        self,
+        rules: RuleSet,
+        allow: Lists | None = None,
+        *,
+        items: int | None = None,
+        most: int | None = None,
     ) -> None:
         self.rules = rules
-        self._items = items
+        self._items, self._most = items, most
         self.open = fold.begin()
         self.windows = State()
         self._allow = allow
@@ -66,9 +74,13 @@ class Detection:
             )
             self.windows = found.state
         folded = fold.fold(events, matches, self._foldings, self.open, found)
-        closed = _closed(self.open, folded)
-        self.open = folded.state
-        return Detected(folded.hits, folded.shown, self.written(folded.alerts), closed, passed)
+        still = folded.state if self._most is None else fold.latest(folded.state, self._most)
+        closed = _closed(self.open, folded.alerts, still)
+        self.open = still
+        early = folded.state.height - still.height
+        return Detected(
+            folded.hits, folded.shown, self.written(folded.alerts), closed, passed, early
+        )
 
     def written(self, alerts: pl.DataFrame) -> list[Written]:
         """Documents of rows of `fold.ALERT_SCHEMA`."""
@@ -95,8 +107,8 @@ def forgotten_note(title: str, lost: int) -> str:
     return f"the rule {title!r} counts more than it may hold: {lost} records left it early"
 
 
-def _closed(before: pl.DataFrame, folded: fold.Folded) -> pl.DataFrame:
-    closed = pl.concat([before, folded.alerts]).join(folded.state, on="alert", how="anti")
+def _closed(before: pl.DataFrame, touched: pl.DataFrame, still: pl.DataFrame) -> pl.DataFrame:
+    closed = pl.concat([before, touched]).join(still, on="alert", how="anti")
     return closed.unique("alert", keep="last", maintain_order=True)
 
 

@@ -158,6 +158,15 @@ def fold(
     )
 
 
+def latest(state: pl.DataFrame, most: int) -> pl.DataFrame:
+    """Of open alerts so many, in their order: those with the latest hits."""
+    if state.height <= most:
+        return state
+    order = state.select("last", "alert").with_row_index()
+    rows = order.sort("last", "alert", descending=True).head(most)["index"].sort()
+    return state[rows]
+
+
 def _hits(
     events: pl.DataFrame, matches: pl.DataFrame, foldings: Mapping[str, Folding]
 ) -> pl.DataFrame:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from sink_contract import delivery
 from support import ordered
 
 from connwatch.alert import Written, digest
@@ -16,6 +17,7 @@ from connwatch.detectors.ruleset import RuleSet, load_rules
 from connwatch.errors import StoreDamagedError
 from connwatch.ingest.enrich import enrich
 from connwatch.pipeline import bundled_rules
+from connwatch.sinks.embedded import EmbeddedStore, StoreReader
 
 ROOT = Path(__file__).parents[1]
 
@@ -116,6 +118,28 @@ correlation:
         save(before, tmp_path / "state")
         taken_up(after, tmp_path / "state")
         assert [len(one) for one in after.windows.items.values()] == kept
+
+
+@pytest.mark.parametrize("most", [1, 3, 10])
+def test_alerts_that_were_closed_early_are_joined_in_the_store(
+    rules: RuleSet, events: pl.DataFrame, most: int, tmp_path: Path
+) -> None:
+    """All but the message, which stays the one that the alert began with."""
+    stored, early = {}, {}
+    for name, bound in (("all", None), ("few", most)):
+        detection = Detection(rules, most=bound)
+        early[name] = 0
+        with EmbeddedStore(tmp_path / name) as store:
+            for start in range(0, events.height, 50):
+                part = events.slice(start, 50)
+                found = detection.step(part)
+                early[name] += found.early
+                store.write(delivery(part, hits=found.hits, alerts=found.alerts))
+                assert bound is None or detection.open.height <= bound
+        with StoreReader(tmp_path / name) as reader:
+            stored[name] = digest([{**one, "message": ""} for one in reader.alerts()])
+    assert (early["all"], early["few"] > 0) == (0, True)
+    assert stored["few"] == stored["all"]
 
 
 @pytest.mark.parametrize("data", [b"", b"no archive", b"PK\x05\x06" + b"\0" * 18])

@@ -63,7 +63,7 @@ batch: 50_000
 watch: polling
 poll_interval: 2
 settle: 1h
-limits: {items: 1000}
+limits: {items: 1000, open_alerts: 500}
 retention: {events: 30d, alerts: 52w, max_size: 500 MiB}
 http: {port: 9477, address: 0.0.0.0, ready_max_lag_seconds: 10, ready_max_errors: 3}
 log: {format: json, level: debug}
@@ -93,7 +93,7 @@ sources:
         watch="polling",
         poll_interval=2.0,
         settle=3600.0,
-        limits=Limits(1000),
+        limits=Limits(1000, 500),
         retention=Retention(timedelta(days=30), timedelta(weeks=52), 500 * 2**20),
         http=Http(9477, "0.0.0.0", 10.0, 3),  # noqa: S104  nothing listens here
         log=Log("json", "debug"),

@@ -87,7 +87,7 @@ configs = st.builds(
     watch=st.sampled_from(["auto", "inotify", "polling"]),
     poll_interval=seconds(0.01, 3600),
     settle=seconds(0, 3600),
-    limits=st.builds(Limits, st.integers(1_000, 100_000_000)),
+    limits=st.builds(Limits, st.integers(1_000, 100_000_000), st.integers(100, 10_000_000)),
     retention=st.builds(Retention, days(), days(), st.none() | st.integers(10**6, 2**60)),
     http=st.builds(
         Http,

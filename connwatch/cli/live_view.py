@@ -141,6 +141,8 @@ def _trouble(status: Status) -> Iterator[str]:
         yield "the store is larger than retention.max_size, and no whole day is left to remove"
     if lost := sum(status["detection"].get("forgotten", {}).values()):
         yield f"not exact: {number(lost)} records left their windows early"
+    if early := status["totals"].get("closed_early"):
+        yield f"{number(early)} alerts were closed early, for too many were open"
     if status["reordered"]:
         yield f"{number(status['reordered'])} records were given out of order"
     for one in status["sources"]:

@@ -148,13 +148,21 @@ class SourceConfig:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much one rule may remember. What is beyond is forgotten, the least recently used first,
-    and every loss is counted and shown."""
+    """How much may be remembered. What is beyond is forgotten, the least recently used first, and
+    every loss is counted and shown."""
 
     items: int = field(
         default=1_000_000,
         metadata=_says(
             Whole(1_000, 100_000_000), "Records or values that the windows of one rule hold."
+        ),
+    )
+    open_alerts: int = field(
+        default=100_000,
+        metadata=_says(
+            Whole(100, 10_000_000),
+            "Alerts that wait for further hits, of all rules. The store adds what comes later to one"
+            " that was closed early, but its message stays.",
         ),
     )
 

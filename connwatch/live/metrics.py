@@ -38,6 +38,7 @@ _TOTALS: Final = {
         "Events on an allow-list.",
     ),
     "alerts": ("connwatch_alerts", "Alerts opened."),
+    "closed_early": ("connwatch_alerts_closed_early", "Alerts closed because too many were open."),
     "commits": ("connwatch_commits", "Commits to the store."),
 }
 #: of the store: key of `Status.store` -> name and meaning

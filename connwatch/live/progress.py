@@ -14,7 +14,8 @@ _ERRORS = 20
 @dataclass(slots=True)
 class Totals:
     """Counts since the first start, saved with every commit. events: without duplicates; stored:
-    those that the store did not have; allowed: those that no rule was asked of; alerts: opened."""
+    those that the store did not have; allowed: those that no rule was asked of; alerts: opened;
+    closed_early: because too many were open."""
 
     events: int = 0
     stored: int = 0
@@ -23,6 +24,7 @@ class Totals:
     allowed: int = 0
     rejects: int = 0
     alerts: int = 0
+    closed_early: int = 0
     commits: int = 0
 
     def saved(self) -> dict[str, int]:

@@ -152,6 +152,13 @@ class LiveRun:
                     own = labels[source]
                     return events if own is None else events.with_columns(labels=own)
 
+                limits = config.limits
+                detection = Detection(
+                    self.prepared.rules,
+                    self.prepared.allow,
+                    items=limits.items,
+                    most=limits.open_alerts,
+                )
                 merge = LiveMerge(
                     resumed.positions, prepare, config.idle_limit, time.monotonic, config.batch
                 )
@@ -159,7 +166,7 @@ class LiveRun:
                     follower,
                     wake,
                     merge,
-                    Detection(self.prepared.rules, self.prepared.allow, items=config.limits.items),
+                    detection,
                     self._run,
                     self._signals.end,
                     self._hooks,

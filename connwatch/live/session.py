@@ -234,6 +234,7 @@ class Session:
         self._count(given, events.height, fresh.height)
         found = self._detect(events)
         self.totals.allowed += sum(one.allowed for one in found)
+        self.totals.closed_early += sum(one.early for one in found)
         self._tell(found)
         delivery = _delivery(fresh, found, given.rejects, self._positions(given.positions))
         self._commit(delivery, keys, events)
