@@ -161,8 +161,8 @@ class Limits:
         default=100_000,
         metadata=_says(
             Whole(100, 10_000_000),
-            "Alerts that wait for further hits, of all rules. The store adds what comes later to one"
-            " that was closed early, but its message stays.",
+            "Alerts that wait for further hits, of all rules. The store adds what comes later to"
+            " one that was closed early, but its message stays.",
         ),
     )
 

@@ -38,7 +38,13 @@ def prospects(window: Window, held: Held, place: int, old: int) -> Positions:
     worth[slots] = False
     least = _least(window)
     if least >= WORTH:
-        worth &= _most(held.time, slot, slots + 1, window.timespan) >= least
+        worth &= np.bincount(slot, minlength=slots + 1) >= least
+        at = np.flatnonzero(worth[slot])
+        if len(at):
+            several = np.flatnonzero(worth)
+            place_of = np.cumsum(worth) - 1
+            most = _most(held.time[at], place_of[slot[at]], len(several), window.timespan)
+            worth[several[most < least]] = False
         if window.measure == "value_count" and worth.any():
             at = np.flatnonzero(worth[slot])
             value = held.value[place][at].view(np.uint64)
