@@ -21,7 +21,7 @@ _ICMP6: Final = {
     128: 129, 129: 128, 133: 134, 134: 133, 135: 136, 136: 135,
     130: 131, 131: 130, 144: 145, 145: 144, 139: 140, 140: 139,
 }  # fmt: skip
-_WITH_PORTS: Final = ("6", "17", "132")
+_WITH_PORTS: Final = (6, 17, 132)
 
 
 def community_ids(events: pl.DataFrame, numbers: pl.DataFrame) -> pl.Series:
@@ -30,13 +30,16 @@ def community_ids(events: pl.DataFrame, numbers: pl.DataFrame) -> pl.Series:
     numbers: the events' addresses as `addresses.numbers` gives them.
     """
     frame = events.select(
+        "source.port",
+        "destination.port",
         pl.col("network.iana_number").cast(pl.UInt16, strict=False).alias("protocol"),
-        *_ports(),
+        kind="zeek.connection.icmp.type",
+        code="zeek.connection.icmp.code",
         _source="source.ip",
         _destination="destination.ip",
         s=numbers["source.ip"],
         d=numbers["destination.ip"],
-    )
+    ).with_columns(_ports())
     v4 = frame["s"].is_not_null() & frame["d"].is_not_null()
     if v4.all():
         return _finish(frame, _ends_v4())
@@ -53,15 +56,14 @@ def community_ids(events: pl.DataFrame, numbers: pl.DataFrame) -> pl.Series:
 
 def _ports() -> list[pl.Expr]:
     """What stands where ports do (p of the source, q of the destination), and `fixed` direction."""
-    protocol = pl.col("network.iana_number")
-    kind, code = pl.col("zeek.connection.icmp.type"), pl.col("zeek.connection.icmp.code")
+    protocol, kind, code = pl.col("protocol"), pl.col("kind"), pl.col("code")
     answer = (
-        pl.when(protocol == "1")
+        pl.when(protocol == 1)
         .then(kind.replace_strict(_ICMP, default=None, return_dtype=pl.Int64))
-        .when(protocol == "58")
+        .when(protocol == 58)
         .then(kind.replace_strict(_ICMP6, default=None, return_dtype=pl.Int64))
     )
-    icmp = protocol.is_in(["1", "58"])
+    icmp = protocol.is_in([1, 58])
     ported = protocol.is_in(_WITH_PORTS)
     first = pl.when(icmp).then(kind).when(ported).then("source.port")
     second = pl.when(icmp).then(pl.coalesce(answer, code)).when(ported).then("destination.port")
