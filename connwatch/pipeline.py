@@ -259,15 +259,17 @@ class _Replay:
 
 
 def _gathered(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """Small frames put together, so that a thousand small files are not a thousand commits."""
+    """Small frames put together, so that a thousand small files are not a thousand commits. The
+    first comes alone: the other threads wait for it."""
     waiting: list[pl.DataFrame] = []
+    least = 0
     for frame in frames:
         waiting.append(frame)
-        if sum(one.height for one in waiting) >= _BATCH:
-            yield pl.concat(waiting)
-            waiting = []
+        if sum(one.height for one in waiting) >= least:
+            yield pl.concat(waiting, rechunk=True)
+            waiting, least = [], _BATCH
     if waiting:
-        yield pl.concat(waiting)
+        yield pl.concat(waiting, rechunk=True)
 
 
 _NO_HITS = pl.DataFrame(schema=HIT_SCHEMA)

@@ -15,7 +15,8 @@ from connwatch.errors import InputError
 from .opening import Opened
 from .rejects import KEPT
 
-SIZE: Final = 16 << 20
+#: bytes: larger blocks take more memory and are read no faster
+SIZE: Final = 4 << 20
 LINE_CAP: Final = 1 << 20
 #: a file may decompress to this many times its size, once it has given BOMB_FROM bytes
 RATIO_CAP: Final = 1000
