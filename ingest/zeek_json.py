@@ -33,8 +33,9 @@ NAME: Final = "zeek-json"
 
 #: records of a block's beginning from which the fast reader takes names and types
 _SAMPLE: Final = 100
-#: the exact path's business: escapes, NUL, a byte order mark, a space before a colon
-_UNCLEAN: Final = (b"\\", b"\x00", b"\xef\xbb\xbf", b'" :', b'"\t:')
+#: the exact path's business: escapes, NUL, what a byte order mark begins with, a tab (it may stand
+#: before a colon); one byte each, which is found ten times as fast as two
+_UNCLEAN: Final = (b"\\", b"\x00", b"\xef", b"\t")
 _ISO: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"
 
 
@@ -133,7 +134,7 @@ def fast(
     repeated or null key); that of quotes is twice that of keys and texts together (no number where
     text belongs); and every bracket and brace belongs to a list or object found.
     """
-    if any(mark in data for mark in _UNCLEAN):
+    if any(mark in data for mark in _UNCLEAN) or (b" " in data and b'" :' in data):
         return None
     types = shape(rows["raw"].head(_SAMPLE).to_list())
     if types is None:
