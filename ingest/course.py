@@ -15,6 +15,7 @@ from connwatch.schema import STORED
 from .follow import Lines, Stream
 from .log_time import LOG_TIME, LogTime
 from .parsing import parsed
+from .piece_states import PieceStates
 
 _COUNTS: Final = ("lines", "records", "rejects", "comments")
 #: the number of the lines that a record was read with, as long as it waits here
@@ -58,12 +59,15 @@ class Course:
     unknown: set[str] = field(default_factory=set)
     changed: bool = False
     _log_time: LogTime = field(default_factory=LogTime)
-    _state: Any = None
+    _states: PieceStates = field(init=False)
     _reads: deque[_Read] = field(default_factory=deque)
     _next: int = 0
     #: by piece, the offset below which its records were given on before a restart
     _taken: dict[str, int] = field(default_factory=dict)
     _future: int = 0
+
+    def __post_init__(self) -> None:
+        self._states = PieceStates(self.stream.format, self.stream.dataset)
 
     @property
     def future(self) -> int:
@@ -85,7 +89,7 @@ class Course:
         self.key = None if saved["key"] is None else tuple(saved["key"])
         self.latest = self._log_time.latest = saved["latest"]
         self.counts, self.late, self._future = dict(saved["counts"]), saved["late"], saved["future"]
-        self._state = self.stream.format.restored(saved["state"])
+        self._states.resume(saved)
         self._taken = {piece: offset for piece, offset in taken.items() if offset}
 
     def read(self, size: int, now: float, prepare: Prepare) -> bool:
@@ -95,11 +99,10 @@ class Course:
             return False
         self.since, self.modified, self.changed = now, lines.modified, True
         form = self.stream.format
-        if self._state is None:
-            self._state = form.begin(self.stream.dataset)
-        before = form.saved(self._state)
-        made, self._state = parsed(form, lines.block, self._state)
-        read = _Read(self._next, lines, before, made)
+        state = self._states.of(lines.piece)
+        made, after = parsed(form, lines.block, state)
+        self._states.set(lines.piece, after)
+        read = _Read(self._next, lines, form.saved(state), made)
         self._next += 1
         self._reads.append(read)
         self.unknown |= made.unknown_fields
@@ -163,22 +166,22 @@ class Course:
             done = self._reads.popleft()
             positions[f"piece/{done.lines.piece}"] = {"at": dict(done.lines.after), "taken": 0}
             self._count(done.parsed)
-        state: Mapping[str, Any] = self.stream.format.saved(self._state)
+        again: dict[str, Mapping[str, Any]] = {}
         taken = 0 if waiting is None else waiting[1]
         for number, read in enumerate(self._reads):
-            if number == 0:
-                state = read.state
+            again.setdefault(read.lines.piece, read.state)
             key = f"piece/{read.lines.piece}"
             if number == 0 or key not in positions:
                 positions[key] = {"at": _back_at(read.lines), "taken": taken}
             taken = 0
+        self._states.keep(self.stream.in_hand)
         positions[f"stream/{self.stream.id}"] = {
             "key": self.key,
             "latest": self.latest,
             "counts": dict(self.counts),
             "late": self.late,
             "future": self.future,
-            "state": dict(state),
+            **self._states.saved(again),
         }
         return positions
 

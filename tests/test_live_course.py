@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
+import polars as pl
+import pytest
 from follow_support import header, row, rows
 
 from connwatch.ingest.course import Course
@@ -19,6 +22,28 @@ def followed(path: Path, saved: dict[str, object]) -> Follower:
     return follower
 
 
+def pieces_of(positions: dict[str, Any]) -> dict[str, Any]:
+    """What a follower goes on with."""
+    return {
+        key.removeprefix("piece/"): value["at"]
+        for key, value in positions.items()
+        if key.startswith("piece/")
+    }
+
+
+def other_columns(text: str) -> str:
+    """The same log with the columns of the ports exchanged."""
+    lines = []
+    for line in text.splitlines():
+        cells = line.split("\t")
+        if line.startswith(("#fields", "#types")):
+            cells[4], cells[6] = cells[6], cells[4]
+        elif not line.startswith("#"):
+            cells[3], cells[5] = cells[5], cells[3]
+        lines.append("\t".join(cells))
+    return "\n".join(lines) + "\n"
+
+
 def test_a_log_whose_first_records_wait_is_known_again_after_copytruncate(tmp_path: Path) -> None:
     """It was read, but nothing of it was given on; then it was killed, and the file was copied
     and begun again without a header."""
@@ -30,11 +55,7 @@ def test_a_log_whose_first_records_wait_is_known_again_after_copytruncate(tmp_pa
     assert course.read(1 << 20, 0.0, lambda source, events: events)
     positions = course.positions()
     first.close()
-    pieces = {
-        key.removeprefix("piece/"): value["at"]
-        for key, value in positions.items()
-        if key.startswith("piece/")
-    }
+    pieces = pieces_of(positions)
     assert [one["offset"] for one in pieces.values()] == [0]
 
     shutil.copyfile(log, tmp_path / "conn.log.1")
@@ -50,6 +71,58 @@ def test_a_log_whose_first_records_wait_is_known_again_after_copytruncate(tmp_pa
         again.scan()
     again.close()
     assert resumed.buffer["zeek.session_id"].to_list() == [f"C{number:08d}" for number in range(11)]
+
+
+def test_pieces_that_are_read_side_by_side_keep_their_own_columns(tmp_path: Path) -> None:
+    """The one that was rotated away still grows when a new one with other columns has begun."""
+    log, old = tmp_path / "conn.log", tmp_path / "conn.log.1"
+    log.write_text(header() + rows(0, 3))
+    follower = followed(log, {})
+    (stream,) = follower.streams.values()
+    course = Course(stream, 0.0)
+    saved: dict[str, Any] = {}
+
+    def read(course: Course, follower: Follower) -> None:
+        follower.scan()
+        while course.read(1 << 20, 0.0, lambda source, events: events):
+            course.give(course.buffer.height, 0.0)
+            saved.update(course.positions())
+
+    given: list[pl.DataFrame] = []
+    give = Course.give
+
+    def kept(course: Course, rows: int, now: float) -> pl.DataFrame:
+        given.append(give(course, rows, now))
+        return given[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Course, "give", kept)
+        read(course, follower)
+        log.rename(old)
+        log.write_text(other_columns(header() + rows(10, 13)))
+        with old.open("a") as file:
+            file.write(rows(3, 5))
+        read(course, follower)
+        with log.open("a") as file:
+            file.write(other_columns(rows(13, 15)))
+        read(course, follower)
+        follower.close()
+        for path, more in ((old, rows(5, 7)), (log, other_columns(rows(15, 17)))):
+            with path.open("a") as file:
+                file.write(more)
+        again = followed(log, pieces_of(saved))
+        (stream,) = again.streams.values()
+        resumed = Course(stream, 0.0)
+        taken = {
+            key.removeprefix("piece/"): one["taken"] for key, one in saved.items() if "taken" in one
+        }
+        resumed.resume(saved[f"stream/{stream.id}"], taken)
+        read(resumed, again)
+        again.close()
+    seen = pl.concat(given).select("zeek.session_id", "source.port").sort("zeek.session_id")
+    numbers = [*range(7), *range(10, 17)]
+    assert seen["zeek.session_id"].to_list() == [f"C{number:08d}" for number in numbers]
+    assert seen["source.port"].to_list() == numbers
 
 
 def test_a_piece_that_is_renamed_before_it_is_opened_keeps_its_turn(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -103,6 +104,11 @@ class Stream:
         if piece is None:
             return "", 0, 0
         return piece.path, piece.size - piece.pending, piece.size
+
+    @property
+    def in_hand(self) -> Iterator[str]:
+        """The pieces that may be read on."""
+        return map(self.piece_id, {*self.queue, *self.beside, *self.recent})
 
     @property
     def live(self) -> bool:

@@ -1,0 +1,62 @@
+"""What a format knows of the lines of each piece of a stream, such as the columns of its header.
+
+Pieces are read side by side for a while: one that was rotated away may still grow when the next one
+has begun. A piece without a header is read as the newest one before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from connwatch.contracts import Format
+
+#: states from which on those of pieces that are gone are dropped
+_MANY: Final = 16
+
+Saved = Mapping[str, Any]
+
+
+class PieceStates:
+    """States of one stream's pieces; a piece is `stream#order`."""
+
+    def __init__(self, form: Format[Any], dataset: str) -> None:
+        self._form = form
+        self._newest = 0, form.begin(dataset)
+        self._own: dict[str, Any] = {}
+
+    def of(self, piece: str) -> Any:
+        """What the next lines of a piece are read with."""
+        return self._own.get(piece, self._newest[1])
+
+    def set(self, piece: str, state: Any) -> None:
+        """What comes after lines that were read."""
+        self._own[piece] = state
+        if _order(piece) >= self._newest[0]:
+            self._newest = _order(piece), state
+
+    def keep(self, pieces: Iterable[str]) -> None:
+        """No others are read on."""
+        if len(self._own) > _MANY:
+            wanted = set(pieces)
+            self._own = {piece: state for piece, state in self._own.items() if piece in wanted}
+
+    def resume(self, saved: Saved) -> None:
+        """Go on with what `saved` gave."""
+        self._newest = saved.get("newest", 0), self._form.restored(saved["state"])
+        own: Mapping[str, Saved] = saved.get("states", {})
+        self._own = {piece: self._form.restored(state) for piece, state in own.items()}
+
+    def saved(self, again: Mapping[str, Saved]) -> dict[str, Any]:
+        """JSON values: the newest state, of which piece it is, and those of pieces that have
+        others. again: by piece, the state before lines that will be read again."""
+        number, newest = self._newest
+        own = {piece: self._form.saved(state) for piece, state in self._own.items()}
+        own.update((piece, dict(state)) for piece, state in again.items())
+        said = next((own[one] for one in again if _order(one) == number), self._form.saved(newest))
+        others = {piece: state for piece, state in own.items() if state != said}
+        return {"state": said, "newest": number, "states": others}
+
+
+def _order(piece: str) -> int:
+    return int(piece.rpartition("#")[2])
