@@ -2,6 +2,7 @@
 
 `ahead` lets an iterator run in front of its consumer, `Behind` lets a consumer run behind its
 producer; both hold a bounded number of items, and an error on the other side is raised on this one.
+`Handed` lets a producer wait for its consumer.
 """
 
 from __future__ import annotations
@@ -57,6 +58,38 @@ def ahead(items: Iterator[Item], size: int) -> Generator[Item, None, None]:
     finally:
         stop.set()
         thread.join()
+
+
+class Handed:
+    """Tells a producer when its consumer is done with what it was given. After `end` it always is:
+    the consumer wants no more."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._left = 0
+        self._ended = False
+
+    def given(self) -> None:
+        """By the producer: one item more."""
+        with self._changed:
+            self._left += 1
+
+    def done(self) -> None:
+        """By the consumer: one item less."""
+        with self._changed:
+            self._left -= 1
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """By the consumer."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def wait(self, timeout: float) -> bool:
+        """By the producer: whether all is done with, within so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._ended or self._left <= 0, timeout)
 
 
 class Behind(Generic[Item]):

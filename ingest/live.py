@@ -78,7 +78,8 @@ class LiveMerge:
         self.courses[stream.id] = course
 
     def given(self) -> Given | None:
-        """What can be given now; None: nothing was read."""
+        """What can be given now; None: nothing was read. What is there is gathered for a while, and
+        what is still to be written is not waited for."""
         begun = self.clock()
         late: list[pl.DataFrame] = []
         events: list[pl.DataFrame] = []
@@ -88,7 +89,8 @@ class LiveMerge:
             late.extend(behind)
             events.extend(part)
             rows = sum(frame.height for frame in (*late, *events))
-            if not (read or behind or part) or rows >= self.batch or self.clock() - begun > GATHER:
+            full = rows >= self.batch or self.clock() - begun > GATHER
+            if full or not (read or behind or part) or not self._has_more():
                 break
         rejects = [frame for one in self.courses.values() for frame in one.rejects()]
         positions: dict[str, Any] = {}
@@ -111,6 +113,10 @@ class LiveMerge:
             elif not self._may_come(course, now):
                 course.settle()
         return anything
+
+    def _has_more(self) -> bool:
+        """Whether something unread is there that the next look can take."""
+        return any(one.buffer.is_empty() and one.stream.more for one in self.courses.values())
 
     def _may_come(self, course: Course, now: float) -> bool:
         """Whether others wait for what may still come of a stream."""

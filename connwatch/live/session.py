@@ -12,7 +12,7 @@ import copy
 import io
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,7 +29,7 @@ from connwatch.ingest.follow import Follower, Wake
 from connwatch.ingest.live import Given, LiveMerge
 from connwatch.schema import STORED, empty
 from connwatch.sinks.embedded import Resumed, Run
-from connwatch.stages import Behind, ahead
+from connwatch.stages import Behind, Handed, ahead
 
 from .progress import Totals
 
@@ -42,6 +42,8 @@ _JOURNAL_COMMITS: Final = 500
 _APART: Final = 1.0
 #: a snapshot is made at most so often that it costs one part in this of the time
 _SHARE: Final = 20
+#: seconds from the beginning of a batch that is not large to that of the next one
+_GATHER: Final = 0.05
 #: seconds: without news, the pause between two looks; between two looks at folders
 _TICK: Final = 0.5
 #: the same while something waits to be settled
@@ -97,6 +99,7 @@ class Session:
         self._told: set[str] = set()
         self._at: dict[str, Mapping[str, Any]] = {}
         self._staged = False
+        self._handed = Handed()
         self._journal_rows = self._journal_commits = 0
         self._committed = self._snapped = time.monotonic()
         self._writer: Behind[_Commit] = Behind(self._write, 1)
@@ -125,18 +128,25 @@ class Session:
         """Follow. What was taken is committed when this returns, with a snapshot."""
         try:
             with closing(ahead(self._given(until_idle), 1)) as batches:
-                for given in batches:
-                    self._writer.check()
-                    if given is None:
-                        self._settle()
-                    else:
-                        self._process(given)
-                    self._hooks.between(self)
+                try:
+                    self._take(batches)
+                finally:
+                    self._handed.end()
             self._put(_delivery(_NO_EVENTS, ()), None, snapshot=True)
             self._writer.close()
         except BaseException:
             self._writer.abandon()
             raise
+
+    def _take(self, batches: Iterable[Given | None]) -> None:
+        for given in batches:
+            self._writer.check()
+            if given is None:
+                self._settle()
+            else:
+                self._process(given)
+                self._handed.done()
+            self._hooks.between(self)
 
     def measures(self) -> dict[str, Any]:
         """How large the state of detection is, and what it had to let go."""
@@ -159,11 +169,11 @@ class Session:
         looked = told = last = 0.0
         last = time.monotonic()
         while not self._stop.is_set():
-            now = time.monotonic()
-            due = now - looked >= _LOOK or looked == 0.0
+            begun = time.monotonic()
+            due = begun - looked >= _LOOK or looked == 0.0
             if due:
                 self._look()
-                looked = now
+                looked = begun
             given = self.merge.given()
             if given is not None:
                 self._note(given.positions)
@@ -172,7 +182,10 @@ class Session:
             now = time.monotonic()
             if given is not None:
                 last = now
+                self._handed.given()
                 yield given
+                if given.late.height + given.events.height < _LARGE:
+                    self._gather(begun)
                 continue
             if until_idle is not None and now - last >= until_idle and not self._unread(now - last):
                 return
@@ -180,6 +193,13 @@ class Session:
                 told = now
                 yield None
             self._wake.wait(self._pause())
+
+    def _gather(self, begun: float) -> None:
+        """Wait until a batch of few records, begun then, is done with: one costs about the same
+        whatever it has, so what comes meanwhile goes together into the next one."""
+        while not self._handed.wait(_TICK) and not self._stop.is_set():
+            pass
+        self._stop.wait(max(begun + _GATHER - time.monotonic(), 0.0))
 
     def _look(self) -> None:
         """Look at folders and names, and take in new streams."""

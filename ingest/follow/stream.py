@@ -97,6 +97,11 @@ class Stream:
         return sum(piece.pending for piece in (*self.beside, *self.queue))
 
     @property
+    def more(self) -> bool:
+        """Whether something is known to be unread."""
+        return any(piece.pending for piece in (*self.queue, *self.beside))
+
+    @property
     def place(self) -> tuple[str, int, int]:
         """Where the piece in hand is, how many bytes of it were read, and how many it has: bytes on
         disk, when it is compressed."""
