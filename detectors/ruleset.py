@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from connwatch.contracts import MATCH_SCHEMA
@@ -198,24 +199,34 @@ def match(ruleset: RuleSet, events: pl.DataFrame) -> pl.DataFrame:
     if not rules or events.is_empty():
         return pl.DataFrame(schema=MATCH_SCHEMA)
     present = frozenset(events["event.dataset"].unique())
-    evaluation = Evaluation(events, ruleset.plan)
-    rows: list[pl.DataFrame] = []
-    for rule, condition in zip(rules, ruleset.plan.conditions, strict=True):
-        if not rule.datasets & present:
-            continue
-        outcome = evaluation.outcome(condition)
+    asked = [place for place, rule in enumerate(rules) if rule.datasets & present]
+    evaluation = Evaluation(events, ruleset.plan, asked)
+    keys, rows = [], []
+    for place in asked:
+        rule = rules[place]
+        outcome = evaluation.outcome(ruleset.plan.conditions[place])
         if not present <= rule.datasets and outcome is not False:
             fed = events["event.dataset"].is_in(sorted(rule.datasets))
             outcome = fed if outcome is True else outcome & fed
         if outcome is False:
             continue
-        hits = _every_row(events) if outcome is True else outcome.arg_true()
+        hits = _every_row(events) if outcome is True else _rows(outcome)
         if rule.listed is not None and len(hits):
             hits = rule.listed.hits(events, hits)
         if len(hits):
-            named = pl.Series("rule", [rule.key]).new_from_index(0, len(hits))
-            rows.append(pl.DataFrame({"rule": named, "row": hits}))
-    return pl.concat(rows) if rows else pl.DataFrame(schema=MATCH_SCHEMA)
+            keys.append(rule.key)
+            rows.append(hits)
+    if not rows:
+        return pl.DataFrame(schema=MATCH_SCHEMA)
+    number = np.repeat(np.arange(len(rows)), [len(hits) for hits in rows])
+    return pl.DataFrame({"rule": pl.Series(keys, dtype=pl.String)[number], "row": pl.concat(rows)})
+
+
+def _rows(outcome: pl.Series) -> pl.Series:
+    """Where a condition holds. Without nulls NumPy knows it sooner than a query does."""
+    if outcome.has_nulls():
+        return outcome.arg_true()
+    return pl.Series(np.flatnonzero(outcome.to_numpy()).astype(np.uint32))
 
 
 def _every_row(events: pl.DataFrame) -> pl.Series:

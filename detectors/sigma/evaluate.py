@@ -4,12 +4,15 @@ A comparison that reads one column is made on that column's distinct values, of 
 mostly few: thousands of ports, thirteen states; all comparisons of such a column at once. When one
 holds for none of the values (or for all), it is a constant, and `and`, `or`, `not` fold constants;
 so a rule that looks for a port that nobody used costs next to nothing. What is left are bitmaps.
+
+Of a batch of few rows, as live ones are, all comparisons are made at once: there a query costs more
+than what it computes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from operator import and_, or_
 from typing import Final
@@ -62,39 +65,76 @@ Condition = Test | Junction
 
 
 @dataclass(frozen=True, slots=True)
+class _Together:
+    """Tests that are made at once, as columns; made: what they read beside the stored columns, the
+    second kind from the first."""
+
+    tests: tuple[Test, ...]
+    exprs: list[pl.Expr]
+    made: tuple[list[pl.Expr], list[pl.Expr]]
+
+    def outcomes(self, events: pl.DataFrame) -> dict[object, Outcome]:
+        for made in self.made:
+            events = events.with_columns_seq(made) if made else events
+        # Of few rows, sharing the work between threads costs more than the work.
+        return _outcomes(events.select_seq(self.exprs), self.tests) if self.tests else {}
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Conditions made ready once, for every batch. conditions: in the order of the nodes. tests: by
     the column that they read, and what they are known by."""
 
     conditions: tuple[Condition, ...]
     tests: Mapping[str, Mapping[object, Test]]
+    _together: dict[tuple[int, ...], _Together] = field(default_factory=dict, compare=False)
+
+    def together(self, asked: Sequence[int]) -> _Together:
+        """What the conditions at these places compare."""
+        places = tuple(asked)
+        if places not in self._together:
+            tests = tuple(_tests(self.conditions[place] for place in places))
+            made = _made(test.expr for test in tests)
+            self._together[places] = _Together(tests, _columns(tests), made)
+        return self._together[places]
 
 
 def plan(nodes: Iterable[Node]) -> Plan:
     """The conditions of rules, with what they have in common known."""
     conditions = tuple(_ready(node) for node in nodes)
     tests: dict[str, dict[object, Test]] = {}
+    for test in _tests(conditions):
+        if test.column is not None:
+            tests.setdefault(test.column, {})[test.key] = test
+    return Plan(conditions, tests)
+
+
+def _tests(conditions: Iterable[Condition]) -> Iterable[Test]:
+    """Every different test in conditions."""
+    tests: dict[object, Test] = {}
     waiting = list(conditions)
     while waiting:
         one = waiting.pop()
         if isinstance(one, Junction):
             waiting.extend(one.parts)
-        elif one.column is not None:
-            tests.setdefault(one.column, {})[one.key] = one
-    return Plan(conditions, tests)
+        else:
+            tests[one.key] = one
+    return tests.values()
 
 
 class Evaluation:
-    """The conditions' outcomes for one batch of events."""
+    """The conditions' outcomes for one batch of events. asked: places in the plan of those that
+    `outcome` may be asked for."""
 
-    def __init__(self, events: pl.DataFrame, plan: Plan) -> None:
+    def __init__(self, events: pl.DataFrame, plan: Plan, asked: Sequence[int]) -> None:
         self._events = events
         self._plan = plan
         self._columns: dict[str, _Column] = {}
         self._codes: dict[str, pl.Series] = {}
         #: by the tests' keys: over the values of its column, and over the rows
         self._found: dict[object, Outcome] = {}
-        self._known: dict[object, Outcome] = {}
+        few = events.height <= _SAMPLE
+        self._known = plan.together(asked).outcomes(events) if few else {}
 
     def outcome(self, condition: Condition) -> Outcome:
         """Whether each row fulfils a condition of the plan."""
@@ -146,10 +186,15 @@ class Evaluation:
 
 def prepare(events: pl.DataFrame, exprs: Iterable[pl.Expr]) -> pl.DataFrame:
     """`events` with the columns that expressions read beside the stored ones."""
+    derived, helping = _made(exprs)
+    return events.with_columns(derived).with_columns(helping)
+
+
+def _made(exprs: Iterable[pl.Expr]) -> tuple[list[pl.Expr], list[pl.Expr]]:
+    """What expressions read beside the stored columns: derived ones, and what is made of both."""
     needed = {root for expr in exprs for root in expr.meta.root_names()}
-    derived = sorted(name for name in map(_base, needed) if name in DERIVED)
-    made = events.with_columns(DERIVED[name].alias(name) for name in set(derived))
-    return made.with_columns(helpers(needed))
+    derived = sorted({name for name in map(_base, needed) if name in DERIVED})
+    return [DERIVED[name].alias(name) for name in derived], helpers(needed)
 
 
 def _base(name: str) -> str:
@@ -199,8 +244,16 @@ def _distinct(whole: pl.DataFrame) -> _Column:
 
 def _selected(frame: pl.DataFrame, tests: Sequence[Test]) -> dict[object, Outcome]:
     # An expression without a column (a value that cannot match) has one row, said of all.
-    found = frame.select(test.expr.alias(str(place)) for place, test in enumerate(tests))
-    return {test.key: _constant(found[str(place)]) for place, test in enumerate(tests)}
+    return _outcomes(frame.select(_columns(tests)), tests)
+
+
+def _columns(tests: Sequence[Test]) -> list[pl.Expr]:
+    return [test.expr.alias(str(place)) for place, test in enumerate(tests)]
+
+
+def _outcomes(found: pl.DataFrame, tests: Sequence[Test]) -> dict[object, Outcome]:
+    columns = found.get_columns()
+    return {test.key: _constant(column) for test, column in zip(tests, columns, strict=True)}
 
 
 def _constant(found: pl.Series) -> Outcome:
