@@ -23,16 +23,25 @@ from connwatch.detectors.windows.engine import State, correlate
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """What one batch came to. alerts: newest state of each alert touched. closed: rows of
-    `fold.ALERT_SCHEMA` to which nothing can be added any more; early: how many of them only because
-    too many were open. allowed: records that no rule was asked of."""
+    """What one batch came to. alerts: newest state of each alert touched. allowed: records that no
+    rule was asked of. early: alerts closed because too many were open. before, touched, after: rows
+    of `fold.ALERT_SCHEMA`, of the alerts open before, of those touched, and of those open now."""
 
     hits: pl.DataFrame
     shown: pl.DataFrame
     alerts: list[Written]
-    closed: pl.DataFrame
     allowed: int
-    early: int = 0
+    early: int
+    before: pl.DataFrame
+    touched: pl.DataFrame
+    after: pl.DataFrame
+
+    @property
+    def closed(self) -> pl.DataFrame:
+        """Rows of `fold.ALERT_SCHEMA` to which nothing can be added any more."""
+        both = pl.concat([self.before, self.touched])
+        closed = both.join(self.after, on="alert", how="anti")
+        return closed.unique("alert", keep="last", maintain_order=True)
 
 
 class Detection:
@@ -75,11 +84,16 @@ class Detection:
             self.windows = found.state
         folded = fold.fold(events, matches, self._foldings, self.open, found)
         still = folded.state if self._most is None else fold.latest(folded.state, self._most)
-        closed = _closed(self.open, folded.alerts, still)
-        self.open = still
-        early = folded.state.height - still.height
+        before, self.open = self.open, still
         return Detected(
-            folded.hits, folded.shown, self.written(folded.alerts), closed, passed, early
+            folded.hits,
+            folded.shown,
+            self.written(folded.alerts),
+            passed,
+            folded.state.height - still.height,
+            before,
+            folded.alerts,
+            still,
         )
 
     def written(self, alerts: pl.DataFrame) -> list[Written]:
@@ -105,11 +119,6 @@ class Detection:
 def forgotten_note(title: str, lost: int) -> str:
     """What is to be said of such a rule."""
     return f"the rule {title!r} counts more than it may hold: {lost} records left it early"
-
-
-def _closed(before: pl.DataFrame, touched: pl.DataFrame, still: pl.DataFrame) -> pl.DataFrame:
-    closed = pl.concat([before, touched]).join(still, on="alert", how="anti")
-    return closed.unique("alert", keep="last", maintain_order=True)
 
 
 _NO_MATCHES: Final = pl.DataFrame(schema=MATCH_SCHEMA)

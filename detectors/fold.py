@@ -28,6 +28,7 @@ from connwatch.contracts import HIT_SCHEMA, SHOWN_SCHEMA, group_key
 from connwatch.schema import DERIVED, STORED, UTC
 
 from .listed import SHOWN, Listed, Said, apart, said, together
+from .sessions import KEY, apart_from, in_sessions
 from .windows.engine import Found
 
 #: columns of an event that an alert shows as evidence; in the order of the first two
@@ -76,7 +77,9 @@ ALERT_SCHEMA: Final[dict[str, pl.DataType]] = {
     "counted": pl.List(pl.String()),
     "shown": SHOWN,
 }
-_SESSION: Final = ["rule", "group", "session"]
+_SESSION: Final = [*KEY, "session"]
+#: pieces of the open alerts in memory from which on they are put together
+_CHUNKS: Final = 32
 #: columns of every hit that are those of its record
 _SHARED: Final = ("event.id", "@timestamp", "connwatch.log_time")
 #: columns of a hit, and those that windows fill in; `at`: its row among the evidence
@@ -141,15 +144,14 @@ def fold(
             pl.DataFrame(schema=SHOWN_SCHEMA),
         )
     hits = pl.concat(parts)
-    marked, sessions = _marked(hits, foldings, state)
+    here, others = apart_from(state, hits)
+    periods = {rule: folding.suppress for rule, folding in foldings.items()}
+    marked, sessions = in_sessions(hits, periods, here)
     listed = {rule: one.listed for rule, one in foldings.items() if one.listed is not None}
     told = said(marked, events, listed, _SESSION)
-    alerts = _with_said(_merge(_sessions(marked, sessions, evidence), state), told, state)
-    newest = (
-        pl.concat([state.join(alerts, on="alert", how="anti"), alerts])
-        .sort("last", maintain_order=True)
-        .unique(["rule", "group"], keep="last", maintain_order=True)
-    )
+    alerts = _with_said(_merge(_sessions(marked, sessions, evidence), here), told, here)
+    own = alerts.unique(KEY, keep="last", maintain_order=True)
+    newest = pl.concat([others, own], rechunk=others.n_chunks() > _CHUNKS)
     return Folded(
         hits.select(list(HIT_SCHEMA)),
         alerts,
@@ -176,15 +178,17 @@ def _hits(
         rules_by_fields.setdefault(foldings[rule].group_by, []).append(rule)
     parts = []
     for fields, rules in rules_by_fields.items():
-        chosen = matches.filter(pl.col("rule").is_in(rules))
+        chosen = (
+            matches.filter(matches["rule"].is_in(rules)) if len(rules_by_fields) > 1 else matches
+        )
         groups = [DERIVED.get(name, pl.col(name)).alias(name) for name in fields]
         read = {*_SHARED, *(name for one in groups for name in one.meta.root_names())}
-        rows = events.select(sorted(read))[chosen["row"]]
+        rows = events.select_seq(sorted(read))[chosen["row"]]
         number = chosen["row"].cast(pl.Int64)
         parts.append(
-            rows.select(
+            rows.select_seq(
                 chosen["rule"],
-                rows.select(groups).select(group_key(fields)).to_series().alias("group"),
+                rows.select_seq(groups).select_seq(group_key(fields)).to_series().alias("group"),
                 *_SHARED,
                 pl.col("connwatch.log_time").alias("fired"),
                 *(number.alias(name) for name in ("by", "order", "at")),
@@ -207,41 +211,6 @@ def _counted(counted: Found, before: int) -> pl.DataFrame:
         pl.col("at") + before,
         *_WINDOWED,
     )
-
-
-def _marked(
-    hits: pl.DataFrame, foldings: Mapping[str, Folding], state: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Hits with the number of their session, and the sessions in that order: rule, group, session,
-    whether the session continues an open alert (`joins`), the window of that (`open_window`), the
-    first hit that fired, and when."""
-    key = ["rule", "group"]
-    other = [pl.col(name).ne_missing(pl.col(name).shift()) for name in key]
-    begins = hits.select(other[0] | other[1]).to_series()
-    periods = pl.DataFrame(
-        {"rule": list(foldings), "suppress": [f.suppress for f in foldings.values()]},
-        schema={"rule": pl.String(), "suppress": pl.Int64()},
-    )
-    groups = (
-        hits.select(key)
-        .filter(begins)
-        .join(periods, on="rule", how="left", maintain_order="left")
-        .join(
-            state.select(*key, open_last="last", open_window="window"),
-            on=key,
-            how="left",
-            maintain_order="left",
-        )
-        .select(pl.duration(microseconds="suppress").alias("suppress"), "open_last", "open_window")
-    )
-    own = groups[begins.cum_sum() - 1]
-    fired = hits["fired"]
-    previous = fired.shift().zip_with(~begins, own["open_last"])
-    joins = (fired - previous <= own["suppress"]).fill_null(value=False)
-    opens = begins | ~joins
-    marked = hits.with_columns((opens.cum_sum().cast(pl.Int64) - 1).alias("session"))
-    sessions = marked.select(*key, "session", "fired", opening="event.id")
-    return marked, sessions.with_columns(joins.alias("joins"), own["open_window"]).filter(opens)
 
 
 def _sessions(marked: pl.DataFrame, sessions: pl.DataFrame, evidence: pl.DataFrame) -> pl.DataFrame:
@@ -277,6 +246,9 @@ def _measured(marked: pl.DataFrame, sessions: pl.DataFrame) -> pl.DataFrame:
     found = marked.select("session", "window", "value", "counted").filter(
         pl.col("window").is_not_null()
     )
+    if found.is_empty():
+        window = pl.when("joins").then("open_window").alias("window")
+        return sessions.with_columns(window, *_UNMEASURED)
     fired = found.filter(pl.col("value").is_not_null())
     opened = fired.group_by("session").agg(pl.col("window", "value").first())
     sessions = sessions.join(opened, on="session", how="left", maintain_order="left").with_columns(
@@ -308,6 +280,12 @@ def _measured(marked: pl.DataFrame, sessions: pl.DataFrame) -> pl.DataFrame:
             .alias("counted")
         )
     )
+
+
+#: what sessions have that no window measured
+_UNMEASURED: Final = [
+    pl.lit(None, ALERT_SCHEMA[name]).alias(name) for name in ("value", "peak", "counted")
+]
 
 
 def _shortest(values: pl.Expr) -> pl.Expr:
@@ -360,13 +338,23 @@ def _ends(joined: pl.DataFrame, end: Literal["head", "tail"]) -> pl.Series:
 
     Flat and sorted once: lists of structs are slow to put together and to sort.
     """
-    rows = joined.select("joins", pl.col(end).alias("event"), open=f"open_{end}").with_row_index()
+    joins = joined["joins"]
+    rows = joined.select_seq(pl.col(end).alias("event"), open=f"open_{end}").filter(joins)
+    if rows.is_empty():
+        return joined[end]
+    rows = rows.with_row_index()
     each = pl.concat(
-        [rows.filter("joins").select("index", event="open"), rows.select("index", "event")]
+        [rows.select_seq("index", event="open"), rows.select_seq("index", "event")]
     ).explode("event")
     order = [pl.col("event").struct.field(name) for name in _ORDER]
     kept = pl.col("event").head(KEPT) if end == "head" else pl.col("event").tail(KEPT)
-    return each.sort("index", *order).group_by("index", maintain_order=True).agg(kept)["event"]
+    both = each.sort("index", *order).group_by("index", maintain_order=True).agg(kept)["event"]
+    if both.len() == joined.height:
+        return both
+    # Those that continue nothing behind the others, and then each in its place.
+    goes_on = joins.to_numpy()
+    place = np.where(goes_on, np.cumsum(goes_on), both.len() + np.cumsum(~goes_on)) - 1
+    return pl.concat([both, joined[end].filter(~joins)]).gather(place)
 
 
 def _with_said(alerts: pl.DataFrame, told: Said | None, state: pl.DataFrame) -> pl.DataFrame:
@@ -391,4 +379,6 @@ def _open(
     suppress = pl.col("rule").replace_strict(
         list(foldings), [f.suppress for f in foldings.values()], return_dtype=pl.Int64
     )
-    return alerts.filter(pl.col("last") + pl.duration(microseconds=suppress) >= pl.lit(now))
+    until = pl.col("last") + pl.duration(microseconds=suppress)
+    stays = alerts.select_seq(until >= pl.lit(now)).to_series()
+    return alerts if stays.all() else alerts.filter(stays)
