@@ -251,6 +251,9 @@ STORED: Final[dict[str, pl.DataType]] = {c.name: c.dtype for c in COLUMNS if c.d
 DERIVED: Final[dict[str, pl.Expr]] = {c.name: c.derive for c in COLUMNS if c.derive is not None}
 
 
+_NULLS: Final = {name: pl.lit(None, dtype).alias(name) for name, dtype in STORED.items()}
+
+
 def conform(frame: pl.DataFrame) -> pl.DataFrame:
     """Give a parser's frame the schema's stored columns, in the schema's order.
 
@@ -263,10 +266,8 @@ def conform(frame: pl.DataFrame) -> pl.DataFrame:
             raise ValueError(f"column {name!r} is not a stored column of the schema")
         if dtype != want:
             raise ValueError(f"column {name!r} has type {dtype}, the schema says {want}")
-    return frame.select(
-        pl.col(name) if name in frame.columns else pl.lit(None, dtype).alias(name)
-        for name, dtype in STORED.items()
-    )
+    has = frozenset(frame.columns)
+    return frame.select_seq(name if name in has else null for name, null in _NULLS.items())
 
 
 def empty() -> pl.DataFrame:

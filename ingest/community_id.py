@@ -9,6 +9,7 @@ of its answer; types without an answer have their code there and keep their dire
 from __future__ import annotations
 
 import socket
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -22,6 +23,8 @@ _ICMP6: Final = {
     130: 131, 131: 130, 144: 145, 145: 144, 139: 140, 140: 139,
 }  # fmt: skip
 _WITH_PORTS: Final = (6, 17, 132)
+#: rows from which on it is worth while to share the work
+_MANY: Final = 5_000
 
 
 def community_ids(events: pl.DataFrame, numbers: pl.DataFrame) -> pl.Series:
@@ -54,6 +57,7 @@ def community_ids(events: pl.DataFrame, numbers: pl.DataFrame) -> pl.Series:
     return pl.concat(parts).sort("_row")["id"]
 
 
+@cache
 def _ports() -> list[pl.Expr]:
     """What stands where ports do (p of the source, q of the destination), and `fixed` direction."""
     protocol, kind, code = pl.col("protocol"), pl.col("kind"), pl.col("code")
@@ -120,12 +124,13 @@ def _finish(frame: pl.DataFrame, ends: pl.Expr) -> pl.Series:
     tail = _bytes(p * 65536 + q).fill_null(b"")
     flow = pl.lit(b"\0\0") + ends + _bytes(pl.col("protocol") * 256) + tail
     # The streaming engine works on both halves of a column at once; the expression is one chain.
+    # Of few rows, it takes longer to start than to compute.
     digests = (
         frame.lazy()
         .with_columns(keeps=_keeps())
         .select(x=flow)
         .select(x=plh.col("x").nchash.sha1())
-        .collect(engine="streaming")
+        .collect(engine="streaming" if frame.height >= _MANY else "in-memory")
     )
     return digests.select(
         id=pl.when(pl.col("x").is_not_null()).then(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import polars as pl
@@ -117,7 +118,8 @@ def _inside(addresses: pl.Series, numbers: pl.Series, home: HomeNetworks | None)
     return inside.alias(addresses.name)
 
 
-def _among(networks: Sequence[str]) -> pl.Expr:
+@cache
+def _among(networks: tuple[str, ...]) -> pl.Expr:
     """Whether the IPv4 address `n`, a number, is in one of the networks."""
     spans = [ipaddress.ip_network(one) for one in networks if ":" not in one]
     if not spans:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from connwatch.schema import STORED, UTC
+from connwatch.schema import UTC, empty
 
 from .course import Course, Prepare
 from .follow import Stream
@@ -172,6 +172,7 @@ class LiveMerge:
         return [whole.drop("_rank")]
 
 
+_NOTHING: Final = empty()
 #: before every log time
 _EVER: Final = -(2**62)
 
@@ -194,5 +195,5 @@ def _taken(saved: Mapping[str, Any]) -> dict[str, int]:
 
 def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
     if not frames:
-        return pl.DataFrame(schema=STORED)
+        return _NOTHING
     return frames[0] if len(frames) == 1 else pl.concat(frames)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import polars as pl
@@ -191,6 +192,7 @@ def event_id(origin: Origin) -> pl.Expr:
     return hexed
 
 
+@cache
 def _transport(numbered: bool) -> pl.Expr:
     proto = pl.col("proto").str.to_lowercase()
     v6 = pl.col("id.orig_h").str.contains(":", literal=True)
@@ -202,6 +204,7 @@ def _transport(numbered: bool) -> pl.Expr:
     return pl.when(unknown).then(number.fill_null("unknown")).otherwise(named)
 
 
+@cache
 def _number(numbered: bool) -> pl.Expr:
     """IANA's number as text: as logged, else by the transport's name."""
     by_name = pl.col("proto").replace_strict(
