@@ -86,10 +86,10 @@ class Handed:
             self._ended = True
             self._changed.notify_all()
 
-    def wait(self, timeout: float) -> bool:
-        """By the producer: whether all is done with, within so many seconds."""
+    def wait(self, left: int, timeout: float) -> bool:
+        """By the producer: whether at most so many are left, within so many seconds."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._ended or self._left <= 0, timeout)
+            return self._changed.wait_for(lambda: self._ended or self._left <= left, timeout)
 
 
 class Behind(Generic[Item]):

@@ -184,8 +184,7 @@ class Session:
                 last = now
                 self._handed.given()
                 yield given
-                if given.late.height + given.events.height < _LARGE:
-                    self._gather(begun)
+                self._rest(begun, large=given.late.height + given.events.height >= _LARGE)
                 continue
             if until_idle is not None and now - last >= until_idle and not self._unread(now - last):
                 return
@@ -194,12 +193,14 @@ class Session:
                 yield None
             self._wake.wait(self._pause())
 
-    def _gather(self, begun: float) -> None:
+    def _rest(self, begun: float, *, large: bool) -> None:
         """Wait until a batch of few records, begun then, is done with: one costs about the same
-        whatever it has, so what comes meanwhile goes together into the next one."""
-        while not self._handed.wait(_TICK) and not self._stop.is_set():
+        whatever it has, so what comes meanwhile goes together into the next one. Of large ones,
+        the next is read while one is worked on, and no further ahead: they take room."""
+        while not self._handed.wait(1 if large else 0, _TICK) and not self._stop.is_set():
             pass
-        self._stop.wait(max(begun + _GATHER - time.monotonic(), 0.0))
+        if not large:
+            self._stop.wait(max(begun + _GATHER - time.monotonic(), 0.0))
 
     def _look(self) -> None:
         """Look at folders and names, and take in new streams."""
@@ -242,15 +243,14 @@ class Session:
         return _SOON if waits else _TICK
 
     def _process(self, given: Given) -> None:
-        events = pl.concat(
-            [
-                given.late.with_columns(pl.lit(value=True).alias(_LATE)),
-                given.events.with_columns(pl.lit(value=False).alias(_LATE)),
-            ]
-        )
+        events = given.events.with_columns(pl.lit(value=False).alias(_LATE))
+        if given.late.height:
+            late = given.late.with_columns(pl.lit(value=True).alias(_LATE))
+            events = pl.concat([late, events])
         fate, keys = self._run.classify(events)
-        events, fate = events.filter(fate != "duplicate"), fate.filter(fate != "duplicate")
-        fresh = events.filter(fate == "new").drop(_LATE)
+        once = fate != "duplicate"
+        events, fate = _those(events, once), fate.filter(once)
+        fresh = _those(events, fate == "new").drop(_LATE)
         self._count(given, events.height, fresh.height)
         found = self._detect(events)
         self.totals.allowed += sum(one.allowed for one in found)
@@ -262,8 +262,9 @@ class Session:
     def _detect(self, events: pl.DataFrame) -> list[Detected]:
         """What the rules say of records, the late ones first."""
         found = []
-        for late in (True, False):
-            part = events.filter(pl.col(_LATE) == late).drop(_LATE)
+        behind = events[_LATE]
+        for late, wanted in ((True, behind), (False, ~behind)):
+            part = _those(events, wanted).drop(_LATE)
             if part.height:
                 found.append(self.detection.step(part, late=late))
         return found
@@ -354,6 +355,11 @@ class Session:
         begun = time.monotonic()
         save(detection, path)
         self.snapshot_seconds = time.monotonic() - begun
+
+
+def _those(events: pl.DataFrame, wanted: pl.Series) -> pl.DataFrame:
+    """The rows wanted; mostly all are, and then they are not copied."""
+    return events if wanted.all() else events.filter(wanted)
 
 
 def _taken_up(events: pl.DataFrame) -> pl.DataFrame:

@@ -16,8 +16,9 @@ from typing import Final, Self
 import polars as pl
 import polars_hash as plh
 
-from connwatch.contracts import REJECT_SCHEMA, Delivery, Receipt
+from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, Delivery, Receipt
 from connwatch.errors import StoreError
+from connwatch.schema import empty
 
 from . import alerts, catalogue, maintenance, resume, tidy
 from .files import EVER, Stored, listed, make_folder, write
@@ -29,6 +30,8 @@ from .small import Small, parts, small, together
 #: rejects that are kept; more are counted, not stored
 REJECTS_CAP: Final = 1_000_000
 
+_NO_EVENTS: Final = empty()
+_NO_HITS: Final = pl.DataFrame(schema=HIT_SCHEMA)
 _DAY: Final = 86_400_000_000  # microseconds
 
 FATES: Final = ("new", "known", "duplicate")
@@ -220,10 +223,12 @@ class Run:
             fresh = self._hits.classify(wanted) == 0
             hit_keys = self._hits.pending(wanted.filter(fresh))
         hits = delivery.hits.filter(fresh)
+        made = [*_write_events(folder, delivery.events), *_write(folder, "hits", hits)]
+        # What is in files need not wait in memory for the commit.
         return _Staged(
-            delivery,
+            replace(delivery, events=_NO_EVENTS, hits=_NO_HITS),
             hits,
-            [*_write_events(folder, delivery.events), *_write(folder, "hits", hits)],
+            made,
             _write_keys(folder, "event-keys", event_keys),
             _write_keys(folder, "hit-keys", hit_keys),
         )
