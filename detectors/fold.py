@@ -27,6 +27,7 @@ from connwatch.alert import COUNTED, KEPT
 from connwatch.contracts import HIT_SCHEMA, SHOWN_SCHEMA, group_key
 from connwatch.schema import DERIVED, STORED, UTC
 
+from .compact import compact
 from .listed import SHOWN, Listed, Said, apart, said, together
 from .sessions import KEY, apart_from, in_sessions
 from .windows.engine import Found
@@ -150,7 +151,7 @@ def fold(
     listed = {rule: one.listed for rule, one in foldings.items() if one.listed is not None}
     told = said(marked, events, listed, _SESSION)
     alerts = _with_said(_merge(_sessions(marked, sessions, evidence), here), told, here)
-    own = alerts.unique(KEY, keep="last", maintain_order=True)
+    own = compact(alerts.unique(KEY, keep="last", maintain_order=True), hits.height)
     newest = pl.concat([others, own], rechunk=others.n_chunks() > _CHUNKS)
     return Folded(
         hits.select(list(HIT_SCHEMA)),
@@ -225,7 +226,7 @@ def _sessions(marked: pl.DataFrame, sessions: pl.DataFrame, evidence: pl.DataFra
     late = ascending[np.maximum(ends - KEPT, begins)]
     outer = (times <= early[session]) | (times >= late[session])
     rows = marked.select("session", "at", *_ORDER).filter(pl.Series(outer))
-    shown = evidence[rows["at"]].to_struct("event")
+    shown = compact(evidence[rows["at"]], evidence.height).to_struct("event")
     kept = (
         rows.select("session", *_ORDER, shown)
         .sort("session", *_ORDER)

@@ -18,6 +18,7 @@ import polars as pl
 
 from connwatch.schema import DERIVED
 
+from ..compact import compact
 from .arrays import Hashes, Positions
 from .held import Correlated, Held, hashed, joined
 from .items import Items
@@ -27,6 +28,10 @@ from .spec import METRICS, Flags, Window
 
 #: items that the windows of one rule may hold; the oldest of more are forgotten, and counted
 CAP: Final = 1_000_000
+#: records that no window sees any more go once they are one in so many
+SHARE: Final = 8
+#: pieces of records in memory from which on they are put together
+CHUNKS: Final = 64
 #: items from which on it is worth while to forget those that change nothing
 THINNED: Final = 50_000
 
@@ -38,9 +43,9 @@ _TIME: Final = "connwatch.log_time"
 class State:
     """What the next batch must know of those before it.
 
-    items: by rule key, what its windows still see. records: those records, each once, ascending by
-    their number (`record`). next: number of the next record. forgotten: items that the cap took
-    away, by rule key.
+    items: by rule key, what its windows still see. records: those records (and some others), each
+    once, ascending by their number (`record`). next: number of the next record. forgotten: items
+    that the cap took away, by rule key.
     """
 
     items: Mapping[str, Held] = field(default_factory=dict)
@@ -172,13 +177,20 @@ class Batch:
         return told(rule, items, first, self.records, rows), self._left(rule, items)
 
     def seen_by(self, items: Iterable[Held]) -> pl.DataFrame | None:
-        """The records that windows still see."""
+        """The records that windows still see; and of those before, which are many, others too, so
+        that they need not be copied for every few that go."""
         old, before = self._records, len(self._known)
         seen = np.zeros(before + len(self._numbers), dtype=np.bool_)
         for one in items:
             seen[self._rows(one.record)] = True
-        new = self._kept_of_batch(seen[before:])
-        return new if old is None else pl.concat([old.filter(pl.Series(seen[:before])), new])
+        new = compact(self._kept_of_batch(seen[before:]), self._height)
+        if old is None:
+            return new
+        gone = before - int(np.count_nonzero(seen[:before]))
+        if gone * SHARE > before:
+            old = old.filter(pl.Series(seen[:before]))
+        kept = pl.concat([old, new])
+        return kept.rechunk() if kept.n_chunks() > CHUNKS else kept
 
     @cached_property
     def records(self) -> pl.DataFrame:

@@ -1,0 +1,19 @@
+"""Texts of some rows without those of the many that they were taken from."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+#: rows from which on it matters what else stays in memory
+_MANY: Final = 5_000
+
+
+def compact(frame: pl.DataFrame, of: int) -> pl.DataFrame:
+    """The same rows, for what is kept longer than the batch that they come from. of: its rows.
+
+    Rows that are taken from a frame share its texts: one of them keeps all the others in memory.
+    Texts that are put together anew stand by themselves.
+    """
+    return frame if of < _MANY else frame.with_columns(pl.col(pl.String) + pl.lit(""))
