@@ -13,6 +13,7 @@ from follow_support import header, row, rows
 from connwatch.ingest.course import Course
 from connwatch.ingest.follow import Follower, Wanted
 from connwatch.ingest.formats import formats
+from connwatch.ingest.live import LiveMerge
 
 
 def followed(path: Path, saved: dict[str, object]) -> Follower:
@@ -123,6 +124,53 @@ def test_pieces_that_are_read_side_by_side_keep_their_own_columns(tmp_path: Path
     numbers = [*range(7), *range(10, 17)]
     assert seen["zeek.session_id"].to_list() == [f"C{number:08d}" for number in numbers]
     assert seen["source.port"].to_list() == numbers
+
+
+def test_a_log_that_was_just_rotated_away_holds_the_others_back(tmp_path: Path) -> None:
+    """A restart between the renaming and the first line of the new file."""
+    one, other = tmp_path / "one" / "conn.log", tmp_path / "other" / "conn.log"
+    for log in (one, other):
+        log.parent.mkdir()
+        log.write_text(header() + rows(0, 3))
+    saved: dict[str, Any] = {}
+    now = 0.0
+
+    def begun() -> tuple[Follower, LiveMerge]:
+        pieces = pieces_of(saved)
+        wanted = [Wanted(str(log), formats("")) for log in (one, other)]
+        follower = Follower(wanted, pieces, first=not pieces, settle=0.0)
+        merge = LiveMerge(saved, lambda source, events: events, 5.0, lambda: now)
+        return follower, merge
+
+    def given(follower: Follower, merge: LiveMerge) -> list[int]:
+        seen: list[int] = []
+        for _ in range(5):
+            follower.scan()
+            for name, stream in follower.streams.items():
+                if name not in merge.courses:
+                    merge.add(stream)
+            if (found := merge.given()) is not None:
+                saved.update(found.positions)
+                assert found.late.is_empty()
+                seen += found.events["source.port"].to_list()
+        return seen
+
+    follower, merge = begun()
+    numbers = given(follower, merge)
+    follower.close()
+    one.rename(one.with_name("conn.log.1"))
+    with other.open("a") as file:
+        file.write(rows(3, 9))
+    follower, merge = begun()
+    numbers += given(follower, merge)
+    assert max(numbers) == 2
+    one.write_text(header("2026-11-20-11-00-00") + rows(3, 6))
+    numbers += given(follower, merge)
+    assert max(numbers) == 5
+    now += 5.0
+    numbers += given(follower, merge)
+    assert numbers == sorted([*range(6), *range(9)]), "held back no longer than idle_limit"
+    follower.close()
 
 
 def test_a_piece_that_is_renamed_before_it_is_opened_keeps_its_turn(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from connwatch.contracts import Block
 
 from ..blocks import LINE_CAP, overlong
+from ..families import marked
 from ..rejects import KEPT
 from .content import Content, Packed, Pipe, Plain, open_content
 from .look import Look, first_line
@@ -65,7 +66,7 @@ class Piece:
         self.look = Look()
         self.content: Content | None = None
         self.packed = False
-        self.placed = False
+        self._placed = self.resident = False
         self.lost = False
         self.unread = 0
         self.missed = 0
@@ -90,6 +91,7 @@ class Piece:
         piece.order = int(saved["order"])
         piece.look = Look.restored(saved)
         piece.packed = bool(saved["packed"])
+        piece.resident = bool(saved.get("resident", not (piece.packed or marked(piece.path))))
         piece.trace = Trace.restored(saved)
         piece._verified = not piece.started
         return piece
@@ -110,9 +112,20 @@ class Piece:
             "done": self.done,
             "packed": self.packed,
             "order": self.order,
+            "resident": self.resident,
             **self.trace.record(),
             **self.look.record(),
         }
+
+    @property
+    def placed(self) -> bool:
+        """Whether it is where new lines are written; `resident`: whether it ever was."""
+        return self._placed
+
+    @placed.setter
+    def placed(self, there: bool) -> None:
+        self._placed = there
+        self.resident = self.resident or there
 
     @property
     def whole(self) -> bool:

@@ -74,7 +74,7 @@ class Pipes:
         piece.content = self._waiting.pop(path)
         piece.look = looked(head, one, dataset, path)
         piece.look.first = first_line(head)
-        piece.placed = True
+        piece.placed, piece.resident = True, False
         self._begun[path] = piece
         self._known.owner[piece] = stream
         stream.pieces.append(piece)

@@ -117,7 +117,10 @@ class Stream:
 
     @property
     def live(self) -> bool:
-        """Whether more may come: a plain file at its named place or still settling, a pipe."""
+        """Whether more may come: of a plain file at its named place or still settling, of a pipe,
+        or of the next piece of a log that was at its place and has just been rotated away."""
+        if self.newest is not None and self.newest.resident:
+            return True
         return any(not piece.packed and not piece.done for piece in (*self.queue, *self.beside))
 
     @property
