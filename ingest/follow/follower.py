@@ -19,8 +19,11 @@ from .wanted import Problem, Saved, Wanted
 
 #: rounds after which also files are looked at that were read and left alone since
 _THOROUGH: Final = 64
-#: looks that are taken, at the most, until names stay as they are for the time of one
-_LOOKS: Final = 5
+#: seconds for which looks are taken until names stay as they are for the time of one; it is less
+#: where they never do
+_PATIENCE: Final = 0.5
+_LEAST: Final = 0.02
+_PAUSE: Final = 0.005
 _LATER: Final = "it is read when it appears"
 
 
@@ -56,6 +59,7 @@ class Follower:
         self._clock = clock
         self._first = first
         self._round = 0
+        self._patience = _PATIENCE
         self._places = Places(self._wanted, clock)
         self._failed: dict[Piece, Problem] = {}
         self._known = Known(self, self._wanted, saved)
@@ -82,10 +86,16 @@ class Follower:
     def _look(self, thorough: bool) -> None:
         """Look at every name and sort out what is where."""
         self._rest()
-        for _ in range(_LOOKS):
+        limit = time.monotonic() + self._patience
+        while True:
             named, siblings = self._places.look(self._known.logs(), thorough)
             if self._places.unchanged():
-                break  # else a file that was renamed meanwhile may have been missed
+                self._patience = _PATIENCE
+                break
+            if time.monotonic() > limit:  # a file that was renamed meanwhile may have been missed
+                self._patience = max(self._patience / 2, _LEAST)
+                break
+            time.sleep(_PAUSE)
         unknown = self._known.place({**siblings, **named})
         self._newcomers.sort_out(unknown)
         self._rest()
