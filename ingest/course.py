@@ -90,7 +90,7 @@ class Course:
         self.latest = self._log_time.latest = saved["latest"]
         self.counts, self.late, self._future = dict(saved["counts"]), saved["late"], saved["future"]
         self._states.resume(saved)
-        self._taken = {piece: offset for piece, offset in taken.items() if offset}
+        self._taken = dict(taken)
 
     def read(self, size: int, now: float, prepare: Prepare) -> bool:
         """Read on; whether there was anything."""

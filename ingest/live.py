@@ -64,8 +64,10 @@ class LiveMerge:
     latest: int | None = None
     reordered: int = 0
     _last_key: tuple[str, int, str] = _UNRANKED
+    _taken: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
+        self._taken = _taken(self.saved)
         known = [v["latest"] for k, v in self.saved.items() if k.startswith(_STREAM)]
         self.latest = max((one for one in known if one is not None), default=None)
 
@@ -74,7 +76,7 @@ class LiveMerge:
         course = Course(stream, self.clock())
         before = self.saved.get(_STREAM + stream.id)
         if before is not None:
-            course.resume(before, _taken(self.saved))
+            course.resume(before, self._taken)
         self.courses[stream.id] = course
 
     def given(self) -> Given | None:
@@ -186,10 +188,11 @@ def _cut(course: Course, bound: int | None, *, after: bool) -> int:
 
 
 def _taken(saved: Mapping[str, Any]) -> dict[str, int]:
+    """By piece, how far its next records were given on."""
     return {
         key.removeprefix(_PIECE): value["taken"]
         for key, value in saved.items()
-        if key.startswith(_PIECE)
+        if key.startswith(_PIECE) and value["taken"]
     }
 
 
