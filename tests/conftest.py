@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from hypothesis import HealthCheck, settings
 # How fast a machine is says nothing about what is tested.
 settings.register_profile("connwatch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("connwatch")
+
+# What a shell starts in the background ignores Ctrl-C, and so would the processes of tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 
