@@ -126,7 +126,10 @@ def test_pieces_that_are_read_side_by_side_keep_their_own_columns(tmp_path: Path
     assert seen["source.port"].to_list() == numbers
 
 
-def test_a_log_that_was_just_rotated_away_holds_the_others_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unread", [0, 1])
+def test_a_log_that_was_just_rotated_away_holds_the_others_back(
+    tmp_path: Path, unread: int
+) -> None:
     """A restart between the renaming and the first line of the new file."""
     one, other = tmp_path / "one" / "conn.log", tmp_path / "other" / "conn.log"
     for log in (one, other):
@@ -158,13 +161,24 @@ def test_a_log_that_was_just_rotated_away_holds_the_others_back(tmp_path: Path) 
     follower, merge = begun()
     numbers = given(follower, merge)
     follower.close()
+    if unread:
+        with one.open("a") as file:
+            file.write(rows(3, 3 + unread))
     one.rename(one.with_name("conn.log.1"))
+    if unread:  # rotated twice, and not one line is in the newest file
+        one.write_text(header("2026-11-20-10-30-00") + rows(3 + unread, 4 + unread))
+        one.rename(one.with_name("conn.log.2"))
+        one.with_name("conn.log.2").rename(one.with_name("conn.log.0"))
+        one.with_name("conn.log.1").rename(one.with_name("conn.log.2"))
+        one.with_name("conn.log.0").rename(one.with_name("conn.log.1"))
+        one.touch()
     with other.open("a") as file:
         file.write(rows(3, 9))
     follower, merge = begun()
     numbers += given(follower, merge)
-    assert max(numbers) == 2
-    one.write_text(header("2026-11-20-11-00-00") + rows(3, 6))
+    seen = 2 + 2 * unread
+    assert max(numbers) == seen
+    one.write_text(header("2026-11-20-11-00-00") + rows(seen + 1, 6))
     numbers += given(follower, merge)
     assert max(numbers) == 5
     now += 5.0

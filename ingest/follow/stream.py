@@ -137,6 +137,8 @@ class Stream:
         """Number a piece that is about to be read."""
         if piece.order is None:
             piece.order = 1 + (self.newest.order or 0) if self.newest else 1
+        if self.newest is not None and self.newest.resident:
+            piece.resident = True  # the log was at its place, wherever this piece was found
         self.note(piece)
 
     def note(self, piece: Piece) -> None:
