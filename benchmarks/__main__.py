@@ -7,7 +7,6 @@ what is compared is run in turn.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.environment import own_environment
 from benchmarks.loop import loop
 from benchmarks.rules import RULES, write_rules
 from benchmarks.traffic import write_json, write_tsv
@@ -50,9 +50,9 @@ def timed(work: Callable[[], object]) -> float:
 def replayed(log: Path, rules: Path, store: Path) -> tuple[float, float]:
     """Seconds and peak memory in MB of a replay."""
     command = [sys.executable, "-c", _REPLAY, str(log), str(rules), str(store)]
-    # Polars, imported here, has left its allocator's settings to the processes that follow.
-    own = {name: value for name, value in os.environ.items() if name != "_RJEM_MALLOC_CONF"}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=own)
+    done = subprocess.run(
+        command, check=True, capture_output=True, text=True, env=own_environment()
+    )
     seconds, memory, _ = done.stdout.split()
     return float(seconds), float(memory)
 

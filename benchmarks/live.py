@@ -30,6 +30,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.environment import own_environment
 from benchmarks.traffic import HEADER, START, write_tsv
 
 #: a rule with an alert for each address, to be met by one line in a hundred
@@ -67,8 +68,11 @@ class Followed:
     def command(self, *more: str) -> list[str]:
         return [sys.executable, "-m", "connwatch.cli", "run", "-c", str(self.config), *more]
 
+    def start(self) -> None:
+        self.process = subprocess.Popen(self.command(), env=own_environment())
+
     def __enter__(self) -> Followed:
-        self.process = subprocess.Popen(self.command())
+        self.start()
         until(lambda: self.status().get("state") == "running")
         return self
 
@@ -179,7 +183,7 @@ def backlog(rows: int) -> _RESULT:
             os.link(log, folder / "conn.log")
             run = Followed(folder, rules="bundled")
             begun = time.monotonic()
-            run.process = subprocess.Popen(run.command())
+            run.start()
             until(lambda run=run: run.store.exists() and _done(run, log))  # type: ignore[misc]
             best["run"] = min(best["run"], time.monotonic() - begun)
             run.process.terminate()
@@ -277,7 +281,7 @@ def start(files: int) -> _RESULT:
                        stdout=subprocess.DEVNULL)  # fmt: skip
         bare = time.monotonic() - bare
         begun = time.monotonic()
-        run.process = subprocess.Popen(run.command())
+        run.start()
         until(lambda: run.status().get("state") == "running" and bool(run.status().get("sources")))
         took = time.monotonic() - begun
         run.process.terminate()

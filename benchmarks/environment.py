@@ -1,0 +1,10 @@
+"""What processes that are measured inherit."""
+
+from __future__ import annotations
+
+import os
+
+
+def own_environment() -> dict[str, str]:
+    """Without what connwatch, imported here, has set for the allocator of this process."""
+    return {name: value for name, value in os.environ.items() if name != "_RJEM_MALLOC_CONF"}
