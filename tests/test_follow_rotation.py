@@ -20,6 +20,8 @@ from follow_support import (
     write,
 )
 
+from connwatch.ingest.follow.places import Places
+
 
 def test_lines_are_taken_when_their_newline_is_there(tmp_path: Path) -> None:
     log = write(tmp_path / "conn.log", header() + row(0) + row(1)[:20])
@@ -140,6 +142,34 @@ def test_several_copytruncates_at_once(tmp_path: Path, restart: bool) -> None:
         reader.restart()
     reader.settled()
     assert reader.numbers() == [*range(10), *range(20, 25), *range(40, 47)]
+
+
+def test_rotated_between_the_look_at_names_and_their_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copies have other names by then; what is still at its place must not be read first."""
+    log = write(tmp_path / "conn.log", header() + rows(0, 10))
+    reader = Reader(log)
+    reader.take()
+    for number in range(10, 40, 10):
+        write(log, rows(number, number + 10))
+        copytruncate(log, shift(log))
+    write(log, rows(40, 45))
+    looked = Places.unchanged
+    rotated = []
+
+    def rotate(places: Places) -> bool:
+        rests = looked(places)
+        if rests and not rotated:
+            rotated.append(copytruncate(log, shift(log)))
+            write(log, rows(45, 50))
+        return rests
+
+    monkeypatch.setattr(Places, "unchanged", rotate)
+    reader.restart()
+    reader.settled()
+    assert rotated
+    assert reader.numbers() == list(range(50))
 
 
 def test_truncate_and_rewrite_from_the_start(tmp_path: Path) -> None:

@@ -89,15 +89,15 @@ class Follower:
         limit = time.monotonic() + self._patience
         while True:
             named, siblings = self._places.look(self._known.logs(), thorough)
-            if self._places.unchanged():
-                self._patience = _PATIENCE
-                break
-            if time.monotonic() > limit:  # a file that was renamed meanwhile may have been missed
-                self._patience = max(self._patience / 2, _LEAST)
+            # A file that is renamed meanwhile may be missed, and younger ones would be read first.
+            rests, late = self._places.unchanged(), time.monotonic() > limit
+            if rests or late:
+                self._newcomers.sort_out(self._known.place({**siblings, **named}))
+            if late or (rests and not self._newcomers.missed):
                 break
             time.sleep(_PAUSE)
-        unknown = self._known.place({**siblings, **named})
-        self._newcomers.sort_out(unknown)
+        self._patience = max(self._patience / 2, _LEAST) if late else _PATIENCE
+        self._newcomers.end_round()
         self._rest()
 
     def _rest(self) -> None:

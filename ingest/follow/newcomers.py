@@ -74,6 +74,8 @@ class Newcomers:
         self._wanted = wanted
         self._first = first
         self._opening = True  # the first round of this run
+        #: whether a file was moved away between the look and its opening
+        self.missed = False
         self._left: dict[Key, _Left] = {}
         #: named once and not readable then; read even if it is found as a rotated file
         self._owed: set[Key] = set()
@@ -104,6 +106,7 @@ class Newcomers:
     def sort_out(self, unknown: Sequence[Sight]) -> None:
         """Take what continues a known piece, and what is new; leave the rest."""
         before, self._left, self.failed = self._left, {}, {}
+        self.missed = False
         fresh: list[_Newcomer] = []
         for sight in unknown:
             if sight.pipe:
@@ -120,10 +123,13 @@ class Newcomers:
                     newcomer.content.close()
         for stream in {self._register(newcomer) for newcomer in fresh}:
             _in_order(stream, self._first)
-        self._first = self._opening = False
         self.skipped = {
             left.spot.path: left.reason for left in self._left.values() if left.reason is not None
         }
+
+    def end_round(self) -> None:
+        """All that is there was sorted out."""
+        self._first = self._opening = False
 
     def _stays(self, left: _Left, sight: Sight) -> bool:
         """Whether nothing has changed about a file that was left alone."""
@@ -172,6 +178,7 @@ class Newcomers:
         try:
             content = open_content(sight.spot.path)
         except OSError as error:
+            self.missed = self.missed or isinstance(error, FileNotFoundError)
             owed = sight.named or key in self._owed
             if owed and not isinstance(error, FileNotFoundError):
                 self._owed.add(key)
@@ -186,6 +193,7 @@ class Newcomers:
             return None
         if (status.st_dev, status.st_ino) != key:
             content.close()
+            self.missed = True
             return None
         same = left is not None and left.spot.size == sight.spot.size == status.st_size
         since = left.since if left is not None and same else now
