@@ -18,9 +18,11 @@ import random
 import signal
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
+_BEGUN = datetime(2026, 11, 19, tzinfo=UTC)
 #: lines that a log may be ahead of the others
 _STEP = 40
 
@@ -41,8 +43,9 @@ class Log:
     def _open(self) -> None:
         self.descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         if os.fstat(self.descriptor).st_size == 0:
-            opened = f"2026-11-19-{self.count // 3600 % 24:02}-{self.count // 60 % 60:02}-00"
-            os.write(self.descriptor, self.header.replace(b"OPENED", opened.encode()))
+            opened = _BEGUN + timedelta(seconds=self.count)
+            told = f"{opened:%Y-%m-%d-%H-%M-%S}".encode()
+            os.write(self.descriptor, self.header.replace(b"OPENED", told))
 
     def note(self, what: str) -> Path:
         return self._note.with_name(f"{self._note.name}.{what}")
