@@ -17,10 +17,10 @@ _FOLDER: Final = re.compile(r"current|archive|\d{4}-\d\d(?:-\d\d)?|\d{8}|\d{4}",
 _NUMBER: Final = re.compile(r"[._-](\d{1,5})$")
 _CLOCK: Final = r"\d\d(?:[.:-]?\d\d(?:[.:-]?\d\d)?)?"
 #: what only says how a file is written
-_FORMS: Final = frozenset({".log", ".json", ".jsonl", ".ndjson", ".tsv", ".txt"})
+_FORMS: Final = frozenset({"log", "json", "jsonl", "ndjson", "tsv", "txt"})
 #: what rotation puts at the end of a name, and what says how a file is written
 _MARKS: Final = (
-    re.compile(r"\.(?:gz|zst|zstd|bz2|xz|log|json|jsonl|ndjson|tsv|txt|old)$", re.IGNORECASE),
+    re.compile(rf"\.(?:gz|zst|zstd|bz2|xz|old|{'|'.join(sorted(_FORMS))})$", re.IGNORECASE),
     re.compile(r"\.\d\d[:.]\d\d[:.]\d\d-\d\d[:.]\d\d[:.]\d\d$"),
     re.compile(rf"[._-]\d{{4}}-\d\d(?:-\d\d(?:[-_T.]{_CLOCK}Z?)?)?$"),
     re.compile(rf"[._-]\d\d-\d\d-\d\d_{_CLOCK}$"),
@@ -63,8 +63,8 @@ def marked(path: str) -> bool:
 def rotated(path: str) -> bool:
     """Whether name or folder tell of a rotation or compression, so that this may be a piece of the
     log with that stem; a name without (conn.json.log beside conn.log) is that of another log."""
-    marks = _peeled(PurePath(path).name)[1]
-    return marked(path) or any(mark.lower() not in _FORMS for mark in marks)
+    marks = _peeled(_name(path))[1]
+    return marked(path) or any(mark[1:].lower() not in _FORMS for mark in marks)
 
 
 def turn(path: str) -> tuple[int, int, str]:
