@@ -44,18 +44,22 @@ class PieceStates:
     def resume(self, saved: Saved) -> None:
         """Go on with what `saved` gave."""
         self._newest = saved.get("newest", 0), self._form.restored(saved["state"])
-        own: Mapping[str, Saved] = saved.get("states", {})
-        self._own = {piece: self._form.restored(state) for piece, state in own.items()}
+        own: Mapping[str, Saved | None] = saved.get("states", {})
+        self._own = {
+            piece: self._form.restored(saved["state"] if state is None else state)
+            for piece, state in own.items()
+        }
 
     def saved(self, again: Mapping[str, Saved]) -> dict[str, Any]:
-        """JSON values: the newest state, of which piece it is, and those of pieces that have
-        others. again: by piece, the state before lines that will be read again."""
+        """JSON values: the newest state, of which piece it is, and those of the pieces that may be
+        read on (null: the newest one, which it is mostly). again: by piece, the state before lines
+        that will be read again."""
         number, newest = self._newest
         own = {piece: self._form.saved(state) for piece, state in self._own.items()}
         own.update((piece, dict(state)) for piece, state in again.items())
         said = next((own[one] for one in again if _order(one) == number), self._form.saved(newest))
-        others = {piece: state for piece, state in own.items() if state != said}
-        return {"state": said, "newest": number, "states": others}
+        states = {piece: None if state == said else state for piece, state in own.items()}
+        return {"state": said, "newest": number, "states": states}
 
 
 def _order(piece: str) -> int:

@@ -126,6 +126,39 @@ def test_pieces_that_are_read_side_by_side_keep_their_own_columns(tmp_path: Path
     assert seen["source.port"].to_list() == numbers
 
 
+def test_a_piece_keeps_its_columns_over_a_restart_before_the_next_one_has_others(
+    tmp_path: Path,
+) -> None:
+    log, old = tmp_path / "conn.log", tmp_path / "conn.log.1"
+    log.write_text(header() + rows(0, 3))
+    saved: dict[str, Any] = {}
+    given: list[pl.DataFrame] = []
+
+    def read(course: Course, follower: Follower) -> None:
+        follower.scan()
+        while course.read(1 << 20, 0.0, lambda source, events: events):
+            given.append(course.give(course.buffer.height, 0.0))
+            saved.update(course.positions())
+
+    first = followed(log, {})
+    (stream,) = first.streams.values()
+    read(Course(stream, 0.0), first)
+    first.close()
+    again = followed(log, pieces_of(saved))
+    (stream,) = again.streams.values()
+    course = Course(stream, 0.0)
+    course.resume(saved[f"stream/{stream.id}"], {})
+    log.rename(old)
+    log.write_text(other_columns(header("2026-11-20-11-00-00") + rows(10, 13)))
+    read(course, again)
+    with old.open("a") as file:
+        file.write(rows(3, 5))
+    for _ in range(3):
+        read(course, again)
+    again.close()
+    assert sorted(pl.concat(given)["source.port"]) == [*range(5), *range(10, 13)]
+
+
 @pytest.mark.parametrize("unread", [0, 1])
 def test_a_log_that_was_just_rotated_away_holds_the_others_back(
     tmp_path: Path, unread: int
