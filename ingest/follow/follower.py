@@ -92,8 +92,9 @@ class Follower:
             # A file that is renamed meanwhile may be missed, and younger ones would be read first.
             rests, late = self._places.unchanged(), time.monotonic() > limit
             if rests or late:
-                self._newcomers.sort_out(self._known.place({**siblings, **named}))
-            if late or (rests and not self._newcomers.missed):
+                unknown = self._known.place({**siblings, **named})
+                rests = self._newcomers.sort_out(unknown, self._places.unchanged, late)
+            if rests or late:
                 break
             time.sleep(_PAUSE)
         self._patience = max(self._patience / 2, _LEAST) if late else _PATIENCE

@@ -80,17 +80,3 @@ def first_line(head: bytes) -> str:
 def digest(data: bytes) -> str:
     """A hash of some bytes, as text."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
-def younger(one: Look, mtime: int, than: Look, than_mtime: int, slack: int) -> bool:
-    """Whether a file was begun after another one of the same log.
-
-    mtime: when they were written last, ns. By what the logs say, else by these times; a file whose
-    first record is more than `slack` µs older is not.
-    """
-    if one.opened is not None and than.opened is not None and one.opened != than.opened:
-        return one.opened > than.opened
-    ends = one.first_end, than.first_end
-    if ends[0] is not None and ends[1] is not None and ends[0] < ends[1] - slack:
-        return False
-    return mtime >= than_mtime

@@ -4,60 +4,21 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
-
-from connwatch.contracts import Format
+from collections.abc import Callable, Sequence
 
 from ..describe import describe
-from ..families import family, numbered, turn
+from ..families import family, numbered
 from ..opening import may_be_compressed
-from .content import Content, open_content
+from .ages import in_order, is_younger, was_left_out
+from .content import open_content
 from .known import Known
-from .look import HEAD, Look, first_line, header_size, looked, sniffed, younger
+from .look import HEAD, Look, first_line, header_size, looked, sniffed
 from .matching import Holds, counted_lines, end_of_lines, match
-from .piece import Key, Piece, Spot
+from .piece import Key, Piece
 from .places import Sight
 from .stream import Stream
+from .unknown import Left, Newcomer
 from .wanted import Problem, Wanted
-
-#: µs by which a younger piece may begin before an older one, as in `streams`
-_SLACK: Final = 600_000_000
-
-Kind = tuple[Format[Any], str]
-
-
-@dataclass(slots=True)
-class _Left:
-    """A file that is left alone at present.
-
-    since: when it changed last. settled: looked at again after it did not change for a while.
-    closed: left for good, unless it changes. never: even then, unless it is truncated. live: it is
-    where new lines are written. copy_of: the piece it is a copy of. reason: said to the user.
-    """
-
-    spot: Spot
-    since: float
-    settled: bool
-    closed: bool = False
-    never: bool = False
-    live: bool = False
-    copy_of: Piece | None = None
-    reason: str | None = None
-
-
-@dataclass(slots=True)
-class _Newcomer:
-    """A file that is being looked at. settled: it did not change for a while."""
-
-    sight: Sight
-    content: Content
-    head: bytes
-    since: float
-    settled: bool
-    kind: Kind | None = None
-    first: str = ""
 
 
 class Newcomers:
@@ -75,8 +36,8 @@ class Newcomers:
         self._first = first
         self._opening = True  # the first round of this run
         #: whether a file was moved away between the look and its opening
-        self.missed = False
-        self._left: dict[Key, _Left] = {}
+        self._missed = False
+        self._left: dict[Key, Left] = {}
         #: named once and not readable then; read even if it is found as a rotated file
         self._owed: set[Key] = set()
 
@@ -97,17 +58,22 @@ class Newcomers:
             if left.closed:
                 continue
             if left.never:
-                if left.live and _changed(left.spot, shrunk=True):
+                if left.live and left.has_changed(shrunk=True):
                     return True
-            elif (not left.settled and now - left.since >= settle) or _changed(left.spot):
+            elif (not left.settled and now - left.since >= settle) or left.has_changed():
                 return True
         return False
 
-    def sort_out(self, unknown: Sequence[Sight]) -> None:
-        """Take what continues a known piece, and what is new; leave the rest."""
+    def sort_out(self, unknown: Sequence[Sight], rests: Callable[[], bool], late: bool) -> bool:
+        """Take what continues a known piece, and what is new; leave the rest.
+
+        rests: whether every name is still where it was when these were seen. If that is not so, or
+        a file was truncated meanwhile, the content of a new one may have gone elsewhere; then none
+        is taken as new and this is False, unless it is late.
+        """
         before, self._left, self.failed = self._left, {}, {}
-        self.missed = False
-        fresh: list[_Newcomer] = []
+        self._missed = False
+        fresh: list[Newcomer] = []
         for sight in unknown:
             if sight.pipe:
                 continue  # `Pipes` reads it
@@ -121,17 +87,36 @@ class Newcomers:
                     fresh.append(newcomer)
                 elif not self._is_taken(newcomer):
                     newcomer.content.close()
-        for stream in {self._register(newcomer) for newcomer in fresh}:
-            _in_order(stream, self._first)
+        certain = not self._missed and all(one.holds() for one in fresh) and (not fresh or rests())
+        if certain or late:
+            self._take(fresh)
+        else:
+            for one in fresh:
+                one.content.close()
         self.skipped = {
             left.spot.path: left.reason for left in self._left.values() if left.reason is not None
         }
+        return certain
+
+    def _take(self, fresh: list[Newcomer]) -> None:
+        """Make new files pieces, but for copies of one another."""
+        fresh.sort(key=Newcomer.turn)
+        taken: list[tuple[Newcomer, Piece]] = []
+        for one in fresh:
+            copied = next((piece for it, piece in taken if one.is_copy_of(it)), None)
+            if copied is None or self._is_from_end(one.sight):
+                taken.append((one, self._register(one)))
+            else:
+                one.content.close()
+                self._leave(one.sight, one.since, settled=one.settled, copy_of=copied)
+        for stream in {self._known.owner[piece] for _, piece in taken}:
+            in_order(stream, self._first)
 
     def end_round(self) -> None:
         """All that is there was sorted out."""
         self._first = self._opening = False
 
-    def _stays(self, left: _Left, sight: Sight) -> bool:
+    def _stays(self, left: Left, sight: Sight) -> bool:
         """Whether nothing has changed about a file that was left alone."""
         same = left.spot.path == sight.spot.path
         if left.never and same and sight.spot.size >= left.spot.size:
@@ -161,7 +146,7 @@ class Newcomers:
         copy_of: Piece | None = None,
         reason: str | None = None,
     ) -> None:
-        self._left[sight.spot.key] = _Left(
+        self._left[sight.spot.key] = Left(
             sight.spot,
             since,
             settled,
@@ -172,13 +157,13 @@ class Newcomers:
             reason if sight.named else None,
         )
 
-    def _opened(self, sight: Sight, left: _Left | None) -> _Newcomer | None:
+    def _opened(self, sight: Sight, left: Left | None) -> Newcomer | None:
         """Open a file and read its beginning; None if that is not possible now."""
         key, now = sight.spot.key, self._known.host.now()
         try:
             content = open_content(sight.spot.path)
         except OSError as error:
-            self.missed = self.missed or isinstance(error, FileNotFoundError)
+            self._missed = self._missed or isinstance(error, FileNotFoundError)
             owed = sight.named or key in self._owed
             if owed and not isinstance(error, FileNotFoundError):
                 self._owed.add(key)
@@ -193,17 +178,17 @@ class Newcomers:
             return None
         if (status.st_dev, status.st_ino) != key:
             content.close()
-            self.missed = True
+            self._missed = True
             return None
         same = left is not None and left.spot.size == sight.spot.size == status.st_size
         since = left.since if left is not None and same else now
         settled = now - since >= self._known.host.settle
-        made = _Newcomer(sight, content, head, since, settled, first=first_line(head))
+        made = Newcomer(sight, content, head, since, settled, first=first_line(head))
         if head and (content.packed or not may_be_compressed(head)):
             made.kind = sniffed(head, sight.spot.path, self._wanted[sight.source])
         return made
 
-    def _is_new(self, it: _Newcomer) -> bool:
+    def _is_new(self, it: Newcomer) -> bool:
         """Whether it is to be read as a piece of its own; if not, it is taken or left."""
         sight, content = it.sight, it.content
         if not it.head or (not content.packed and may_be_compressed(it.head)):
@@ -223,7 +208,7 @@ class Newcomers:
             return True
         return self._is_younger(it, streams)
 
-    def _not_begun(self, it: _Newcomer) -> None:
+    def _not_begun(self, it: Newcomer) -> None:
         """Nothing can be read of it yet."""
         failure, sight = it.content.failure, it.sight
         if failure is not None and it.settled and sight.named:
@@ -232,7 +217,7 @@ class Newcomers:
         reason = None if known or failure is not None else "empty"
         self._leave(sight, it.since, settled=it.settled, reason=reason)
 
-    def _streams(self, it: _Newcomer) -> list[Stream]:
+    def _streams(self, it: Newcomer) -> list[Stream]:
         """The known streams that it may be of."""
         sight = it.sight
         path = sight.spot.path
@@ -244,11 +229,11 @@ class Newcomers:
         one, dataset = it.kind
         return [s for s in found if s.dataset == dataset and s.format.name == one.name]
 
-    def _continues(self, it: _Newcomer, piece: Piece, holds: Holds) -> bool:
+    def _continues(self, it: Newcomer, piece: Piece, holds: Holds) -> bool:
         """Whether it is known by its content, so that it is no piece of its own."""
         sight = it.sight
         elsewhere = self._known.has_file(piece)
-        if elsewhere and not piece.look.first and not _may_be_copy(it, piece):
+        if elsewhere and not piece.look.first and not it.may_be_copy(piece):
             return False
         if holds is Holds.SAME:
             come_back = sight.placed and not piece.placed and piece.offset >= piece.size
@@ -267,12 +252,12 @@ class Newcomers:
         self._leave(sight, it.since, settled=it.settled, copy_of=copy_of)
         return True
 
-    def _is_taken(self, it: _Newcomer) -> bool:
+    def _is_taken(self, it: Newcomer) -> bool:
         """Whether a known piece goes on in it."""
         piece = self._known.at.get(it.sight.spot.key)
         return piece is not None and piece.content is it.content
 
-    def _is_younger(self, it: _Newcomer, streams: Sequence[Stream]) -> bool:
+    def _is_younger(self, it: Newcomer, streams: Sequence[Stream]) -> bool:
         """Whether a file that is not named was written after the last piece that is known."""
         sight = it.sight
         if len(streams) == 1 or (streams and family(sight.spot.path) == streams[0].folder):
@@ -280,7 +265,8 @@ class Newcomers:
             if reference is None:
                 return True
             look = self._look(it, streams[0])
-            if younger(look, sight.spot.mtime, reference.look, reference.mtime, _SLACK):
+            mtime = sight.spot.mtime
+            if is_younger(look, mtime, reference) or was_left_out(look, mtime, streams[0]):
                 return True
         elif not streams and it.kind is not None and not self._is_archived(sight):
             return True
@@ -294,7 +280,7 @@ class Newcomers:
             for archive in self._wanted[sight.source].archives
         )
 
-    def _look(self, it: _Newcomer, stream: Stream) -> Look:
+    def _look(self, it: Newcomer, stream: Stream) -> Look:
         """Its age; without a header of its own, the last one still holds."""
         if header_size(it.head) or not stream.header:
             return looked(it.head, stream.format, stream.dataset, it.sight.spot.path)
@@ -303,7 +289,7 @@ class Newcomers:
         found.opened = None  # that is when the last piece with a header was begun
         return found
 
-    def _register(self, it: _Newcomer) -> Stream:
+    def _register(self, it: Newcomer) -> Piece:
         """Make it a piece of its stream."""
         sight = it.sight
         spot = sight.spot
@@ -322,13 +308,17 @@ class Newcomers:
         piece.packed = it.content.packed
         piece.placed = sight.placed and not piece.packed
         piece.since = self._known.host.now()
-        if self._first and self._wanted[sight.source].from_end:
+        if self._is_from_end(sight):
             self._from_end(it, stream, piece)
         it.content.close()
         self._known.add(stream, piece)
-        return stream
+        return piece
 
-    def _from_end(self, it: _Newcomer, stream: Stream, piece: Piece) -> None:
+    def _is_from_end(self, sight: Sight) -> bool:
+        """Whether what is there now is not wanted."""
+        return self._first and self._wanted[sight.source].from_end
+
+    def _from_end(self, it: Newcomer, stream: Stream, piece: Piece) -> None:
         """Read nothing of what is there now but the header, without which nothing is understood."""
         stream.begin(piece)
         piece.changed = True
@@ -339,54 +329,3 @@ class Newcomers:
         piece.skip = header_size(it.head), end, 1 + counted_lines(it.content, end)
         if not piece.skip[0]:
             piece.jump(it.content)
-
-
-def _may_be_copy(it: _Newcomer, piece: Piece) -> bool:
-    """Whether a file that begins with the same header is a copy of a piece that has no more yet.
-
-    It is if it is no longer than the piece's own file, unless that was truncated meanwhile.
-    """
-    return len(it.head) <= piece.size_now() or not piece.is_intact()
-
-
-def _changed(spot: Spot, shrunk: bool = False) -> bool:
-    """Whether a file is another one than it was, or changed; shrunk: only if it became shorter."""
-    try:
-        status = os.stat(spot.path)  # noqa: PTH116  text
-    except OSError:
-        return True
-    now = Spot.at(spot.path, status)
-    return now.key != spot.key or now.size < spot.size if shrunk else now != spot
-
-
-def _in_order(stream: Stream, first: bool) -> None:
-    """Sort the pieces that were not begun, oldest first.
-
-    By what the logs say; else at the first start by their first records, as a replay does. Later
-    these only tell pieces apart that lie further from one another than a record may be late; what
-    is closer goes by when it was written last, and where new lines are written comes at the end.
-    """
-    begun = [piece for piece in stream.queue if piece.order is not None]
-    rest = [piece for piece in stream.queue if piece.order is None]
-    opened = all(piece.look.opened is not None for piece in rest)
-    timed = all(piece.look.first_end is not None for piece in rest)
-    about = _about([piece.look.first_end or 0 for piece in rest] if timed else [])
-
-    def age(piece: Piece) -> tuple[str, bool, int, int, int, tuple[int, int, str]]:
-        end, begun = piece.look.first_end or 0, (piece.look.opened or "") if opened else ""
-        if first and timed:
-            return begun, False, 0, end, piece.mtime, turn(piece.path)
-        return begun, piece.placed, about.get(end, 0), piece.mtime, end, turn(piece.path)
-
-    stream.queue = begun + sorted(rest, key=age)
-
-
-def _about(ends: list[int]) -> dict[int, int]:
-    """Times -> numbers that rise with them; the same one for those that follow closely."""
-    numbers: dict[int, int] = {}
-    number, before = 0, 0
-    for end in sorted(ends):
-        number += end - before > _SLACK
-        numbers[end] = number
-        before = end
-    return numbers

@@ -288,8 +288,6 @@ class Piece:
         Raises OSError, InputError, OtherContentError.
         """
         content = self.open()
-        if not self.offset and not content.packed:
-            self.trace.see_beginning(content)
         if isinstance(content, Plain) and self._nothing_new(content, final):
             return None
         if self.skip:
@@ -325,9 +323,14 @@ class Piece:
         return self._searched == self.size and not final
 
     def _window(self, content: Content, size: int) -> bytes:
-        """Up to `size` bytes from the position, after seeing that those before it are as read."""
+        """Up to `size` bytes from the position, after seeing that those before it are as read, or
+        that it begins as it was found."""
         if not isinstance(content, Plain):
             return content.at(self.offset, size)
+        if not self.offset:
+            data = content.at(0, max(size, self.trace.found))
+            self.trace.see_beginning(data)
+            return data[:size]
         behind = len(self.trace.tail)
         data = content.at(self.offset - behind, behind + size)
         if not data.startswith(self.trace.tail):

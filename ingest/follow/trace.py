@@ -100,8 +100,13 @@ class Trace:
         """The file began with these bytes when it was found."""
         self._found = len(head), digest(head)
 
-    def see_beginning(self, content: Content) -> None:
-        """Raises OtherContentError if the file no longer begins as it was found."""
+    @property
+    def found(self) -> int:
+        """How many of its first bytes are known from when it was found."""
+        return self._found[0]
+
+    def see_beginning(self, data: bytes) -> None:
+        """Raises OtherContentError if what the file begins with is not what it was found with."""
         size, text = self._found
-        if size and digest(content.at(0, size)) != text:
+        if size and digest(data[:size]) != text:
             raise OtherContentError

@@ -1,0 +1,85 @@
+"""Files that are no known piece: one that is being looked at, one that is left alone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from connwatch.contracts import Format
+
+from ..families import family, stem
+from .content import Content
+from .piece import Piece, Spot
+from .places import Sight
+
+Kind = tuple[Format[Any], str]
+
+
+@dataclass(slots=True)
+class Left:
+    """A file that is left alone at present.
+
+    since: when it changed last. settled: looked at again after it did not change for a while.
+    closed: left for good, unless it changes. never: even then, unless it is truncated. live: it is
+    where new lines are written. copy_of: the piece it is a copy of. reason: said to the user.
+    """
+
+    spot: Spot
+    since: float
+    settled: bool
+    closed: bool = False
+    never: bool = False
+    live: bool = False
+    copy_of: Piece | None = None
+    reason: str | None = None
+
+    def has_changed(self, *, shrunk: bool = False) -> bool:
+        """Whether the file is another one now, or changed; shrunk: only if it became shorter."""
+        try:
+            status = os.stat(self.spot.path)  # noqa: PTH116  text
+        except OSError:
+            return True
+        now, spot = Spot.at(self.spot.path, status), self.spot
+        return now.key != spot.key or now.size < spot.size if shrunk else now != spot
+
+
+@dataclass(slots=True)
+class Newcomer:
+    """A file that is being looked at. settled: it did not change for a while."""
+
+    sight: Sight
+    content: Content
+    head: bytes
+    since: float
+    settled: bool
+    kind: Kind | None = None
+    first: str = ""
+
+    def holds(self) -> bool:
+        """Whether the file still begins as it did when it was opened."""
+        try:
+            return self.content.packed or self.content.at(0, len(self.head)) == self.head
+        except OSError:
+            return False
+
+    def turn(self) -> tuple[bool, bool, int]:
+        """Sorts copies behind what they are copied from."""
+        placed = self.sight.placed
+        return not placed, self.content.packed, 0 if placed else -len(self.head)
+
+    def is_copy_of(self, other: Newcomer) -> bool:
+        """Whether all that is seen of it is in the other one too: a copy that is being made."""
+        ours, theirs = self.sight, other.sight
+        if ours.placed or ours.source != theirs.source or self.first not in ("", other.first):
+            return False
+        mine, its = ours.spot.path, theirs.spot.path
+        same_log = (family(mine), stem(mine)) == (family(its), stem(its))
+        return same_log and other.head.startswith(self.head)
+
+    def may_be_copy(self, piece: Piece) -> bool:
+        """Whether it is a copy, if it begins with the same header as a piece that has no more yet.
+
+        It is if it is no longer than the piece's own file, unless that was truncated meanwhile.
+        """
+        return len(self.head) <= piece.size_now() or not piece.is_intact()
