@@ -138,6 +138,11 @@ class Reader:
             time.sleep(0.005)
 
 
+def follower(reader: Reader) -> Follower:
+    assert reader.follower is not None
+    return reader.follower
+
+
 def number_of(line: bytes) -> int | None:
     at = line.find(b"C0")
     return int(line[at + 1 : at + 9]) if at >= 0 and not line.startswith(b"#") else None
