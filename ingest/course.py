@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,9 +20,6 @@ from .piece_states import PieceStates
 _COUNTS: Final = ("lines", "records", "rejects", "comments")
 #: the number of the lines that a record was read with, as long as it waits here
 _NUMBER: Final = "_lines"
-
-#: what is done to a stream's records before they are merged: index of its source, records
-Prepare = Callable[[int, pl.DataFrame], pl.DataFrame]
 
 
 @dataclass(slots=True)
@@ -92,7 +89,7 @@ class Course:
         self._states.resume(saved)
         self._taken = dict(taken)
 
-    def read(self, size: int, now: float, prepare: Prepare) -> bool:
+    def read(self, size: int, now: float) -> bool:
         """Read on; whether there was anything."""
         lines = self.stream.read(size)
         if lines is None:
@@ -108,7 +105,6 @@ class Course:
         self.unknown |= made.unknown_fields
         events = self._not_taken(lines, made.events)
         if events.height:
-            events = prepare(self.stream.source, events)
             number = pl.lit(read.number, _WAITING[_NUMBER]).alias(_NUMBER)
             self._take(self._log_time.feed(events.with_columns(number)))
         return True

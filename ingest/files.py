@@ -24,6 +24,8 @@ from .families import family, stem
 from .opening import STDIN, Opened
 
 HEAD: Final = 65_536
+#: … and in which there mostly is a first record
+_NEAR: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +258,12 @@ def _look(path: str, formats: Sequence[Format[Any]], forced: bool) -> Source | S
 def first_record(one: Format[Any], head: bytes, dataset: str, path: str) -> tuple[int | None, str]:
     """Log time and id of the first record in a file's beginning."""
     cut = head.rfind(b"\n") + 1 if len(head) == HEAD else len(head)
-    parsed, _ = one.parse(Block(path, head[:cut], 0, 1, False), one.begin(dataset))
-    return (None, "") if parsed.events.is_empty() else _first_of(parsed.events)
+    near = head.find(b"\n", _NEAR, cut) + 1
+    for size in (near, cut) if near else (cut,):
+        parsed, _ = one.parse(Block(path, head[:size], 0, 1, False), one.begin(dataset))
+        if not parsed.events.is_empty():
+            return _first_of(parsed.events)
+    return None, ""
 
 
 def _first_of(events: pl.DataFrame) -> tuple[int, str]:

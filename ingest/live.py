@@ -15,17 +15,23 @@ import polars as pl
 
 from connwatch.schema import UTC, empty
 
-from .course import Course, Prepare
+from .course import Course
 from .follow import Stream
 from .log_time import LOG_TIME
 
 #: bytes read of one stream at once; the least when many streams share that
 READ: Final = 16 << 20
 READ_LEAST: Final = 256 << 10
-#: records that are given together at the most, and seconds for which they are gathered
+#: records that are given together at the most, and seconds for which they are gathered: of a log as
+#: it is written, and while whole pieces wait to be read, each of which may have few
 BATCH: Final = 100_000
 GATHER: Final = 0.05
+GATHER_PIECES: Final = 1.0
 
+#: what is done to records before they are given: index of their source, records
+Prepare = Callable[[int, pl.DataFrame], pl.DataFrame]
+
+_SOURCE: Final = "_source"
 _PIECE: Final = "piece/"
 _STREAM: Final = "stream/"
 _UNRANKED: Final = ("", 0, "")
@@ -36,13 +42,15 @@ class Given:
     """Records in order, and how far that is.
 
     late: records that came too late for windows; their log time is that of the others. events:
-    the rest. rejects: of the lines read. positions: saved state that changed, by key.
+    the rest. rejects: of the lines read. positions: saved state that changed, by key. behind:
+    whether pieces waited to be read.
     """
 
     late: pl.DataFrame
     events: pl.DataFrame
     rejects: Sequence[pl.DataFrame]
     positions: Mapping[str, Any]
+    behind: bool = False
 
 
 @dataclass(slots=True)
@@ -50,9 +58,8 @@ class LiveMerge:
     """The streams of a live run.
 
     saved: what an earlier run saved, by key. batch: records that are given together, about, at the
-    most. prepare: see `course.Prepare`. latest: log time of
-    what was given (µs; None: nothing yet). reordered: records that were given behind others with
-    the same log time that they belong before.
+    most. prepare: see `Prepare`. latest: log time of what was given (µs; None: nothing yet).
+    reordered: records that were given behind others with the same log time that they belong before.
     """
 
     saved: Mapping[str, Any]
@@ -83,16 +90,18 @@ class LiveMerge:
         """What can be given now; None: nothing was read. What is there is gathered for a while, and
         what is still to be written is not waited for."""
         begun = self.clock()
+        behind = any(course.stream.behind for course in self.courses.values())
+        patience = GATHER_PIECES if behind else GATHER
         late: list[pl.DataFrame] = []
         events: list[pl.DataFrame] = []
         while True:
             read = self._read()
-            behind, part = self._released()
-            late.extend(behind)
+            too_late, part = self._released()
+            late.extend(too_late)
             events.extend(part)
             rows = sum(frame.height for frame in (*late, *events))
-            full = rows >= self.batch or self.clock() - begun > GATHER
-            if full or not (read or behind or part) or not self._has_more():
+            full = rows >= self.batch or self.clock() - begun > patience
+            if full or not (read or too_late or part) or not self._has_more():
                 break
         rejects = [frame for one in self.courses.values() for frame in one.rejects()]
         positions: dict[str, Any] = {}
@@ -100,7 +109,7 @@ class LiveMerge:
             positions.update(course.positions())
         if not (positions or rejects):
             return None
-        return Given(_together(late), _together(events), rejects, positions)
+        return Given(self._prepared(late), self._prepared(events), rejects, positions, behind)
 
     def _read(self) -> bool:
         """Read on in every stream of which nothing waits; whether there was anything."""
@@ -110,7 +119,7 @@ class LiveMerge:
         for course in self.courses.values():
             if not course.buffer.is_empty():
                 continue
-            if course.read(size, now, self.prepare):
+            if course.read(size, now):
                 anything = True
             elif not self._may_come(course, now):
                 course.settle()
@@ -147,9 +156,9 @@ class LiveMerge:
                 self._count_reordered(course, cut)
             if behind:
                 course.late += behind
-                late.append(course.give(behind, now))
+                late.append(_given(course, behind, now))
             if cut > behind:
-                parts.append(course.give(cut - behind, now).with_columns(_rank=rank))
+                parts.append(_given(course, cut - behind, now).with_columns(_rank=rank))
         return self._raised(late), self._ordered(parts, ranked)
 
     def _count_reordered(self, course: Course, cut: int) -> None:
@@ -157,6 +166,20 @@ class LiveMerge:
         if course.key is not None and course.key < self._last_key:
             times = course.times().head(cut)
             self.reordered += int((times == self.latest).sum())
+
+    def _prepared(self, frames: list[pl.DataFrame]) -> pl.DataFrame:
+        """Put together, and prepared as the source of each record wants it."""
+        if not frames:
+            return _NOTHING
+        events = frames[0] if len(frames) == 1 else pl.concat(frames)
+        sources = events[_SOURCE]
+        events = events.drop(_SOURCE)
+        wanted = sources.unique().to_list()
+        if len(wanted) == 1:
+            return self.prepare(wanted[0], events)
+        parts = [self.prepare(source, events.filter(sources == source)) for source in wanted]
+        rows = pl.concat([(sources == source).arg_true() for source in wanted])
+        return pl.concat(parts).select(pl.all().gather(rows.arg_sort()))
 
     def _raised(self, late: list[pl.DataFrame]) -> list[pl.DataFrame]:
         """Records that came too late, at the log time that it is."""
@@ -196,7 +219,6 @@ def _taken(saved: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def _together(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    if not frames:
-        return _NOTHING
-    return frames[0] if len(frames) == 1 else pl.concat(frames)
+def _given(course: Course, rows: int, now: float) -> pl.DataFrame:
+    source = pl.lit(course.stream.source, pl.UInt32).alias(_SOURCE)
+    return course.give(rows, now).with_columns(source)

@@ -23,6 +23,8 @@ def reject_rows(
     raw: pl.Series | list[str] = [],  # noqa: B006
 ) -> pl.DataFrame:
     """A frame of `REJECT_SCHEMA`; without arguments an empty one."""
+    if not len(line):
+        return pl.DataFrame(schema=REJECT_SCHEMA)
     rows = pl.DataFrame(
         {"line": line, "log.offset": offset, "field": field, "reason": reason, "raw": raw},
         schema_overrides={

@@ -53,7 +53,7 @@ def test_a_log_whose_first_records_wait_is_known_again_after_copytruncate(tmp_pa
     first = followed(log, {})
     (stream,) = first.streams.values()
     course = Course(stream, 0.0)
-    assert course.read(1 << 20, 0.0, lambda source, events: events)
+    assert course.read(1 << 20, 0.0)
     positions = course.positions()
     first.close()
     pieces = pieces_of(positions)
@@ -68,7 +68,7 @@ def test_a_log_whose_first_records_wait_is_known_again_after_copytruncate(tmp_pa
         positions[f"stream/{stream.id}"],
         {key: value["taken"] for key, value in positions.items() if "taken" in value},
     )
-    while resumed.read(1 << 20, 0.0, lambda source, events: events):
+    while resumed.read(1 << 20, 0.0):
         again.scan()
     again.close()
     assert resumed.buffer["zeek.session_id"].to_list() == [f"C{number:08d}" for number in range(11)]
@@ -85,7 +85,7 @@ def test_pieces_that_are_read_side_by_side_keep_their_own_columns(tmp_path: Path
 
     def read(course: Course, follower: Follower) -> None:
         follower.scan()
-        while course.read(1 << 20, 0.0, lambda source, events: events):
+        while course.read(1 << 20, 0.0):
             course.give(course.buffer.height, 0.0)
             saved.update(course.positions())
 
@@ -136,7 +136,7 @@ def test_a_piece_keeps_its_columns_over_a_restart_before_the_next_one_has_others
 
     def read(course: Course, follower: Follower) -> None:
         follower.scan()
-        while course.read(1 << 20, 0.0, lambda source, events: events):
+        while course.read(1 << 20, 0.0):
             given.append(course.give(course.buffer.height, 0.0))
             saved.update(course.positions())
 

@@ -85,7 +85,8 @@ class Reporter:
         seen = (events, run.state)
         pause = _SOON if seen != self._seen else _CALM
         pause = max(pause, _SHARE * self._cost)
-        if run.state == self._state and now - self._written < pause:
+        first = bool(courses) and not (self.latest and self.latest.sources)
+        if run.state == self._state and not first and now - self._written < pause:
             return
         self._state, self._seen, self._written = run.state, seen, now
         self._counts.append((now, {_ALL: events} | {c.stream.id: _records(c) for c in courses}))

@@ -27,7 +27,7 @@ from connwatch.ingest.live import LiveMerge
 from connwatch.sinks.embedded import EmbeddedStore
 from connwatch.sinks.embedded.catalogue import NAME as CATALOGUE
 
-from .memory import give_back
+from .memory import keep_little
 from .session import Hooks, Session
 from .upkeep import Upkeep
 
@@ -107,7 +107,7 @@ class LiveRun:
         A full disk is waited for, with growing pauses; nothing is lost meanwhile. Other
         ConnwatchErrors are raised.
         """
-        give_back()
+        keep_little()
         self.upkeep.start()
         try:
             while True:

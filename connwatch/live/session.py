@@ -31,6 +31,7 @@ from connwatch.schema import STORED, empty
 from connwatch.sinks.embedded import Resumed, Run
 from connwatch.stages import Behind, Handed, ahead
 
+from .memory import give_back
 from .progress import Totals
 
 #: rows from which on a batch is committed with a snapshot, not with the journal
@@ -184,7 +185,8 @@ class Session:
                 last = now
                 self._handed.given()
                 yield given
-                self._rest(begun, large=given.late.height + given.events.height >= _LARGE)
+                large = given.late.height + given.events.height >= _LARGE
+                self._rest(begun, large=large or given.behind)
                 continue
             if until_idle is not None and now - last >= until_idle and not self._unread(now - last):
                 return
@@ -350,6 +352,8 @@ class Session:
         wanted = None if commit.detection is None else partial(self._save, commit.detection)
         self._run.write(commit.delivery, commit.keys, snapshot=wanted, more=commit.more)
         self.committed |= not commit.more
+        if commit.detection is not None:
+            give_back()
 
     def _save(self, detection: Detection, path: Path) -> None:
         begun = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ..describe import describe
 from ..families import family, numbered
@@ -38,6 +39,9 @@ class Newcomers:
         #: whether a file was moved away between the look and its opening
         self._missed = False
         self._left: dict[Key, Left] = {}
+        #: what first bytes told, in the round before and in this one: finding out costs a while
+        self._looks: dict[Key, tuple[bytes, Look]] = {}
+        self._seen: dict[Key, tuple[bytes, Look]] = {}
         #: named once and not readable then; read even if it is found as a rotated file
         self._owed: set[Key] = set()
 
@@ -72,6 +76,7 @@ class Newcomers:
         is taken as new and this is False, unless it is late.
         """
         before, self._left, self.failed = self._left, {}, {}
+        self._looks, self._seen = self._seen, {}
         self._missed = False
         fresh: list[Newcomer] = []
         for sight in unknown:
@@ -282,12 +287,17 @@ class Newcomers:
 
     def _look(self, it: Newcomer, stream: Stream) -> Look:
         """Its age; without a header of its own, the last one still holds."""
-        if header_size(it.head) or not stream.header:
-            return looked(it.head, stream.format, stream.dataset, it.sight.spot.path)
-        head = stream.header + it.head
-        found = looked(head, stream.format, stream.dataset, it.sight.spot.path)
-        found.opened = None  # that is when the last piece with a header was begun
-        return found
+        if it.look is None:
+            header = b"" if header_size(it.head) else stream.header
+            known = self._looks.get(it.sight.spot.key)
+            if known is None or known[0] != header + it.head:
+                found = looked(header + it.head, stream.format, stream.dataset, it.sight.spot.path)
+                if header:
+                    found.opened = None  # that is when the last piece with a header was begun
+                known = header + it.head, found
+            self._seen[it.sight.spot.key] = known
+            it.look = known[1]
+        return replace(it.look)
 
     def _register(self, it: Newcomer) -> Piece:
         """Make it a piece of its stream."""

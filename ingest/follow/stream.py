@@ -102,6 +102,11 @@ class Stream:
         return any(piece.pending for piece in (*self.queue, *self.beside))
 
     @property
+    def behind(self) -> bool:
+        """Whether pieces wait to be read after the first one."""
+        return len(self.queue) > 1
+
+    @property
     def place(self) -> tuple[str, int, int]:
         """Where the piece in hand is, how many bytes of it were read, and how many it has: bytes on
         disk, when it is compressed."""

@@ -10,6 +10,7 @@ from connwatch.contracts import Format
 
 from ..families import family, stem
 from .content import Content
+from .look import Look
 from .piece import Piece, Spot
 from .places import Sight
 
@@ -55,6 +56,7 @@ class Newcomer:
     settled: bool
     kind: Kind | None = None
     first: str = ""
+    look: Look | None = None
 
     def holds(self) -> bool:
         """Whether the file still begins as it did when it was opened."""

@@ -151,6 +151,7 @@ class Lane:
             rotating.start()
             try:
                 while self.kills < kills and time.monotonic() < limit:
+                    assert self.written() < self.number * len(self.ways), "no more lines"
                     self._kill()
                     self._catch_up(always=not self._room)
             finally:
@@ -213,6 +214,7 @@ class Lane:
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait(60)
+        self._note("read all, killed")
         self.kills += 1
         self._room = dict.fromkeys(self.ways, _ROOM)
         totals = self.totals()

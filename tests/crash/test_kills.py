@@ -25,7 +25,7 @@ def test_nothing_is_lost_or_doubled_by_kills(tmp_path: Path) -> None:
     kills = int(os.environ.get("CONNWATCH_KILLS", "50"))
     seconds = 60 * float(os.environ.get("CONNWATCH_KILL_MINUTES", "inf"))
     each = -(-kills // 2)
-    number = min(_LINES * each, 400_000)
+    number = min(_LINES * each, 1_000_000)
     lanes = [
         Lane(tmp_path / "one", {"a": "create-compress-delayed", "b": "copytruncate"}, 1, number),
         Lane(
