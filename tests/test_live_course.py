@@ -237,3 +237,28 @@ def test_a_piece_that_is_renamed_before_it_is_opened_keeps_its_turn(tmp_path: Pa
         follower.scan()
     follower.close()
     assert b"\n".join(found).decode() + "\n" == rows(0, 20)
+
+
+def test_every_record_is_prepared_as_its_source_wants_it(tmp_path: Path) -> None:
+    """And many pieces of few records are given together."""
+    for place, name in enumerate(("one", "other")):
+        for number in range(20):
+            path = tmp_path / name / f"conn.{number:02}:00:00-{number + 1:02}:00:00.log"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(header(f"2026-11-20-{number:02}-00-00") + row(2 * number + place))
+    wanted = [Wanted(str(tmp_path / name), formats("")) for name in ("one", "other")]
+    follower = Follower(wanted, {}, first=True, settle=0.0)
+    follower.scan()
+
+    def prepare(source: int, events: pl.DataFrame) -> pl.DataFrame:
+        return events.with_columns(labels=pl.lit(str(source)))
+
+    merge = LiveMerge({}, prepare, 5.0, lambda: 0.0)
+    for stream in follower.streams.values():
+        merge.add(stream)
+    given = [found.events for _ in range(3) if (found := merge.given()) is not None]
+    follower.close()
+    events = pl.concat(given)
+    assert events["source.port"].to_list() == list(range(39))  # the first may go on before 39
+    assert events["labels"].to_list() == [str(number % 2) for number in range(39)]
+    assert [frame.height for frame in given if frame.height] == [39]

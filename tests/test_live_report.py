@@ -22,6 +22,19 @@ from connwatch.live.report import Reporter
 from connwatch.schema import ECS_VERSION
 
 
+def fake_course() -> Any:
+    stream = SimpleNamespace(
+        id="s",
+        dataset="zeek.conn",
+        format=SimpleNamespace(name="zeek"),
+        live=True,
+        place=("/s", 0, 0),
+        pending=0,
+    )
+    counts = dict.fromkeys(("lines", "records", "rejects", "comments"), 0)
+    return SimpleNamespace(stream=stream, counts=counts, late=0, future=0, latest=None)
+
+
 def test_a_full_disk_is_told_while_it_lasts(tmp_path: Path) -> None:
     log = io.StringIO()
     reporter = Reporter("", Logger(log))
@@ -40,14 +53,19 @@ def test_a_full_disk_is_told_while_it_lasts(tmp_path: Path) -> None:
     assert 'hint="free some" retries=1' in log.getvalue()
 
 
-def test_a_source_is_behind_since_there_was_something_unread(tmp_path: Path) -> None:
-    class Stream:
-        id, dataset, format, live = "s", "zeek.conn", SimpleNamespace(name="zeek"), True
-        place = "/s", 0, 0
-        pending = 0
+def test_sources_are_told_as_soon_as_there_are_any(tmp_path: Path) -> None:
+    session = fake_session()
+    reporter = Reporter("", Logger(io.StringIO()))
+    reporter(fake_run(tmp_path, session=session))
+    assert reporter.latest is not None
+    assert reporter.latest.sources == []
+    session.merge.courses["s"] = fake_course()
+    reporter(fake_run(tmp_path, session=session))
+    assert [source.id for source in reporter.latest.sources] == ["s"]
 
-    counts = dict.fromkeys(("lines", "records", "rejects", "comments"), 0)
-    course = SimpleNamespace(stream=Stream(), counts=counts, late=0, future=0, latest=None)
+
+def test_a_source_is_behind_since_there_was_something_unread(tmp_path: Path) -> None:
+    course = fake_course()
     session = fake_session()
     session.merge.courses["s"] = course
     reporter = Reporter("", Logger(io.StringIO()))
