@@ -93,11 +93,29 @@ def renamed(log: Path, content: bytes) -> list[Callable[[], object]]:
     ]
 
 
+def archived(log: Path, content: bytes) -> list[Callable[[], object]]:
+    """The same of Zeek's own rotation."""
+    day = log.parent / "2026-11-20"
+    plain = day / "conn.10:00:00-11:00:00.log"
+    packed = day / "conn.10:00:00-11:00:00.log.gz"
+    return [
+        day.mkdir,
+        lambda: log.rename(plain),
+        lambda: write(log, header("2026-11-20-11-00-00")[:40]),
+        lambda: write(log, header("2026-11-20-11-00-00")[40:]),
+        lambda: write(log, row(150)[:30]),
+        lambda: write(log, row(150)[30:] + rows(151, 155)),
+        lambda: packed.write_bytes(_gzipped(content)[:200]),
+        lambda: packed.write_bytes(_gzipped(content)),
+        plain.unlink,
+    ]
+
+
 def _gzipped(content: bytes) -> bytes:
     return gzip.compress(content)
 
 
-WAYS = {"copytruncate": copied, "create-compress": renamed}
+WAYS = {"copytruncate": copied, "create-compress": renamed, "zeek": archived}
 STEPS = 9
 
 
