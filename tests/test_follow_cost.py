@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from follow_support import SETTLE, Reader, follower, header, row, rows, write
 
 from connwatch.ingest.follow import Follower, Wanted
@@ -33,6 +36,25 @@ def test_records_of_files_that_are_gone_are_forgotten(tmp_path: Path) -> None:
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture
+def few_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files() + 20, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("few_descriptors")
+def test_many_new_files_at_once_need_few_descriptors(tmp_path: Path) -> None:
+    for number in range(200):
+        opened = f"2026-11-20-{number // 60:02}-{number % 60:02}-00"
+        write(tmp_path / f"conn.log-{number:03}", header(opened) + row(number))
+    reader = Reader(tmp_path)
+    reader.take()
+    assert reader.numbers() == list(range(200))
+    assert follower(reader).problems == []
 
 
 def test_few_files_are_open(tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ import fnmatch
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
+
+from connwatch.contracts import Format
 
 from ..describe import describe
 from ..families import family, numbered
@@ -13,7 +16,7 @@ from ..opening import may_be_compressed
 from .ages import in_order, is_younger, was_left_out
 from .content import open_content
 from .known import Known
-from .look import HEAD, Look, first_line, header_size, looked, sniffed
+from .look import HEAD, Look, digest, first_line, looked, sniffed
 from .matching import Holds, counted_lines, end_of_lines, match
 from .piece import Key, Piece
 from .places import Sight
@@ -40,8 +43,8 @@ class Newcomers:
         self._missed = False
         self._left: dict[Key, Left] = {}
         #: what first bytes told, in the round before and in this one: finding out costs a while
-        self._looks: dict[Key, tuple[bytes, Look]] = {}
-        self._seen: dict[Key, tuple[bytes, Look]] = {}
+        self._looks: dict[Key, tuple[str, Look]] = {}
+        self._seen: dict[Key, tuple[str, Look]] = {}
         #: named once and not readable then; read even if it is found as a rotated file
         self._owed: set[Key] = set()
 
@@ -89,7 +92,7 @@ class Newcomers:
                 self._leave(sight, self._known.host.now(), closed=True)
             elif (newcomer := self._opened(sight, left)) is not None:
                 if self._is_new(newcomer):
-                    fresh.append(newcomer)
+                    fresh.append(self._kept(newcomer))
                 elif not self._is_taken(newcomer):
                     newcomer.content.close()
         certain = not self._missed and all(one.holds() for one in fresh) and (not fresh or rests())
@@ -97,7 +100,7 @@ class Newcomers:
             self._take(fresh)
         else:
             for one in fresh:
-                one.content.close()
+                one.shed()
         self.skipped = {
             left.spot.path: left.reason for left in self._left.values() if left.reason is not None
         }
@@ -106,16 +109,28 @@ class Newcomers:
     def _take(self, fresh: list[Newcomer]) -> None:
         """Make new files pieces, but for copies of one another."""
         fresh.sort(key=Newcomer.turn)
-        taken: list[tuple[Newcomer, Piece]] = []
+        streams: set[Stream] = set()
+        taken: dict[str, list[tuple[Newcomer, Piece]]] = {}  # by first record, and all
         for one in fresh:
-            copied = next((piece for it, piece in taken if one.is_copy_of(it)), None)
+            alike = taken.get(one.first, ())
+            copied = next((piece for it, piece in alike if one.is_copy_of(it)), None)
             if copied is None or self._is_from_end(one.sight):
-                taken.append((one, self._register(one)))
+                piece = self._register(one)
+                streams.add(self._known.owner[piece])
+                for first in {one.first, ""}:
+                    taken.setdefault(first, []).append((one, piece))
             else:
-                one.content.close()
+                one.shed()
                 self._leave(one.sight, one.since, settled=one.settled, copy_of=copied)
-        for stream in {self._known.owner[piece] for _, piece in taken}:
+        for stream in streams:
             in_order(stream, self._first)
+
+    def _kept(self, it: Newcomer) -> Newcomer:
+        """What is needed of a file that is new; the file itself and its bytes mostly are not."""
+        if it.kind is not None and it.tells_itself and not self._is_from_end(it.sight):
+            self._look(it, *it.kind, b"")
+            it.shed()
+        return it
 
     def end_round(self) -> None:
         """All that is there was sorted out."""
@@ -269,9 +284,10 @@ class Newcomers:
             reference = streams[0].last_rotated
             if reference is None:
                 return True
-            look = self._look(it, streams[0])
+            stream = streams[0]
+            look = self._look(it, stream.format, stream.dataset, stream.header)
             mtime = sight.spot.mtime
-            if is_younger(look, mtime, reference) or was_left_out(look, mtime, streams[0]):
+            if is_younger(look, mtime, reference) or was_left_out(look, mtime, stream):
                 return True
         elif not streams and it.kind is not None and not self._is_archived(sight):
             return True
@@ -285,16 +301,17 @@ class Newcomers:
             for archive in self._wanted[sight.source].archives
         )
 
-    def _look(self, it: Newcomer, stream: Stream) -> Look:
-        """Its age; without a header of its own, the last one still holds."""
+    def _look(self, it: Newcomer, one: Format[Any], dataset: str, header: bytes) -> Look:
+        """Its age. header: of the last piece that had one, which holds for those without."""
         if it.look is None:
-            header = b"" if header_size(it.head) else stream.header
+            header = b"" if it.tells_itself else header
+            text = digest(header) + it.text
             known = self._looks.get(it.sight.spot.key)
-            if known is None or known[0] != header + it.head:
-                found = looked(header + it.head, stream.format, stream.dataset, it.sight.spot.path)
+            if known is None or known[0] != text:
+                found = looked(header + it.head, one, dataset, it.sight.spot.path)
                 if header:
                     found.opened = None  # that is when the last piece with a header was begun
-                known = header + it.head, found
+                known = text, found
             self._seen[it.sight.spot.key] = known
             it.look = known[1]
         return replace(it.look)
@@ -308,19 +325,18 @@ class Newcomers:
             stream = streams[0]
         else:
             stream = self._known.stream(it.kind[1], it.kind[0], sight.source, spot.path)
-        if size := header_size(it.head):
-            stream.header = it.head[:size]
+        stream.header = it.header or stream.header
         piece = Piece(spot.path)
         piece.key, piece.size, piece.mtime = spot.key, spot.size, spot.mtime
-        piece.look = self._look(it, stream)
+        piece.look = self._look(it, stream.format, stream.dataset, stream.header)
         piece.look.first = it.first
-        piece.trace.found_with(it.head)
+        piece.trace.found_with(it.size, it.text)
         piece.packed = it.content.packed
         piece.placed = sight.placed and not piece.packed
         piece.since = self._known.host.now()
         if self._is_from_end(sight):
             self._from_end(it, stream, piece)
-        it.content.close()
+        it.shed()
         self._known.add(stream, piece)
         return piece
 
@@ -336,6 +352,6 @@ class Newcomers:
             piece.done = True
             return
         end = end_of_lines(it.content, piece.size)
-        piece.skip = header_size(it.head), end, 1 + counted_lines(it.content, end)
+        piece.skip = len(it.header), end, 1 + counted_lines(it.content, end)
         if not piece.skip[0]:
             piece.jump(it.content)

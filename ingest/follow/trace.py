@@ -96,9 +96,9 @@ class Trace:
         self._hasher = hashlib.blake2b(head, digest_size=16)
         return True
 
-    def found_with(self, head: bytes) -> None:
-        """The file began with these bytes when it was found."""
-        self._found = len(head), digest(head)
+    def found_with(self, size: int, text: str) -> None:
+        """The file began with so many bytes of this hash when it was found."""
+        self._found = size, text
 
     @property
     def found(self) -> int:
