@@ -25,6 +25,8 @@ from connwatch.errors import StoreDamagedError
 _VERSION: Final = 1
 _ABOUT: Final = "about.json"
 _OPEN: Final = "open"
+#: rows that are packed at once, beside the frame itself
+_ROWS: Final = 20_000
 
 
 def save(detection: Detection, path: Path) -> None:
@@ -35,7 +37,7 @@ def save(detection: Detection, path: Path) -> None:
         archive.writestr(_ABOUT, json.dumps(about))
         for name, frame in {_OPEN: detection.open, **frames}.items():
             with archive.open(name, "w", force_zip64=True) as part:
-                frame.write_ipc(part, compression="lz4")
+                frame.write_ipc(part, compression="lz4", record_batch_size=_ROWS)
 
 
 def taken_up(detection: Detection, path: Path) -> None:
