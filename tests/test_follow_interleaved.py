@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from follow_support import copytruncate, expected, header, row, rows, shift, write
+from follow_support import copytruncate, expected, header, pack, row, rows, shift, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_follow_property import Timed
@@ -120,10 +120,18 @@ STEPS = 9
 
 
 def interleaved(
-    folder: Path, machine: Machine, way: str, calls: Sequence[int], size: int, *, killed: bool
+    folder: Path,
+    machine: Machine,
+    way: str,
+    calls: Sequence[int],
+    size: int,
+    *,
+    killed: bool,
+    looks: int = 0,
 ) -> tuple[int, list[int]]:
-    """Start while a log with unread pieces is rotated: each step before its system call. How many
-    calls there were, and the records that were taken."""
+    """Start while a log with unread pieces is rotated: each step before its system call. looks: how
+    often it looks again when only a few lines were read. How many calls there were, and the records
+    that were taken."""
     log = write(folder / "conn.log", header() + rows(1, 20))
     reader = Timed(log)
     reader.take()
@@ -145,6 +153,8 @@ def interleaved(
     machine.calls, machine.busy = 0, False
     reader.first = False
     reader.start()
+    for _ in range(looks):
+        reader.take(300, limit=1)
     reader.take(size)
     seen = machine.calls
     machine.end()
@@ -185,13 +195,31 @@ def test_a_file_between_two_that_were_read(tmp_path: Path) -> None:
     assert sorted(reader.numbers()) == expected(range(1, 80))
 
 
+def test_a_piece_that_is_compressed_while_it_waits_keeps_its_turn(tmp_path: Path) -> None:
+    log = write(tmp_path / "conn.log", header() + rows(1, 20))
+    reader = Timed(log)
+    reader.take()
+    for number, first in enumerate((20, 40, 60)):
+        log.rename(shift(log))
+        write(log, header(f"2026-11-20-1{number + 1}-00-00") + rows(first, first + 20))
+    reader.restart()
+    reader.take(300, limit=1)
+    pack(tmp_path / "conn.log.1")
+    reader.take(300, limit=1)
+    reader.take()
+    assert reader.numbers() == expected(range(1, 80))
+
+
+@pytest.mark.parametrize("looks", [0, 3])
 @pytest.mark.parametrize("way", WAYS)
-def test_the_whole_rotation_before_any_call(tmp_path: Path, machine: Machine, way: str) -> None:
+def test_the_whole_rotation_before_any_call(
+    tmp_path: Path, machine: Machine, way: str, looks: int
+) -> None:
     call = total = 0
     while call <= total:
         folder = tmp_path / str(call)
         seen, numbers = interleaved(
-            folder, machine, way, [call] * STEPS, 1 << 20, killed=call % 2 == 1
+            folder, machine, way, [call] * STEPS, 1 << 20, killed=call % 2 == 1, looks=looks
         )
         assert numbers == expected(range(1, 170)), call
         total, call = max(total, seen), call + 1
@@ -207,6 +235,7 @@ def test_the_whole_rotation_before_any_call(tmp_path: Path, machine: Machine, wa
     gaps=st.lists(st.integers(0, 12), min_size=STEPS - 1, max_size=STEPS - 1),
     size=st.sampled_from([300, 1 << 20]),
     killed=st.booleans(),
+    looks=st.integers(0, 4),
 )
 def test_its_steps_between_any_calls(
     tmp_path_factory: pytest.TempPathFactory,
@@ -216,8 +245,9 @@ def test_its_steps_between_any_calls(
     gaps: list[int],
     size: int,
     killed: bool,
+    looks: int,
 ) -> None:
     calls = [first + sum(gaps[:step]) for step in range(STEPS)]
     folder = tmp_path_factory.mktemp("logs")
-    _, numbers = interleaved(folder, machine, way, calls, size, killed=killed)
+    _, numbers = interleaved(folder, machine, way, calls, size, killed=killed, looks=looks)
     assert numbers == expected(range(1, 170))

@@ -42,6 +42,8 @@ class Newcomers:
         #: whether a file was moved away between the look and its opening
         self._missed = False
         self._left: dict[Key, Left] = {}
+        #: streams that have pieces more than before the look
+        self._changed: set[Stream] = set()
         #: what first bytes told, in the round before and in this one: finding out costs a while
         self._looks: dict[Key, tuple[str, Look]] = {}
         self._seen: dict[Key, tuple[str, Look]] = {}
@@ -81,6 +83,7 @@ class Newcomers:
         before, self._left, self.failed = self._left, {}, {}
         self._looks, self._seen = self._seen, {}
         self._missed = False
+        self._changed = set()
         fresh: list[Newcomer] = []
         for sight in unknown:
             if sight.pipe:
@@ -101,6 +104,8 @@ class Newcomers:
         else:
             for one in fresh:
                 one.shed()
+        for stream in self._changed:
+            in_order(stream, self._first)
         self.skipped = {
             left.spot.path: left.reason for left in self._left.values() if left.reason is not None
         }
@@ -109,21 +114,18 @@ class Newcomers:
     def _take(self, fresh: list[Newcomer]) -> None:
         """Make new files pieces, but for copies of one another."""
         fresh.sort(key=Newcomer.turn)
-        streams: set[Stream] = set()
         taken: dict[str, list[tuple[Newcomer, Piece]]] = {}  # by first record, and all
         for one in fresh:
             alike = taken.get(one.first, ())
             copied = next((piece for it, piece in alike if one.is_copy_of(it)), None)
             if copied is None or self._is_from_end(one.sight):
                 piece = self._register(one)
-                streams.add(self._known.owner[piece])
+                self._changed.add(self._known.owner[piece])
                 for first in {one.first, ""}:
                     taken.setdefault(first, []).append((one, piece))
             else:
                 one.shed()
                 self._leave(one.sight, one.since, settled=one.settled, copy_of=copied)
-        for stream in streams:
-            in_order(stream, self._first)
 
     def _kept(self, it: Newcomer) -> Newcomer:
         """What is needed of a file that is new; the file itself and its bytes mostly are not."""
@@ -265,6 +267,7 @@ class Newcomers:
                 self._known.release(piece)
             piece.take(it.content, sight.spot)
             self._known.found(piece, sight)
+            self._changed.add(self._known.owner[piece])
             return True
         if it.settled and sight.named and (sight.placed or not elsewhere):
             return False

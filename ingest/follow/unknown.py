@@ -84,16 +84,17 @@ class Newcomer:
         """Whether its path still leads to it, and it begins as it did when it was opened."""
         return self._begins(self.sight, packed=self.content.packed)
 
-    def _begins(self, sight: Sight, *, packed: bool = False) -> bool:
-        """Whether the file of a sight is there and begins with the bytes that were read of this."""
+    def _begins(self, sight: Sight, *, packed: bool = False, missing: bool = False) -> bool:
+        """Whether the file of a sight begins with the bytes that were read of this. missing: what
+        holds when it is not there any more."""
         try:
             content = open_content(sight.spot.path)
         except OSError:
-            return False
+            return missing
         try:
             status = os.fstat(content.descriptor)
             if (status.st_dev, status.st_ino) != sight.spot.key:
-                return False
+                return missing
             return packed or digest(content.at(0, self.size)) == self.text
         except OSError:
             return False
@@ -112,7 +113,7 @@ class Newcomer:
             return False
         mine, its = ours.spot.path, theirs.spot.path
         same_log = (family(mine), stem(mine)) == (family(its), stem(its))
-        return same_log and self._begins(theirs)
+        return same_log and self._begins(theirs, missing=True)
 
     def may_be_copy(self, piece: Piece) -> bool:
         """Whether it is a copy, if it begins with the same header as a piece that has no more yet.
