@@ -130,12 +130,13 @@ def main() -> None:
         batches = read(log)
         rules = load_rules([write_rules(folder / "five")])
         before = peak()
-        counted(rules, batches[: max(1, len(batches) // 5)])
+        fifth = batches[: max(1, len(batches) // 5)]
+        counted(rules, fifth)
         part = peak()
         ours = min(timed(lambda: counted(rules, batches)) for _ in range(chosen.times))
         whole = peak()
-        loop = timed(lambda: looped(batches[: max(1, len(batches) // 5)]))
-        slow = sum(one.height for one in batches[: max(1, len(batches) // 5)]) / loop
+        loop = timed(lambda: looped(fifth))
+        slow = sum(one.height for one in fifth) / loop
         rate = chosen.rows / ours
         table.add_row("five correlations", f"{rate:,.0f}", "", "400,000")
         grown = f"+{part - before:,.0f} MB", f"+{whole - part:,.0f} MB for the rest", "flat"

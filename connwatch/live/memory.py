@@ -25,7 +25,7 @@ def keep_little() -> None:
 
 
 def give_back() -> None:
-    """Give back what is free between blocks that are not. It takes some milliseconds."""
+    """Give back what is free between blocks that are not."""
     malloc_trim = _function("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)

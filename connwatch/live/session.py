@@ -198,7 +198,8 @@ class Session:
     def _rest(self, begun: float, *, large: bool) -> None:
         """Wait until a batch of few records, begun then, is done with: one costs about the same
         whatever it has, so what comes meanwhile goes together into the next one. Of large ones,
-        the next is read while one is worked on, and no further ahead: they take room."""
+        and while whole pieces wait, the next is read while one is worked on, and no further ahead:
+        they take room."""
         while not self._handed.wait(1 if large else 0, _TICK) and not self._stop.is_set():
             pass
         if not large:
