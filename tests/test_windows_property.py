@@ -18,7 +18,7 @@ from connwatch.detectors import fold
 from connwatch.detectors.alerts import documents
 from connwatch.detectors.cases import frame
 from connwatch.detectors.ruleset import load_rules, match
-from connwatch.detectors.windows import engine, prospects, spec
+from connwatch.detectors.windows import engine, prospects, records, spec
 from connwatch.detectors.windows.engine import State, correlate
 from connwatch.schema import UTC
 
@@ -338,13 +338,15 @@ def timed(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.fixture(params=[spec.MOST, 4], ids=["exact", "up to a number"])
 def most(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How far counts are told; with the small number, what is not needed for them is forgotten, and
-    groups that cannot reach their number are passed over."""
+    """How far counts are told; with the small number, what is not needed for them is forgotten,
+    groups that cannot reach their number are passed over, and records are kept in small parts."""
     number: int = request.param
     monkeypatch.setattr(spec, "MOST", number)
     if number == 4:
         monkeypatch.setattr(engine, "THINNED", 0)
         monkeypatch.setattr(prospects, "WORTH", 0)
+        for name, few in (("_MANY", 2), ("_MOST", 6), ("_PARTS", 2)):
+            monkeypatch.setattr(records, name, few)
     return number
 
 

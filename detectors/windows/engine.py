@@ -18,20 +18,16 @@ import polars as pl
 
 from connwatch.schema import DERIVED
 
-from ..compact import compact
 from .arrays import Hashes, Positions
 from .held import Correlated, Held, hashed, joined
 from .items import Items
 from .prospects import prospects
-from .sightings import first_sightings, seen, told
+from .records import Records
+from .sightings import Sightings, first_sightings, seen, told
 from .spec import METRICS, Flags, Window
 
 #: items that the windows of one rule may hold; the oldest of more are forgotten, and counted
 CAP: Final = 1_000_000
-#: records that no window sees any more go once they are one in so many
-SHARE: Final = 8
-#: pieces of records in memory from which on they are put together
-CHUNKS: Final = 64
 #: items from which on it is worth while to forget those that change nothing
 THINNED: Final = 50_000
 
@@ -44,12 +40,11 @@ class State:
     """What the next batch must know of those before it.
 
     items: by rule key, what its windows still see. records: those records (and some others), each
-    once, ascending by their number (`record`). next: number of the next record. forgotten: items
-    that the cap took away, by rule key.
+    once. next: number of the next record. forgotten: items that the cap took away, by rule key.
     """
 
     items: Mapping[str, Held] = field(default_factory=dict)
-    records: pl.DataFrame | None = None
+    records: Records = field(default_factory=Records)
     next: int = 0
     forgotten: Mapping[str, int] = field(default_factory=dict)
 
@@ -95,7 +90,8 @@ def correlate(
     if not rules or events.is_empty():
         return Found(_NONE, _NONE, state)
     batch = Batch(rules, events, matches, state, keep)
-    items, forgotten, hits = {}, dict(state.forgotten), []
+    items, forgotten = {}, dict(state.forgotten)
+    hits: list[Hits] = []
     for rule in rules:
         found, left = batch.step(rule, state.items.get(rule.key))
         if len(left) > most:
@@ -109,7 +105,18 @@ def correlate(
     after = State(items, records, following, forgotten)
     if not hits:
         return Found(_NONE, _NONE, after)
-    return Found(pl.concat(hits), batch.records, after)
+    return Found(*batch.told(hits), after)
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """The hits of one rule in one batch. items: theirs. rows: of the records before, followed by
+    the counted ones of the batch."""
+
+    rule: Correlated
+    items: Held
+    sightings: Sightings
+    rows: Positions
 
 
 class Batch:
@@ -144,13 +151,11 @@ class Batch:
         rows = len(self._times)
         nothing = np.zeros(rows, dtype=np.uint64), np.ones(rows, dtype=np.bool_)
         self._hashes: dict[tuple[str, ...], tuple[Hashes, Flags]] = {(): nothing}
-        old = self._records = state.records
-        none: Positions = np.empty(0, dtype=np.int64)
-        self._known = none if old is None else old["record"].to_numpy()
-        self._known_times = none if old is None else old[_TIME].to_physical().to_numpy()
+        self._records = state.records
+        self._known, self._known_times = state.records.numbers, state.records.times
         self._sinces: dict[int, Positions] = {}
 
-    def step(self, rule: Correlated, held: Held | None) -> tuple[pl.DataFrame | None, Held]:
+    def step(self, rule: Correlated, held: Held | None) -> tuple[Hits | None, Held]:
         """The hits of one rule, and the items that its windows still see."""
         new = self.items(rule)
         if not len(new):
@@ -173,30 +178,37 @@ class Batch:
         items.mark(first.at)
         if not rule.alerts:
             return None, self._left(rule, items)
-        rows = self._rows(items.record[first.at])
-        return told(rule, items, first, self.records, rows), self._left(rule, items)
+        hits = items.take(first.at)
+        told_of = Hits(rule, hits, first, self._rows(hits.record))
+        return told_of, self._left(rule, items)
 
-    def seen_by(self, items: Iterable[Held]) -> pl.DataFrame | None:
-        """The records that windows still see; and of those before, which are many, others too, so
-        that they need not be copied for every few that go."""
-        old, before = self._records, len(self._known)
+    def told(self, several: Sequence[Hits]) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Sightings and records as `Found` has them; of the records before, only hits."""
+        before = len(self._known)
+        wanted = np.zeros(before + len(self._numbers), dtype=np.bool_)
+        for one in several:
+            wanted[one.rows] = True
+        wanted[before:] = True
+        place = np.cumsum(wanted) - 1
+        records = pl.concat([*self._records.taken(wanted[:before]), self.records])
+        found = [
+            told(one.rule, one.items, one.sightings, records, place[one.rows]) for one in several
+        ]
+        return pl.concat(found), records
+
+    def seen_by(self, items: Iterable[Held]) -> Records:
+        """The records that windows still see, and some others."""
+        before = len(self._known)
         seen = np.zeros(before + len(self._numbers), dtype=np.bool_)
         for one in items:
             seen[self._rows(one.record)] = True
-        new = compact(self._kept_of_batch(seen[before:]), self._height)
-        if old is None:
-            return new
-        gone = before - int(np.count_nonzero(seen[:before]))
-        if gone * SHARE > before:
-            old = old.filter(pl.Series(seen[:before]))
-        kept = pl.concat([old, new])
-        return kept.rechunk() if kept.n_chunks() > CHUNKS else kept
+        new = self._kept_of_batch(seen[before:])
+        return self._records.without(seen[:before]).followed_by(new, self._height)
 
     @cached_property
     def records(self) -> pl.DataFrame:
-        """What is kept of the records that any rule counts, those of batches before too."""
-        new = self._kept_of_batch(np.ones(len(self._numbers), dtype=np.bool_))
-        return new if self._records is None else pl.concat([self._records, new])
+        """What is kept of the counted records of the batch."""
+        return self._kept_of_batch(np.ones(len(self._numbers), dtype=np.bool_))
 
     def _kept_of_batch(self, wanted: Flags) -> pl.DataFrame:
         events = self._events if wanted.all() else self._events.filter(pl.Series(wanted))

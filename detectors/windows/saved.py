@@ -16,6 +16,7 @@ from connwatch.schema import DERIVED, empty
 
 from .engine import State, kept_columns
 from .held import Correlated, Held
+from .records import Records
 
 _ITEMS: Final = "items/"
 _RECORDS: Final = "records"
@@ -28,8 +29,7 @@ def to_frames(
 ) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
     """Frames by name, and JSON values that belong to them."""
     frames = {_ITEMS + key: _frame(held) for key, held in state.items.items() if len(held)}
-    if state.records is not None:
-        frames[_RECORDS] = state.records
+    frames |= {f"{_RECORDS}{place}": part for place, part in enumerate(state.records.parts)}
     about = {
         "next": state.next,
         "forgotten": dict(state.forgotten),
@@ -56,13 +56,20 @@ def from_frames(
         if same and frame is not None:
             items[rule.key] = _held(rule, frame)
     kept = {key: lost for key, lost in about["forgotten"].items() if key in marks}
-    records = frames.get(_RECORDS)
-    if records is not None:
-        seen = [held.record for held in items.values()]
-        numbers = np.unique(np.concatenate(seen)) if seen else np.empty(0, dtype=np.int64)
-        records = records.filter(pl.Series(np.isin(records["record"].to_numpy(), numbers)))
-        records = _with_columns(records, kept_columns(rules, keep))
+    columns = kept_columns(rules, keep)
+    records = Records(tuple(_with_columns(part, columns) for part in _parts(frames)))
+    seen = [held.record for held in items.values()]
+    numbers = np.unique(np.concatenate(seen)) if seen else np.empty(0, dtype=np.int64)
+    records = records.without(np.isin(records.numbers, numbers))
     return State(items, records, about["next"], kept)
+
+
+def _parts(frames: Mapping[str, pl.DataFrame]) -> list[pl.DataFrame]:
+    """The parts of the records, in their order."""
+    names = [name for name in frames if name.startswith(_RECORDS)]
+    return [
+        frames[name] for name in sorted(names, key=lambda name: int(name[len(_RECORDS) :] or 0))
+    ]
 
 
 def _with_columns(records: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:

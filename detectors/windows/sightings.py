@@ -75,19 +75,19 @@ def first_sightings(items: Held, several: Sequence[Sightings], alone: bool) -> S
 
 
 def told(
-    rule: Correlated, held: Held, first: Sightings, records: pl.DataFrame, rows: Positions
+    rule: Correlated, hits: Held, first: Sightings, records: pl.DataFrame, rows: Positions
 ) -> pl.DataFrame:
-    """Sightings as `engine.Found` has them; rows: of `records`, for each."""
-    bases, windows = held.base[first.at], first.window
+    """Sightings as `engine.Found` has them. hits: the item of each; rows: of `records`, too."""
+    bases, windows = hits.base, first.window
     return pl.DataFrame(
         {
-            "group": _groups(rule, records, rows, bases, held.alert[first.at]),
+            "group": _groups(rule, records, rows, bases, hits.alert),
             "fired": pl.Series(first.fired).cast(UTC),
             "by": first.by,
             "window": windows,
             "value": pl.Series(first.value).fill_nan(None),
             "counted": _counted(rule, records, rows, bases, windows),
-            "order": held.record[first.at],
+            "order": hits.record,
             "at": rows,
         }
     ).select(pl.lit(rule.key).alias("rule"), pl.all())

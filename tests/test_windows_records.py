@@ -1,0 +1,72 @@
+"""Records that windows see are kept in parts: what is taken from them is what went in."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connwatch.detectors.windows import records
+from connwatch.detectors.windows.records import Records
+from connwatch.schema import UTC
+
+#: rows that come, the share of those before that is still seen, and a seed
+_STEP = st.tuples(st.integers(0, 9), st.floats(0, 1), st.integers(0, 2**32 - 1))
+_TEXTS = ("event.id", "log.file.path", "zeek.connection.state")
+
+
+def rows(first: int, number: int, seed: int) -> pl.DataFrame:
+    """So many records; some have no path, and states repeat."""
+    chance = np.random.default_rng(seed)
+    states = [("SF", "S0", None)[n] for n in chance.integers(0, 3, number)]
+    times = pl.Series(range(first * 10, (first + number) * 10, 10), dtype=pl.Int64)
+    return pl.DataFrame(
+        {
+            "connwatch.log_time": times.cast(UTC),
+            "event.id": [f"{first + n:032x}" for n in range(number)],
+            "log.file.path": [None if s is None else f"/{s}" for s in states],
+            "zeek.connection.state": states,
+            "record": np.arange(first, first + number),
+        },
+        schema_overrides=dict.fromkeys(_TEXTS, pl.String),
+    )
+
+
+@settings(max_examples=200)
+@given(st.lists(_STEP, max_size=20))
+def test_what_is_seen_stays_as_it_was(plan: list[tuple[int, float, int]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, few in (("_MANY", 3), ("_MOST", 12), ("_PARTS", 4)):
+            patch.setattr(records, name, few)
+        kept, everything, first = Records(), rows(0, 0, 0), 0
+        seen: set[int] = set()
+        for number, share, seed in plan:
+            chance = np.random.default_rng(seed)
+            still = chance.random(len(kept)) < share
+            seen = {int(n) for n in kept.numbers[still]} & seen
+            kept = kept.without(still)
+            new = rows(first, number, seed)
+            everything = pl.concat([everything, new])
+            seen |= set(range(first, first + number))
+            first += number
+            kept = kept.followed_by(new, number)
+            assert seen <= set(kept.numbers.tolist())
+            assert (np.diff(kept.numbers) > 0).all()
+            assert kept.times.tolist() == [10 * n for n in kept.numbers]
+            assert len(kept) == len(kept.numbers)
+            assert len(kept.parts) <= 4 + len(kept) // 6
+        found = kept.taken(np.isin(kept.numbers, list(seen)))
+        wanted = everything[sorted(seen)]
+        assert pl.concat([everything.clear(), *found]).equals(wanted)
+
+
+def test_few_of_many_leave_at_once_only_when_that_saves_much() -> None:
+    kept = Records().followed_by(rows(0, 80, 1), 80)
+    most = np.ones(80, dtype=np.bool_)
+    most[:5] = False
+    assert len(kept.without(most)) == 80
+    most[:40] = False
+    assert kept.without(most).numbers.tolist() == list(range(40, 80))
+    assert not kept.without(np.zeros(80, dtype=np.bool_)).parts
