@@ -1,7 +1,8 @@
 """Two threads beside the main one, so that reading, computing and writing overlap.
 
 `ahead` lets an iterator run in front of its consumer, `Behind` lets a consumer run behind its
-producer; both hold a bounded number of items, and an error on the other side is raised on this one.
+producer; both hold a bounded number of items, and none that is done with, and an error on the
+other side is raised on this one.
 `Handed` lets a producer wait for its consumer.
 """
 
@@ -38,6 +39,7 @@ def ahead(items: Iterator[Item], size: int) -> Generator[Item, None, None]:
         try:
             for item in items:
                 put(item, None)
+                del item
             put(None, StopIteration())
         except _StoppedError:
             return
@@ -55,6 +57,7 @@ def ahead(items: Iterator[Item], size: int) -> Generator[Item, None, None]:
             if error is not None:
                 raise error
             yield item  # type: ignore[misc]
+            del item
     finally:
         stop.set()
         thread.join()
@@ -147,6 +150,7 @@ class Behind(Generic[Item]):
             except BaseException as error:  # noqa: BLE001  handed over, and raised by the producer
                 self._error = error
                 return
+            del item
 
     def check(self) -> None:
         """Raise what an earlier item raised."""

@@ -147,6 +147,7 @@ class Session:
             else:
                 self._process(given)
                 self._handed.done()
+                del given
             self._hooks.between(self)
 
     def measures(self) -> dict[str, Any]:
@@ -185,8 +186,9 @@ class Session:
                 last = now
                 self._handed.given()
                 yield given
-                large = given.late.height + given.events.height >= _LARGE
-                self._rest(begun, large=large or given.behind)
+                large = given.late.height + given.events.height >= _LARGE or given.behind
+                del given
+                self._rest(begun, large=large)
                 continue
             if until_idle is not None and now - last >= until_idle and not self._unread(now - last):
                 return
