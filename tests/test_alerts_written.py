@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import polars as pl
 import pytest
@@ -24,7 +25,7 @@ from connwatch.detectors.alerts import documents, written
 from connwatch.detectors.cases import frame
 from connwatch.detectors.fold import EVIDENCE, Folded, Folding, begin, fold
 from connwatch.sinks.embedded import EmbeddedStore, StoreReader, maintenance
-from connwatch.sinks.embedded.alerts import Own
+from connwatch.sinks.embedded.alerts import Grown, Own, grown_on
 
 HOSTILE = st.text(max_size=12) | st.sampled_from(
     ['","source.port":null', '\\",\\"a', ',"x":null,', "\x00\x1f\x7f\u2028", "\\", "null"]
@@ -180,6 +181,52 @@ def test_the_short_way_into_the_store_leaves_what_the_long_way_leaves(
         patch.setattr(Own, "is_whole", lambda *_: False)
         long = steps(tmp_path_factory.mktemp("long"), plan)
     assert short == long
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.tuples(st.lists(st.integers(0, 1500), max_size=12), st.booleans()), max_size=8),
+    st.booleans(),
+)
+def test_deliveries_in_one_commit_leave_what_as_many_commits_leave(
+    tmp_path_factory: pytest.TempPathFactory, plan: list[tuple[list[int], bool]], stored: bool
+) -> None:
+    """Whether or not the store has some of the records already."""
+    found = []
+    for together in (False, True):
+        folder = tmp_path_factory.mktemp("store")
+        if stored:
+            steps(folder, [("hits", list(range(0, 1500, 70)))])
+        state, now, rule = begin(), -1, Rule(suppress=MINUTE)
+        with EmbeddedStore(folder) as store, StoreReader(folder) as reader:
+            run = store.begin_run()
+            for seconds, more in [*plan, ([1501], False)]:
+                later = sorted({second for second in seconds if second > now})
+                if not later:
+                    continue
+                now = later[-1]
+                rows = events(later)
+                fate, keys = run.classify(rows)
+                folded = hit(rows, state, ("destination.ip",), MINUTE)
+                state = folded.state
+                made = tuple(written(folded.alerts, {"r": rule}))
+                new = rows.filter(fate == "new")
+                given_over = delivery(new, hits=folded.hits, alerts=made)
+                run.write(given_over, keys, more=together and more)
+            found.append(reader.alerts())
+    assert found[0] == found[1]
+    assert found[0]
+
+
+def test_what_lists_said_of_several_deliveries_is_put_together() -> None:
+    one = cast("Written", SimpleNamespace(id="a"))
+    other = cast("Written", SimpleNamespace(id="b"))
+    newest = cast("Written", SimpleNamespace(id="a"))
+    waiting: dict[str, Grown] = {}
+    grown_on(waiting, [Grown(one, 2, {"x": 1}), Grown(other, 0, {})])
+    grown_on(waiting, [Grown(newest, 3, {"x": 4, "y": 1})])
+    assert waiting == {"a": Grown(newest, 5, {"x": 5, "y": 1}), "b": Grown(other, 0, {})}
+    assert waiting["a"].alert is newest
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ _REMEMBERED: Final = 100_000
 _FEW: Final = 200
 
 
-class _Grown(NamedTuple):
+class Grown(NamedTuple):
     """A delivered alert that says something new: how many of its hits the store did not have, and
     how many of these showed which indicator of a list."""
 
@@ -52,7 +52,7 @@ class Own:
         if self.changes != changes or len(self.counts) > _REMEMBERED:
             self.counts.clear()
 
-    def is_whole(self, grown: _Grown, near: Sequence[str]) -> bool:
+    def is_whole(self, grown: Grown, near: Sequence[str]) -> bool:
         """Whether the store has no hit of a delivered alert, or of one near it, that is not in it.
 
         near: ids of the stored alerts that are near it. Never so where lists say something: what
@@ -67,17 +67,41 @@ class Own:
         return near == [alert.id] and known is not None and known + new == alert.count
 
 
-def merge(
-    database: sqlite3.Connection,
-    delivered: Sequence[Mapping[str, Any]],
-    fresh: pl.DataFrame,
-    shown: pl.DataFrame,
-    own: Own,
-) -> None:
-    """Bring the alerts of one commit in; fresh: hits (`HIT_SCHEMA`) that the store did not have;
-    shown: what lists said of the commit's hits (`SHOWN_SCHEMA`)."""
+def grown(
+    delivered: Sequence[Mapping[str, Any]], fresh: pl.DataFrame, shown: pl.DataFrame
+) -> list[Grown]:
+    """Alerts of one delivery with fresh hits, and all with lists: these may have more to say of
+    hits that are there already.
+
+    fresh: its hits (`HIT_SCHEMA`) that the store did not have; shown: what lists said of its hits
+    (`SHOWN_SCHEMA`).
+    """
     alerts = [Written.of(alert) for alert in delivered]
-    grown = _grown(alerts, fresh, shown)
+    counts = _counts(alerts, fresh)
+    listed = _listed(alerts, fresh, shown)
+    return [
+        Grown(alert, counts.get(number, 0), listed.get(number, {}))
+        for number, alert in enumerate(alerts)
+        if number in counts or alert.lists
+    ]
+
+
+def grown_on(earlier: dict[str, Grown], later: Sequence[Grown]) -> None:
+    """Add to the alerts of deliveries, by id, those of the delivery after them: of each the newest
+    state, and what is new in all."""
+    for alert, new, shown in later:
+        before = earlier.get(alert.id)
+        if before is not None:
+            new += before.new
+            shown = {
+                one: before.shown.get(one, 0) + shown.get(one, 0)
+                for one in {**before.shown, **shown}
+            }
+        earlier[alert.id] = Grown(alert, new, shown)
+
+
+def merge(database: sqlite3.Connection, grown: Sequence[Grown], own: Own) -> None:
+    """Bring the alerts of one commit in."""
     if not grown:
         return
     near = _near(database, [one.alert for one in grown])
@@ -97,19 +121,7 @@ def merge(
     changes.remember(own)
 
 
-def _grown(alerts: Sequence[Written], fresh: pl.DataFrame, shown: pl.DataFrame) -> list[_Grown]:
-    """Alerts with fresh hits, and all with lists: these may have more to say of hits that are
-    there already."""
-    counts = _counts(alerts, fresh)
-    listed = _listed(alerts, fresh, shown)
-    return [
-        _Grown(alert, counts.get(number, 0), listed.get(number, {}))
-        for number, alert in enumerate(alerts)
-        if number in counts or alert.lists
-    ]
-
-
-def _apart(grown: Sequence[_Grown]) -> bool:
+def _apart(grown: Sequence[Grown]) -> bool:
     """Whether the alerts of one group come one after the other, with quiet periods between them."""
     return all(
         before.end < alert.start - max(alert.suppress, before.suppress)
@@ -240,7 +252,7 @@ class _Changes:
                 own.counts.pop(one, None)
 
 
-def _merge_one(group: list[Document], grown: _Grown, changes: _Changes) -> None:
+def _merge_one(group: list[Document], grown: Grown, changes: _Changes) -> None:
     """Join an alert with those of its group that are near; `group` becomes what is then stored."""
     alert, new, shown = grown.alert.document(), grown.new, grown.shown
     period = timedelta(microseconds=alert["connwatch"]["key"]["suppress_us"])

@@ -16,7 +16,7 @@ from typing import Final, Self
 import polars as pl
 import polars_hash as plh
 
-from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, Delivery, Receipt
+from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, SHOWN_SCHEMA, Delivery, Receipt
 from connwatch.errors import StoreError
 from connwatch.schema import empty
 
@@ -32,6 +32,7 @@ REJECTS_CAP: Final = 1_000_000
 
 _NO_EVENTS: Final = empty()
 _NO_HITS: Final = pl.DataFrame(schema=HIT_SCHEMA)
+_NO_SHOWN: Final = pl.DataFrame(schema=SHOWN_SCHEMA)
 _DAY: Final = 86_400_000_000  # microseconds
 
 FATES: Final = ("new", "known", "duplicate")
@@ -154,6 +155,7 @@ class Run:
         self._guard = threading.Lock()
         self._own = alerts.Own()
         self._staged: list[_Staged] = []
+        self._grown: dict[str, alerts.Grown] = {}
         database = store.database
         with catalogue.errors(store.folder), database.guard:
             with catalogue.moment(database):
@@ -199,7 +201,8 @@ class Run:
                 with catalogue.transaction(database):
                     self._own.check(database.changes)
                     for one in self._staged:
-                        one.insert(database, self._own)
+                        one.insert(database)
+                    alerts.merge(database, list(self._grown.values()), self._own)
                     if state is not None:
                         rubbish = resume.replace(database, state)
                     changes = database.changes
@@ -210,7 +213,7 @@ class Run:
                             self._events.committed(part if isinstance(part, Stored) else None)
                         for part in one.hit_index:
                             self._hits.committed(part if isinstance(part, Stored) else None)
-            self._staged = []
+            self._staged, self._grown = [], {}
             for name in rubbish:
                 (store.folder / name).unlink(missing_ok=True)
             tidy.relieve(store.folder, database)
@@ -224,10 +227,10 @@ class Run:
             hit_keys = self._hits.pending(wanted.filter(fresh))
         hits = delivery.hits.filter(fresh)
         made = [*_write_events(folder, delivery.events), *_write(folder, "hits", hits)]
-        # What is in files need not wait in memory for the commit.
+        alerts.grown_on(self._grown, alerts.grown(delivery.alerts, hits, delivery.shown))
+        # What is in files, or out of date with the next delivery, need not wait for the commit.
         return _Staged(
-            replace(delivery, events=_NO_EVENTS, hits=_NO_HITS),
-            hits,
+            replace(delivery, events=_NO_EVENTS, hits=_NO_HITS, alerts=(), shown=_NO_SHOWN),
             made,
             _write_keys(folder, "event-keys", event_keys),
             _write_keys(folder, "hit-keys", hit_keys),
@@ -244,20 +247,18 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class _Staged:
-    """A delivery whose files are written. hits: those that the store did not have."""
+    """A delivery whose files are written; its alerts are with those of the whole commit."""
 
     delivery: Delivery
-    hits: pl.DataFrame
     made: list[Stored | Small]
     event_index: list[Stored | Small]
     hit_index: list[Stored | Small]
 
-    def insert(self, database: sqlite3.Connection, own: alerts.Own) -> None:
+    def insert(self, database: sqlite3.Connection) -> None:
         """In a transaction: all of it is part of the store."""
         delivery = self.delivery
         for part in (*self.made, *self.event_index, *self.hit_index):
             part.insert(database)
-        alerts.merge(database, delivery.alerts, self.hits, delivery.shown, own)
         _keep_rejects(database, delivery.rejects)
         resume.keep(database, delivery.checkpoint, delivery.journal)
 
