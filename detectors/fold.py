@@ -79,8 +79,12 @@ ALERT_SCHEMA: Final[dict[str, pl.DataType]] = {
     "shown": SHOWN,
 }
 _SESSION: Final = [*KEY, "session"]
-#: pieces of the open alerts in memory from which on they are put together
-_CHUNKS: Final = 32
+#: pieces of the open alerts in memory from which on they are put together: a piece keeps room that
+#: its batch needed, but many alerts are much to copy
+_CHUNKS: Final = 4
+_CHUNKS_OF_MANY: Final = 32
+#: open alerts that are many
+_MANY: Final = 5_000
 #: columns of every hit that are those of its record
 _SHARED: Final = ("event.id", "@timestamp", "connwatch.log_time")
 #: columns of a hit, and those that windows fill in; `at`: its row among the evidence
@@ -152,7 +156,9 @@ def fold(
     told = said(marked, events, listed, _SESSION)
     alerts = _with_said(_merge(_sessions(marked, sessions, evidence), here), told, here)
     own = compact(alerts.unique(KEY, keep="last", maintain_order=True), hits.height)
-    newest = pl.concat([others, own], rechunk=others.n_chunks() > _CHUNKS)
+    newest = pl.concat([others, own])
+    if newest.n_chunks() > (_CHUNKS if newest.height < _MANY else _CHUNKS_OF_MANY):
+        newest = newest.rechunk()
     return Folded(
         hits.select(list(HIT_SCHEMA)),
         alerts,
