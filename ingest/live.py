@@ -24,7 +24,7 @@ READ: Final = 16 << 20
 READ_LEAST: Final = 256 << 10
 #: records that are given together at the most, and seconds for which they are gathered: of a log as
 #: it is written, and while whole pieces wait to be read, each of which may have few
-BATCH: Final = 100_000
+BATCH: Final = 60_000
 GATHER: Final = 0.05
 GATHER_PIECES: Final = 1.0
 

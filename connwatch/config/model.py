@@ -152,7 +152,7 @@ class Limits:
     every loss is counted and shown."""
 
     items: int = field(
-        default=1_000_000,
+        default=250_000,
         metadata=_says(
             Whole(1_000, 100_000_000), "Records or values that the windows of one rule hold."
         ),

@@ -27,7 +27,7 @@ from .sightings import Sightings, first_sightings, seen, told
 from .spec import METRICS, Flags, Window
 
 #: items that the windows of one rule may hold; the oldest of more are forgotten, and counted
-CAP: Final = 1_000_000
+CAP: Final = 250_000
 #: items from which on it is worth while to forget those that change nothing
 THINNED: Final = 50_000
 
