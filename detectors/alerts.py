@@ -46,6 +46,8 @@ _LISTED: Final = 10
 #: of entries of lists, what a message may name
 _OF_LISTS: Final = ("indicator", "provider")
 _PLACEHOLDER: Final = re.compile(r"\{([^{}]+)\}")
+#: alerts that are written at once
+_AT_ONCE: Final = 256
 _TIME: Final = "%Y-%m-%dT%H:%M:%S%.6fZ"
 #: an empty field in what `struct.json_encode` writes; inside a text its quotes have backslashes
 _NULLS: Final = r',"[a-z_.]+":null'
@@ -130,13 +132,23 @@ def documents(alerts: pl.DataFrame, rules: Mapping[str, Describing]) -> list[Doc
 def written(alerts: pl.DataFrame, rules: Mapping[str, Describing]) -> list[Written]:
     """The same documents as JSON text: one of every alert that grew, in every batch.
 
-    Columns make what is large, the evidence; Python puts the small parts around it.
+    Columns make what is large, the evidence; Python puts the small parts around it. Of so many
+    at once that this takes little room.
     """
     if alerts.is_empty():
         return []
     said = {key: _Said(rules[key]) for key in alerts["rule"].unique()}
     named = [name for name in EVIDENCE if any(name in one.names for one in said.values())]
-    rows = alerts.select(
+    return [
+        said[row[1]].document(_Row._make(row))
+        for part in alerts.iter_slices(_AT_ONCE)
+        for row in _rows(part, named).iter_rows()
+    ]
+
+
+def _rows(alerts: pl.DataFrame, named: Sequence[str]) -> pl.DataFrame:
+    """`_Row` of each alert; named: fields that messages name."""
+    return alerts.select(
         "alert",
         "rule",
         "group",
@@ -149,7 +161,6 @@ def written(alerts: pl.DataFrame, rules: Mapping[str, Describing]) -> list[Writt
         named=_first(named),
         **{name: pl.col(name) for name in ("window", "value", "peak", "counted", "shown")},
     )
-    return [said[row[1]].document(_Row._make(row)) for row in rows.iter_rows()]
 
 
 def _events() -> pl.Expr:
