@@ -23,7 +23,7 @@ from .held import Correlated, Held, hashed, joined
 from .items import Items
 from .prospects import prospects
 from .records import Records
-from .sightings import Sightings, first_sightings, seen, told
+from .sightings import Hits, first_sightings, seen, told
 from .spec import METRICS, Flags, Window
 
 #: items that the windows of one rule may hold; the oldest of more are forgotten, and counted
@@ -108,17 +108,6 @@ def correlate(
     return Found(*batch.told(hits), after)
 
 
-@dataclass(frozen=True, slots=True)
-class Hits:
-    """The hits of one rule in one batch. items: theirs. rows: of the records before, followed by
-    the counted ones of the batch."""
-
-    rule: Correlated
-    items: Held
-    sightings: Sightings
-    rows: Positions
-
-
 class Batch:
     """One batch on its way through the rules. rows: by rule key, those of the batch that a rule
     matched or that fired for it."""
@@ -142,7 +131,10 @@ class Batch:
             used[self.rows[base]] = True
         columns = kept_columns(rules, keep)
         self._columns = [DERIVED.get(name, pl.col(name)).alias(name) for name in columns]
-        self._events = events if used.all() else events.filter(pl.Series(used))
+        read = {name for column in self._columns for name in column.meta.root_names()}
+        self._events = events.select(sorted(read))
+        if not used.all():
+            self._events = self._events.filter(pl.Series(used))
         #: of each row of the batch, its place among those that rules count
         self._place = np.cumsum(used) - 1
         self._numbers = np.flatnonzero(used) + state.next
@@ -178,8 +170,10 @@ class Batch:
         items.mark(first.at)
         if not rule.alerts:
             return None, self._left(rule, items)
-        hits = items.take(first.at)
-        told_of = Hits(rule, hits, first, self._rows(hits.record))
+        record = items.record[first.at]
+        told_of = Hits(
+            rule, record, items.base[first.at], items.alert[first.at], first, self._rows(record)
+        )
         return told_of, self._left(rule, items)
 
     def told(self, several: Sequence[Hits]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -191,9 +185,7 @@ class Batch:
         wanted[before:] = True
         place = np.cumsum(wanted) - 1
         records = pl.concat([*self._records.taken(wanted[:before]), self.records])
-        found = [
-            told(one.rule, one.items, one.sightings, records, place[one.rows]) for one in several
-        ]
+        found = [told(one, records, place[one.rows]) for one in several]
         return pl.concat(found), records
 
     def seen_by(self, items: Iterable[Held]) -> Records:

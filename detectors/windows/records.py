@@ -85,7 +85,9 @@ class Records:
         """These and then others; of: rows of the frame that they are taken from."""
         parts = list(self.parts)
         if new.height:
-            parts.append(_packed(compact(new, of)))
+            # What windows of seconds see goes with the next batch: it is not worth while.
+            parts[-1:] = [_packed(part) for part in parts[-1:]]
+            parts.append(compact(new, of))
         while len(parts) > 1 and _small(parts[-2], 2 * parts[-1].height, parts[-1]):
             parts[-2:] = [_together(parts[-2:])]
         if len(parts) > _PARTS:
@@ -116,10 +118,11 @@ def _together(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 def _packed(part: pl.DataFrame) -> pl.DataFrame:
     """Its texts are let go with it: no other part shares them."""
-    if part.height < _MANY:
+    few = [name for name in _FEW if part.schema.get(name) == pl.String]
+    if part.height < _MANY or not few:
         return part
     once = pl.Categorical(pl.Categories.random())
-    return part.with_columns(pl.col(name).cast(once) for name in _FEW if name in part.columns)
+    return part.with_columns(pl.col(few).cast(once))
 
 
 def _plain(part: pl.DataFrame) -> pl.DataFrame:

@@ -74,19 +74,30 @@ def first_sightings(items: Held, several: Sequence[Sightings], alone: bool) -> S
     return Sightings(*(column[order] for column in joined))
 
 
-def told(
-    rule: Correlated, hits: Held, first: Sightings, records: pl.DataFrame, rows: Positions
-) -> pl.DataFrame:
-    """Sightings as `engine.Found` has them. hits: the item of each; rows: of `records`, too."""
-    bases, windows = hits.base, first.window
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """The hits of one rule in one batch. record, base, alert: of their items (`held.Held`). rows:
+    of the records before, followed by the counted ones of the batch."""
+
+    rule: Correlated
+    record: Positions
+    base: Small
+    alert: Hashes
+    sightings: Sightings
+    rows: Positions
+
+
+def told(hits: Hits, records: pl.DataFrame, rows: Positions) -> pl.DataFrame:
+    """Sightings as `engine.Found` has them; rows: of `records`, for each."""
+    rule, first = hits.rule, hits.sightings
     return pl.DataFrame(
         {
-            "group": _groups(rule, records, rows, bases, hits.alert),
+            "group": _groups(rule, records, rows, hits.base, hits.alert),
             "fired": pl.Series(first.fired).cast(UTC),
             "by": first.by,
-            "window": windows,
+            "window": first.window,
             "value": pl.Series(first.value).fill_nan(None),
-            "counted": _counted(rule, records, rows, bases, windows),
+            "counted": _counted(rule, records, rows, hits.base, first.window),
             "order": hits.record,
             "at": rows,
         }
