@@ -11,6 +11,7 @@ from test_rules_lint import found, rule, said
 from connwatch.cli import run
 from connwatch.detectors.sigma.lint.finding import Finding
 from connwatch.detectors.sigma.lint.lint import lint
+from connwatch.detectors.windows.engine import CAP
 from connwatch.pipeline import bundled_rules
 
 
@@ -60,7 +61,7 @@ CORRELATIONS = [
     ("none", "error never", TCP, COUNT % "eq: 0", COUNT % "eq: 1"),
     ("a half", "error never", TCP, COUNT % "eq: 1.5", COUNT % "eq: 2"),
     ("at least one", "warning always", TCP, COUNT % "gte: 1", COUNT % "gte: 2"),
-    ("more than a window holds", "error never", TCP, COUNT % "gt: 1000000", COUNT % "gt: 999999"),
+    ("more than a window holds", "error never", TCP, COUNT % f"gt: {CAP}", COUNT % f"gt: {CAP - 1}"),
     ("more states than there are", "error never", STATES, VALUES % ("t", "zeek.connection.state", "gt: 13"), VALUES % ("t", "zeek.connection.state", "gt: 12")),
     ("more states than are selected", "error never", SILENT, VALUES % ("s", "zeek.connection.state", "gte: 3"), VALUES % ("s", "zeek.connection.state", "gte: 2")),
     ("more directions than there are", "error never", TCP, VALUES % ("a", "network.direction", "gte: 5"), VALUES % ("a", "network.direction", "gte: 4")),
