@@ -338,15 +338,13 @@ def timed(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.fixture(params=[spec.MOST, 4], ids=["exact", "up to a number"])
 def most(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How far counts are told; with the small number, what is not needed for them is forgotten,
-    groups that cannot reach their number are passed over, and records are kept in small parts."""
+    """How far counts are told; the small number goes with small bounds of all that is kept."""
     number: int = request.param
     monkeypatch.setattr(spec, "MOST", number)
     if number == 4:
-        monkeypatch.setattr(engine, "THINNED", 0)
-        monkeypatch.setattr(prospects, "WORTH", 0)
-        for name, few in (("_MANY", 2), ("_MOST", 6), ("_PARTS", 2)):
-            monkeypatch.setattr(records, name, few)
+        few = [(engine, "THINNED", 0), (prospects, "WORTH", 0), (records, "_MOST", 6)]
+        for module, name, value in [*few, (records, "_MANY", 2)]:
+            monkeypatch.setattr(module, name, value)
     return number
 
 
