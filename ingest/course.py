@@ -13,7 +13,7 @@ from connwatch.contracts import Parsed
 from connwatch.schema import STORED
 
 from .follow import Lines, Stream
-from .log_time import LOG_TIME, LogTime, after
+from .log_time import LOG_TIME, LogTime
 from .parsing import parsed
 from .piece_states import PieceStates
 
@@ -138,7 +138,7 @@ class Course:
     def give(self, rows: int, now: float) -> pl.DataFrame:
         """The next records; reading goes on only now."""
         self.since = now
-        part, self.buffer = self.buffer.head(rows), after(self.buffer, rows)
+        part, self.buffer = self.buffer.head(rows), self.buffer.slice(rows)
         if rows:
             self.latest = int(part[LOG_TIME].dt.epoch("us")[-1])
             self.changed = True

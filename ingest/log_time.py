@@ -56,16 +56,11 @@ class LogTime:
             return events
         ends = events.select(DERIVED["event.end"].dt.epoch("us")).to_series().to_numpy()
         times, certain, future = _log_times(ends, self.latest, last=last)
-        self._doubted = after(events, certain)
+        self._doubted = events.slice(certain)
         self.future += future
         if certain:
             self.latest = int(times[-1])
         return events.head(certain).with_columns(pl.Series(LOG_TIME, times).cast(UTC))
-
-
-def after(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
-    """What follows so many rows. An empty slice would keep the memory of all of them."""
-    return frame.slice(rows) if rows < frame.height else frame.clear()
 
 
 def _log_times(ends: _Times, latest: int | None, *, last: bool) -> tuple[_Times, int, int]:

@@ -20,7 +20,7 @@ from connwatch.errors import InputError
 
 from .blocks import blocks
 from .files import Source
-from .log_time import LOG_TIME, LogTime, after
+from .log_time import LOG_TIME, LogTime
 from .opening import Opened
 from .parsing import parsed
 from .streams import Stream
@@ -126,7 +126,7 @@ def _turn(stream: Stream) -> int:
 def _next(active: Sequence[_Reader]) -> pl.DataFrame:
     """Take what nothing still to come can precede."""
     if len(active) == 1:
-        frame, active[0].buffer = active[0].buffer, active[0].buffer.clear()
+        frame, active[0].buffer = active[0].buffer, active[0].buffer.head(0)
         return frame
     bound, rank = min((reader.bound, reader.rank) for reader in active)
     parts = []
@@ -137,5 +137,5 @@ def _next(active: Sequence[_Reader]) -> pl.DataFrame:
         cut = int(times.search_sorted(bound, "right" if reader.rank <= rank else "left"))
         if cut:
             parts.append(reader.buffer.head(cut).with_columns(_rank=pl.lit(reader.rank, pl.UInt32)))
-            reader.buffer = after(reader.buffer, cut)
+            reader.buffer = reader.buffer.slice(cut)
     return pl.concat(parts).sort(LOG_TIME, "_rank", maintain_order=True).drop("_rank")
