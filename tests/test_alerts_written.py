@@ -25,7 +25,7 @@ from connwatch.detectors.alerts import documents, written
 from connwatch.detectors.cases import frame
 from connwatch.detectors.fold import EVIDENCE, Folded, Folding, begin, fold
 from connwatch.sinks.embedded import EmbeddedStore, StoreReader, maintenance
-from connwatch.sinks.embedded.alerts import Grown, Own, grown_on
+from connwatch.sinks.embedded.alerts import Grown, Own, add_growth
 
 HOSTILE = st.text(max_size=12) | st.sampled_from(
     ['","source.port":null', '\\",\\"a', ',"x":null,', "\x00\x1f\x7f\u2028", "\\", "null"]
@@ -223,8 +223,8 @@ def test_what_lists_said_of_several_deliveries_is_put_together() -> None:
     other = cast("Written", SimpleNamespace(id="b"))
     newest = cast("Written", SimpleNamespace(id="a"))
     waiting: dict[str, Grown] = {}
-    grown_on(waiting, [Grown(one, 2, {"x": 1}), Grown(other, 0, {})])
-    grown_on(waiting, [Grown(newest, 3, {"x": 4, "y": 1})])
+    add_growth(waiting, [Grown(one, 2, {"x": 1}), Grown(other, 0, {})])
+    add_growth(waiting, [Grown(newest, 3, {"x": 4, "y": 1})])
     assert waiting == {"a": Grown(newest, 5, {"x": 5, "y": 1}), "b": Grown(other, 0, {})}
     assert waiting["a"].alert is newest
 

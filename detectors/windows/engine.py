@@ -184,7 +184,7 @@ class Batch:
             wanted[one.rows] = True
         wanted[before:] = True
         place = np.cumsum(wanted) - 1
-        records = pl.concat([*self._records.taken(wanted[:before]), self.records])
+        records = pl.concat([*self._records.taken(wanted[:before]), self.counted])
         found = [told(one, records, place[one.rows]) for one in several]
         return pl.concat(found), records
 
@@ -198,7 +198,7 @@ class Batch:
         return self._records.without(seen[:before]).followed_by(new, self._height)
 
     @cached_property
-    def records(self) -> pl.DataFrame:
+    def counted(self) -> pl.DataFrame:
         """What is kept of the counted records of the batch."""
         return self._kept_of_batch(np.ones(len(self._numbers), dtype=np.bool_))
 

@@ -83,16 +83,13 @@ class Records:
 
     def followed_by(self, new: pl.DataFrame, of: int) -> Records:
         """These and then others; of: rows of the frame that they are taken from."""
-        parts = list(self.parts)
-        if new.height:
-            # What windows of seconds see goes with the next batch: it is not worth while.
-            parts[-1:] = [_packed(part) for part in parts[-1:]]
-            parts.append(compact(new, of))
+        parts = [*self.parts, compact(new, of)] if new.height else list(self.parts)
         while len(parts) > 1 and _small(parts[-2], 2 * parts[-1].height, parts[-1]):
             parts[-2:] = [_together(parts[-2:])]
         if len(parts) > _PARTS:
             parts = _fewer(parts)
-        return Records(tuple(parts))
+        # What windows of seconds see goes with the next batch: packing the last is not worth while.
+        return Records((*map(_packed, parts[:-1]), *parts[-1:]))
 
 
 def _small(part: pl.DataFrame, most: int, following: pl.DataFrame) -> bool:
@@ -113,11 +110,11 @@ def _fewer(parts: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
 
 def _together(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
     whole = pl.concat([_plain(part) for part in parts])
-    return _packed(compact(whole, whole.height)).rechunk()
+    return compact(whole, whole.height).rechunk()
 
 
 def _packed(part: pl.DataFrame) -> pl.DataFrame:
-    """Its texts are let go with it: no other part shares them."""
+    """With texts that repeat kept once; they go with the part, since no other shares them."""
     few = [name for name in _FEW if part.schema.get(name) == pl.String]
     if part.height < _MANY or not few:
         return part

@@ -124,7 +124,7 @@ def trace(
     for number in range(len(target.windows)):
         found = _traced(target, number, batch, items)
         if found.height:
-            parts.append(_concerning(asked, target, number, found, batch.records))
+            parts.append(_concerning(asked, target, number, found, batch.counted))
     told = events.select(_from(since).alias("told")).with_row_index("record")
     rows = told.filter("told")["record"].cast(pl.Int64)
     return Trace(pl.concat(parts), tuple(_taken(asked, target, batch, rows)), since)
@@ -212,7 +212,7 @@ def _concerning(
 def _taken(entity: Entity, rule: Correlated, batch: Batch, told: pl.Series) -> list[Taken]:
     """What each window takes of each base rule, and leaves out; of the records told of."""
     found = []
-    records = batch.records.filter(pl.col("record").is_in(told.implode()))
+    records = batch.counted.filter(pl.col("record").is_in(told.implode()))
     for base, key in enumerate(rule.bases):
         rows = pl.Series(batch.rows.get(key, ()), dtype=pl.Int64)
         mine = records.filter(pl.col("record").is_in(rows.implode()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -67,7 +68,7 @@ class Own:
         return near == [alert.id] and known is not None and known + new == alert.count
 
 
-def grown(
+def growth(
     delivered: Sequence[Mapping[str, Any]], fresh: pl.DataFrame, shown: pl.DataFrame
 ) -> list[Grown]:
     """Alerts of one delivery with fresh hits, and all with lists: these may have more to say of
@@ -86,17 +87,14 @@ def grown(
     ]
 
 
-def grown_on(earlier: dict[str, Grown], later: Sequence[Grown]) -> None:
+def add_growth(earlier: dict[str, Grown], later: Sequence[Grown]) -> None:
     """Add to the alerts of deliveries, by id, those of the delivery after them: of each the newest
     state, and what is new in all."""
     for alert, new, shown in later:
         before = earlier.get(alert.id)
         if before is not None:
             new += before.new
-            shown = {
-                one: before.shown.get(one, 0) + shown.get(one, 0)
-                for one in {**before.shown, **shown}
-            }
+            shown = Counter(before.shown) + Counter(shown)
         earlier[alert.id] = Grown(alert, new, shown)
 
 

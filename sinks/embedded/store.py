@@ -227,7 +227,7 @@ class Run:
             hit_keys = self._hits.pending(wanted.filter(fresh))
         hits = delivery.hits.filter(fresh)
         made = [*_write_events(folder, delivery.events), *_write(folder, "hits", hits)]
-        alerts.grown_on(self._grown, alerts.grown(delivery.alerts, hits, delivery.shown))
+        alerts.add_growth(self._grown, alerts.growth(delivery.alerts, hits, delivery.shown))
         # What is in files, or out of date with the next delivery, need not wait for the commit.
         return _Staged(
             replace(delivery, events=_NO_EVENTS, hits=_NO_HITS, alerts=(), shown=_NO_SHOWN),
