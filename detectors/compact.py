@@ -17,3 +17,10 @@ def compact(frame: pl.DataFrame, of: int) -> pl.DataFrame:
     Texts that are put together anew stand by themselves.
     """
     return frame if of < _MANY else frame.with_columns(pl.col(pl.String) + pl.lit(""))
+
+
+def compact_lists(lists: pl.Series) -> pl.Series:
+    """The same lists of structs, none of them empty or null, as `compact` makes them."""
+    rows = pl.DataFrame({"of": pl.int_range(lists.len(), eager=True), "one": lists}).explode("one")
+    rows = rows.with_columns(compact(rows["one"].struct.unnest(), _MANY).to_struct("one"))
+    return rows.group_by("of", maintain_order=True).agg("one")["one"].rename(lists.name)

@@ -27,7 +27,7 @@ from connwatch.alert import COUNTED, KEPT
 from connwatch.contracts import HIT_SCHEMA, SHOWN_SCHEMA, group_key
 from connwatch.schema import DERIVED, STORED, UTC
 
-from .compact import compact
+from .compact import compact, compact_lists
 from .listed import SHOWN, Listed, Said, apart, said, together
 from .sessions import KEY, apart_from, in_sessions
 from .windows.engine import Found
@@ -158,13 +158,19 @@ def fold(
     own = compact(alerts.unique(KEY, keep="last", maintain_order=True), hits.height)
     newest = pl.concat([others, own])
     if newest.n_chunks() > (_CHUNKS if newest.height < _MANY else _CHUNKS_OF_MANY):
-        newest = newest.rechunk()
+        newest = _by_themselves(newest)
     return Folded(
         hits.select(list(HIT_SCHEMA)),
         alerts,
         _open(newest, events, foldings),
         pl.DataFrame(schema=SHOWN_SCHEMA) if told is None else told.shown,
     )
+
+
+def _by_themselves(alerts: pl.DataFrame) -> pl.DataFrame:
+    """In one piece, without what batches had beside their evidence."""
+    ends = (compact_lists(alerts[name]) for name in ("head", "tail"))
+    return compact(alerts.with_columns(*ends), alerts.height).rechunk()
 
 
 def latest(state: pl.DataFrame, most: int) -> pl.DataFrame:
