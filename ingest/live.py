@@ -20,11 +20,10 @@ from .follow import Stream
 from .log_time import LOG_TIME
 
 #: bytes read of one stream at once; the least when many streams share that
-READ: Final = 16 << 20
+READ: Final = 8 << 20
 READ_LEAST: Final = 256 << 10
-#: records that are given together at the most, and seconds for which they are gathered: of a log as
-#: it is written, and while whole pieces wait to be read, each of which may have few
-BATCH: Final = 60_000
+#: seconds for which records are gathered: of a log as it is written, and while whole pieces wait to
+#: be read, each of which may have few
 GATHER: Final = 0.05
 GATHER_PIECES: Final = 1.0
 
@@ -66,7 +65,7 @@ class LiveMerge:
     prepare: Prepare
     idle_limit: float
     clock: Callable[[], float]
-    batch: int = BATCH
+    batch: int
     courses: dict[str, Course] = field(default_factory=dict)
     latest: int | None = None
     reordered: int = 0

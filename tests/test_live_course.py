@@ -175,7 +175,7 @@ def test_a_log_that_was_just_rotated_away_holds_the_others_back(
         pieces = pieces_of(saved)
         wanted = [Wanted(str(log), formats("")) for log in (one, other)]
         follower = Follower(wanted, pieces, first=not pieces, settle=0.0)
-        merge = LiveMerge(saved, lambda source, events: events, 5.0, lambda: now)
+        merge = LiveMerge(saved, lambda source, events: events, 5.0, lambda: now, 100)
         return follower, merge
 
     def given(follower: Follower, merge: LiveMerge) -> list[int]:
@@ -253,7 +253,7 @@ def test_every_record_is_prepared_as_its_source_wants_it(tmp_path: Path) -> None
     def prepare(source: int, events: pl.DataFrame) -> pl.DataFrame:
         return events.with_columns(labels=pl.lit(str(source)))
 
-    merge = LiveMerge({}, prepare, 5.0, lambda: 0.0)
+    merge = LiveMerge({}, prepare, 5.0, lambda: 0.0, 100)
     for stream in follower.streams.values():
         merge.add(stream)
     given = [found.events for _ in range(3) if (found := merge.given()) is not None]

@@ -292,8 +292,12 @@ class Config:
         ),
     )
     batch: int = field(
-        default=100_000,
-        metadata=_says(Whole(1, 10_000_000), "Records that are worked on together at the most."),
+        default=40_000,
+        metadata=_says(
+            Whole(1, 10_000_000),
+            "Records that are worked on together, about, at the most. More of them are faster"
+            " where rules count much, and take more memory.",
+        ),
     )
     watch: str = field(
         default="auto",
