@@ -55,6 +55,17 @@ SHOWN_SCHEMA: Final[dict[str, pl.DataType]] = {
     "indicator": pl.String(),
 }
 
+#: The span of an alert: `start` and `end` are the log time of its first and its last hit. Spans of
+#: one rule and group do not overlap. `lists`: whether lists say something of its hits.
+SPAN_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "alert": pl.String(),
+    "rule": pl.String(),
+    "group": pl.String(),
+    "start": UTC,
+    "end": UTC,
+    "lists": pl.Boolean(),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -134,6 +145,8 @@ class Delivery:
     ECS documents, newest state of each. rejects: `REJECT_SCHEMA`. checkpoint: what the pipeline
     wants back after a restart, JSON values by key; None takes a key away. shown: `SHOWN_SCHEMA`,
     of these hits, from which stored alerts count what lists matched; it is not kept itself.
+    spans: `SPAN_SCHEMA`, of every alert that these hits belong to; None: those of `alerts`. The
+    documents may come with a later delivery of the same commit: writing them takes time.
     journal: bytes that are given back after a restart, behind those of the deliveries before,
     until a snapshot takes their place.
     """
@@ -144,6 +157,7 @@ class Delivery:
     rejects: pl.DataFrame
     checkpoint: Mapping[str, Any] = field(default_factory=dict)
     shown: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SHOWN_SCHEMA))
+    spans: pl.DataFrame | None = None
     journal: bytes | None = None
 
 

@@ -23,13 +23,12 @@ from connwatch.detectors.windows.engine import State, correlate
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """What one batch came to. alerts: newest state of each alert touched. allowed: records that no
-    rule was asked of. early: alerts closed because too many were open. before, touched, after: rows
-    of `fold.ALERT_SCHEMA`, of the alerts open before, of those touched, and of those open now."""
+    """What one batch came to. allowed: records that no rule was asked of. early: alerts closed
+    because too many were open. before, touched, after: rows of `fold.ALERT_SCHEMA`, of the alerts
+    open before, of those touched, and of those open now."""
 
     hits: pl.DataFrame
     shown: pl.DataFrame
-    alerts: list[Written]
     allowed: int
     early: int
     before: pl.DataFrame
@@ -41,7 +40,21 @@ class Detected:
         """Rows of `fold.ALERT_SCHEMA` to which nothing can be added any more."""
         both = pl.concat([self.before, self.touched])
         closed = both.join(self.after, on="alert", how="anti")
-        return closed.unique("alert", keep="last", maintain_order=True)
+        return newest(closed)
+
+    @property
+    def spans(self) -> pl.DataFrame:
+        """`SPAN_SCHEMA` of the alerts touched."""
+        return newest(self.touched).select(
+            *("alert", "rule", "group"),
+            *(pl.col("first").alias("start"), pl.col("last").alias("end")),
+            (pl.col("shown").list.len().fill_null(0) > 0).alias("lists"),
+        )
+
+
+def newest(alerts: pl.DataFrame) -> pl.DataFrame:
+    """Of each alert the last row."""
+    return alerts.unique("alert", keep="last", maintain_order=True)
 
 
 class Detection:
@@ -88,7 +101,6 @@ class Detection:
         return Detected(
             folded.hits,
             folded.shown,
-            self.written(folded.alerts),
             passed,
             folded.state.height - still.height,
             before,

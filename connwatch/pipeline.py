@@ -187,8 +187,9 @@ class _Replay:
         events, fresh, keys = self._deduplicated(events)
         found = self._detection.step(events)
         self.outcome.allowed += found.allowed
-        self.writer.put((self._delivery(events.filter(fresh), found), keys))
-        self._tell_all(found.closed, found.alerts)
+        made = self._detection.written(found.touched)
+        self.writer.put((self._delivery(events.filter(fresh), found, made), keys))
+        self._tell_all(found.closed, made)
         self._progress.done = sum(self._taken.values())
         self._progress.records += events.height
         self._on_progress(self._progress)
@@ -234,13 +235,15 @@ class _Replay:
             with self._guard:
                 self.outcome.ledger.count(name, events["log.file.path"])
 
-    def _delivery(self, events: pl.DataFrame, found: Detected | None = None) -> Delivery:
+    def _delivery(
+        self, events: pl.DataFrame, found: Detected | None = None, alerts: Sequence[Written] = ()
+    ) -> Delivery:
         with self._guard:
             waiting, self._rejects = self._rejects, []
         rejects = pl.concat(waiting) if waiting else _NO_REJECTS
         if found is None:
             return Delivery(events, _NO_HITS, (), rejects)
-        return Delivery(events, found.hits, tuple(found.alerts), rejects, shown=found.shown)
+        return Delivery(events, found.hits, tuple(alerts), rejects, shown=found.shown)
 
     def _tell_all(self, alerts: pl.DataFrame, made: Sequence[Written] = ()) -> None:
         """Tell of alerts to which nothing can be added any more. made: some of them, and others;

@@ -141,7 +141,7 @@ def fake_session(**more: Any) -> Any:
         "detection": SimpleNamespace(windows=windows, notes=list, forgotten=dict),
         "follower": SimpleNamespace(problems=[], skipped={}, losses=[]),
         "measures": dict,
-        "queued": 0,
+        "commits": SimpleNamespace(waiting=0),
         **more,
     }
     return SimpleNamespace(**given)

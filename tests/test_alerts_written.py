@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import polars as pl
 import pytest
@@ -25,7 +25,7 @@ from connwatch.detectors.alerts import documents, written
 from connwatch.detectors.cases import frame
 from connwatch.detectors.fold import EVIDENCE, Folded, Folding, begin, fold
 from connwatch.sinks.embedded import EmbeddedStore, StoreReader, maintenance
-from connwatch.sinks.embedded.alerts import Grown, Own, add_growth
+from connwatch.sinks.embedded.alerts import Growing, Own
 
 HOSTILE = st.text(max_size=12) | st.sampled_from(
     ['","source.port":null', '\\",\\"a', ',"x":null,', "\x00\x1f\x7f\u2028", "\\", "null"]
@@ -191,13 +191,15 @@ def test_the_short_way_into_the_store_leaves_what_the_long_way_leaves(
 def test_deliveries_in_one_commit_leave_what_as_many_commits_leave(
     tmp_path_factory: pytest.TempPathFactory, plan: list[tuple[list[int], bool]], stored: bool
 ) -> None:
-    """Whether or not the store has some of the records already."""
+    """Whether or not the store has some of the records already, and whether documents come with
+    each delivery or with the last one only."""
     found = []
-    for together in (False, True):
+    for way in ("apart", "together", "documents last"):
         folder = tmp_path_factory.mktemp("store")
         if stored:
             steps(folder, [("hits", list(range(0, 1500, 70)))])
         state, now, rule = begin(), -1, Rule(suppress=MINUTE)
+        waiting: dict[str, Written] = {}
         with EmbeddedStore(folder) as store, StoreReader(folder) as reader:
             run = store.begin_run()
             for seconds, more in [*plan, ([1501], False)]:
@@ -209,24 +211,45 @@ def test_deliveries_in_one_commit_leave_what_as_many_commits_leave(
                 fate, keys = run.classify(rows)
                 folded = hit(rows, state, ("destination.ip",), MINUTE)
                 state = folded.state
-                made = tuple(written(folded.alerts, {"r": rule}))
-                new = rows.filter(fate == "new")
-                given_over = delivery(new, hits=folded.hits, alerts=made)
-                run.write(given_over, keys, more=together and more)
+                waiting.update((one.id, one) for one in written(folded.alerts, {"r": rule}))
+                later = more and way != "apart"
+                made = () if later and way == "documents last" else tuple(waiting.values())
+                given_over = delivery(rows.filter(fate == "new"), hits=folded.hits, alerts=made)
+                if way == "documents last":
+                    given_over = replace(given_over, spans=spans(folded))
+                run.write(given_over, keys, more=later)
+                waiting = {} if made else waiting
             found.append(reader.alerts())
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
     assert found[0]
 
 
+def spans(folded: Folded) -> pl.DataFrame:
+    newest = folded.alerts.unique("alert", keep="last", maintain_order=True)
+    lists = pl.lit(value=False)
+    return newest.select("alert", "rule", "group", start="first", end="last", lists=lists)
+
+
 def test_what_lists_said_of_several_deliveries_is_put_together() -> None:
-    one = cast("Written", SimpleNamespace(id="a"))
-    other = cast("Written", SimpleNamespace(id="b"))
-    newest = cast("Written", SimpleNamespace(id="a"))
-    waiting: dict[str, Grown] = {}
-    add_growth(waiting, [Grown(one, 2, {"x": 1}), Grown(other, 0, {})])
-    add_growth(waiting, [Grown(newest, 3, {"x": 4, "y": 1})])
-    assert waiting == {"a": Grown(newest, 5, {"x": 5, "y": 1}), "b": Grown(other, 0, {})}
-    assert waiting["a"].alert is newest
+    """A document may come with the last of them; what was said before it is not lost."""
+    state, rule = begin(), Rule()
+    growing = Growing()
+    for number, (name, last) in enumerate((("x", False), ("y", False), ("x", True))):
+        folded = hit(events([number]), state, ("destination.ip",), MINUTE)
+        state = folded.state
+        (row,) = folded.alerts.iter_rows(named=True)
+        listed = spans(folded).with_columns(lists=pl.lit(value=True))
+        shown = folded.hits.select("rule", "event.id", indicator=pl.lit(name))
+        alerts = written(folded.alerts, {"r": rule}) if last else []
+        growing.add(
+            replace(
+                delivery(events([]), hits=folded.hits, alerts=alerts), shown=shown, spans=listed
+            ),
+            folded.hits,
+        )
+        assert row["count"] == number + 1
+    (one,) = growing.grown()
+    assert (one.alert.count, one.new, one.shown) == (3, 3, {"x": 2, "y": 1})
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def alerts(
     bounds = [0, *(int(cut * events.height) for cut in cuts), events.height]
     for low, high in pairwise(bounds):
         found = detection.step(events.slice(low, high - low))
-        newest.update((one.id, one) for one in found.alerts)
+        newest.update((one.id, one) for one in detection.written(found.touched))
         if restart:
             save(detection, state)
             detection = Detection(rules)
@@ -134,7 +134,8 @@ def test_alerts_that_were_closed_early_are_joined_in_the_store(
                 part = events.slice(start, 50)
                 found = detection.step(part)
                 early[name] += found.early
-                store.write(delivery(part, hits=found.hits, alerts=found.alerts))
+                alerts = detection.written(found.touched)
+                store.write(delivery(part, hits=found.hits, alerts=alerts))
                 assert bound is None or detection.open.height <= bound
         with StoreReader(tmp_path / name) as reader:
             stored[name] = digest([{**one, "message": ""} for one in reader.alerts()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -29,6 +30,11 @@ class Totals:
 
     def saved(self) -> dict[str, int]:
         return asdict(self)
+
+    def take_up(self, saved: Mapping[str, int]) -> None:
+        """Go on from what was saved."""
+        for name, value in saved.items():
+            setattr(self, name, value)
 
 
 @dataclass(slots=True)

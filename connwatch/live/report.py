@@ -194,7 +194,7 @@ class Reporter:
             sinks=[
                 {
                     "name": run.store.name,
-                    "queue": 0 if session is None else session.queued,
+                    "queue": 0 if session is None else session.commits.waiting,
                     "retries": run.retries,
                     "retried": self._retried,
                     "error": error,

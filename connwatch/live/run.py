@@ -194,7 +194,7 @@ class LiveRun:
 
     def _between(self, session: Session) -> None:
         """Between two batches of a session."""
-        if self.error is not None and session.committed:
+        if self.error is not None and session.commits.committed:
             self.error, self.retries, self.state = None, 0, "running"
         self._see_store()
         self._see_lists()

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from connwatch.alert import Document, Written, fired, joined
+from connwatch.contracts import SPAN_SCHEMA, Delivery
 from connwatch.schema import UTC
 from connwatch.spans import placed
 
@@ -26,11 +27,19 @@ from connwatch.spans import placed
 _REMEMBERED: Final = 100_000
 #: hits of a commit that are few
 _FEW: Final = 200
+_KEY: Final = ("rule", "group")
+
+
+class Growth(NamedTuple):
+    """How many hits of an alert the store did not have, and how many of these showed which
+    indicator of a list."""
+
+    new: int
+    shown: Mapping[str, int]
 
 
 class Grown(NamedTuple):
-    """A delivered alert that says something new: how many of its hits the store did not have, and
-    how many of these showed which indicator of a list."""
+    """An alert that says something new: its newest document, and see `Growth`."""
 
     alert: Written
     new: int
@@ -68,34 +77,42 @@ class Own:
         return near == [alert.id] and known is not None and known + new == alert.count
 
 
-def growth(
-    delivered: Sequence[Mapping[str, Any]], fresh: pl.DataFrame, shown: pl.DataFrame
-) -> list[Grown]:
-    """Alerts of one delivery with fresh hits, and all with lists: these may have more to say of
-    hits that are there already.
+class Growing:
+    """The alerts of the deliveries of one commit: what is new of each, and its newest document."""
 
-    fresh: its hits (`HIT_SCHEMA`) that the store did not have; shown: what lists said of its hits
-    (`SHOWN_SCHEMA`).
+    def __init__(self) -> None:
+        self._growth: dict[str, Growth] = {}
+        self._newest: dict[str, Written] = {}
+
+    def add(self, delivery: Delivery, fresh: pl.DataFrame) -> None:
+        """One delivery more. fresh: its hits that the store did not have."""
+        delivered = [Written.of(alert) for alert in delivery.alerts]
+        self._newest.update((alert.id, alert) for alert in delivered)
+        spans = _spans(delivered) if delivery.spans is None else delivery.spans
+        for alert, (new, shown) in growth(spans, fresh, delivery.shown).items():
+            before = self._growth.get(alert, Growth(0, {}))
+            both = Counter(before.shown) + Counter(shown)
+            self._growth[alert] = Growth(before.new + new, both)
+
+    def grown(self) -> list[Grown]:
+        """In the order in which they were first met. KeyError: a document was never delivered."""
+        return [Grown(self._newest[alert], *grown) for alert, grown in self._growth.items()]
+
+
+def growth(spans: pl.DataFrame, fresh: pl.DataFrame, shown: pl.DataFrame) -> dict[str, Growth]:
+    """Alerts with fresh hits, by id, and all with lists: these may have more to say of hits that
+    are there already.
+
+    spans: `SPAN_SCHEMA`. fresh: hits (`HIT_SCHEMA`) that the store did not have; shown: what lists
+    said of hits (`SHOWN_SCHEMA`).
     """
-    alerts = [Written.of(alert) for alert in delivered]
-    counts = _counts(alerts, fresh)
-    listed = _listed(alerts, fresh, shown)
-    return [
-        Grown(alert, counts.get(number, 0), listed.get(number, {}))
-        for number, alert in enumerate(alerts)
-        if number in counts or alert.lists
-    ]
-
-
-def add_growth(earlier: dict[str, Grown], later: Sequence[Grown]) -> None:
-    """Add to the alerts of deliveries, by id, those of the delivery after them: of each the newest
-    state, and what is new in all."""
-    for alert, new, shown in later:
-        before = earlier.get(alert.id)
-        if before is not None:
-            new += before.new
-            shown = Counter(before.shown) + Counter(shown)
-        earlier[alert.id] = Grown(alert, new, shown)
+    counts = _counts(spans, fresh)
+    listed = _listed(spans, fresh, shown)
+    return {
+        alert: Growth(counts.get(alert, 0), listed.get(alert, {}))
+        for alert, lists in spans.select("alert", "lists").iter_rows()
+        if lists or alert in counts
+    }
 
 
 def merge(database: sqlite3.Connection, grown: Sequence[Grown], own: Own) -> None:
@@ -156,65 +173,68 @@ def _documents(database: sqlite3.Connection, ids: Iterable[str]) -> list[Documen
     return [json.loads(database.execute(query, (one,)).fetchone()[0]) for one in ids]
 
 
-def _counts(delivered: Sequence[Written], fresh: pl.DataFrame) -> dict[int, int]:
-    """How many fresh hits each delivered alert has, by its position."""
-    if not delivered or fresh.is_empty():
+def _counts(spans: pl.DataFrame, fresh: pl.DataFrame) -> dict[str, int]:
+    """How many fresh hits each alert has, by its id."""
+    if spans.is_empty() or fresh.is_empty():
         return {}
     if fresh.height <= _FEW:
-        return _counts_of_few(delivered, fresh)
-    return within(_spans(delivered), fresh)
+        return _counts_of_few(spans, fresh)
+    return within(spans, fresh)
 
 
-def _counts_of_few(delivered: Sequence[Written], fresh: pl.DataFrame) -> dict[int, int]:
+def _counts_of_few(spans: pl.DataFrame, fresh: pl.DataFrame) -> dict[str, int]:
     """The same, one hit after the other: for a live commit faster than a join is set up."""
-    groups: dict[tuple[str, str], list[int]] = {}
-    for number, alert in enumerate(delivered):
-        groups.setdefault((alert.rule, alert.group), []).append(number)
-    times = fresh["connwatch.log_time"].to_physical().to_list()
-    counts: dict[int, int] = {}
-    for rule, group, time in zip(fresh["rule"], fresh["group"], times, strict=True):
-        for number in groups.get((rule, group), ()):
-            if delivered[number].start <= time <= delivered[number].end:
-                counts[number] = counts.get(number, 0) + 1
+    groups: dict[tuple[str, str], list[tuple[str, int, int]]] = {}
+    times = pl.col("start", "end").to_physical()
+    for alert, rule, group, start, end in spans.select("alert", *_KEY, times).iter_rows():
+        groups.setdefault((rule, group), []).append((alert, start, end))
+    counts: dict[str, int] = {}
+    hits = fresh.select(*_KEY, pl.col("connwatch.log_time").to_physical())
+    for rule, group, time in hits.iter_rows():
+        for alert, start, end in groups.get((rule, group), ()):
+            if start <= time <= end:
+                counts[alert] = counts.get(alert, 0) + 1
                 break
     return counts
 
 
 def _listed(
-    delivered: Sequence[Written], fresh: pl.DataFrame, shown: pl.DataFrame
-) -> dict[int, dict[str, int]]:
-    """How many fresh hits of each delivered alert, by its position, showed which indicator."""
-    if not delivered or shown.is_empty():
+    spans: pl.DataFrame, fresh: pl.DataFrame, shown: pl.DataFrame
+) -> dict[str, dict[str, int]]:
+    """How many fresh hits of each alert, by its id, showed which indicator."""
+    if spans.is_empty() or shown.is_empty():
         return {}
     said = fresh.join(shown, on=["rule", "event.id"])
     if said.is_empty():
         return {}
-    counts: dict[int, dict[str, int]] = {}
-    found = placed(_spans(delivered), said, ("indicator",)).group_by("number", "indicator")
-    for number, indicator, count in found.agg(pl.len()).collect().iter_rows():
-        counts.setdefault(number, {})[indicator] = count
+    counts: dict[str, dict[str, int]] = {}
+    found = placed(spans, said, ("indicator",)).group_by("alert", "indicator")
+    for alert, indicator, count in found.agg(pl.len()).collect().iter_rows():
+        counts.setdefault(alert, {})[indicator] = count
     return counts
 
 
-def _spans(delivered: Sequence[Written]) -> pl.DataFrame:
-    """The alerts by their position, as `within` wants them."""
+def _spans(alerts: Sequence[Written]) -> pl.DataFrame:
+    """`SPAN_SCHEMA` of documents."""
     return pl.DataFrame(
         {
-            "number": range(len(delivered)),
-            "rule": [alert.rule for alert in delivered],
-            "group": [alert.group for alert in delivered],
-            "start": [alert.start for alert in delivered],
-            "end": [alert.end for alert in delivered],
-        }
-    ).with_columns(pl.col("start", "end").cast(UTC))
+            "alert": [alert.id for alert in alerts],
+            "rule": [alert.rule for alert in alerts],
+            "group": [alert.group for alert in alerts],
+            "start": pl.Series([alert.start for alert in alerts], dtype=pl.Int64).cast(UTC),
+            "end": pl.Series([alert.end for alert in alerts], dtype=pl.Int64).cast(UTC),
+            "lists": [alert.lists for alert in alerts],
+        },
+        schema_overrides=SPAN_SCHEMA,
+    )
 
 
 def within(spans: pl.DataFrame, hits: pl.DataFrame) -> dict[Any, int]:
-    """How many hits lie in each span, by its number; spans without any are left out.
+    """How many hits lie in the span of each alert, by its id; those without any are left out.
 
-    spans: number, rule, group, start, end (UTC). Those of one rule and group do not overlap.
+    spans: alert, rule, group, start, end (UTC). Those of one rule and group do not overlap.
     """
-    matched = placed(spans, hits).group_by("number").agg(pl.len()).collect()
+    matched = placed(spans, hits).group_by("alert").agg(pl.len()).collect()
     return dict(matched.iter_rows())
 
 

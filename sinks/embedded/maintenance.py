@@ -163,7 +163,7 @@ def _forget(database: Database, gone: pl.DataFrame) -> None:
     rows = database.execute(
         "SELECT id, rule, grp, first, last FROM alerts WHERE first <= ?", (last,)
     ).fetchall()
-    names = {"number": pl.String, "rule": pl.String, "group": pl.String}
+    names = {"alert": pl.String, "rule": pl.String, "group": pl.String}
     schema = {**names, "start": pl.Int64, "end": pl.Int64}
     spans = pl.DataFrame(rows, schema=schema, orient="row").with_columns(
         pl.col("start", "end").cast(pl.Datetime("us", "UTC"))

@@ -155,7 +155,7 @@ class Run:
         self._guard = threading.Lock()
         self._own = alerts.Own()
         self._staged: list[_Staged] = []
-        self._grown: dict[str, alerts.Grown] = {}
+        self._growing = alerts.Growing()
         database = store.database
         with catalogue.errors(store.folder), database.guard:
             with catalogue.moment(database):
@@ -202,7 +202,7 @@ class Run:
                     self._own.check(database.changes)
                     for one in self._staged:
                         one.insert(database)
-                    alerts.merge(database, list(self._grown.values()), self._own)
+                    alerts.merge(database, self._growing.grown(), self._own)
                     if state is not None:
                         rubbish = resume.replace(database, state)
                     changes = database.changes
@@ -213,7 +213,7 @@ class Run:
                             self._events.committed(part if isinstance(part, Stored) else None)
                         for part in one.hit_index:
                             self._hits.committed(part if isinstance(part, Stored) else None)
-            self._staged, self._grown = [], {}
+            self._staged, self._growing = [], alerts.Growing()
             for name in rubbish:
                 (store.folder / name).unlink(missing_ok=True)
             tidy.relieve(store.folder, database)
@@ -227,7 +227,7 @@ class Run:
             hit_keys = self._hits.pending(wanted.filter(fresh))
         hits = delivery.hits.filter(fresh)
         made = [*_write_events(folder, delivery.events), *_write(folder, "hits", hits)]
-        alerts.add_growth(self._grown, alerts.growth(delivery.alerts, hits, delivery.shown))
+        self._growing.add(delivery, hits)
         # What is in files, or out of date with the next delivery, need not wait for the commit.
         return _Staged(
             replace(delivery, events=_NO_EVENTS, hits=_NO_HITS, alerts=(), shown=_NO_SHOWN),
