@@ -146,9 +146,10 @@ def free_port() -> int:
 
 def password_line(name: str, password: str) -> str:
     """A user of the file realm, as `bin/elasticsearch-users useradd` would write it."""
-    salt = "saltsalt"
-    digest = hashlib.sha256(password.encode() + salt.encode()).digest()
-    return f"{name}:{{SSHA256}}{salt}{base64.b64encode(digest).decode()}\n"
+    salt = b"s" * 32
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, 1000, 32)
+    text = (base64.b64encode(part).decode() for part in (salt, digest))
+    return f"{name}:{{PBKDF2}}1000${'$'.join(text)}\n"
 
 
 @dataclass
@@ -164,6 +165,7 @@ class Node:
     files: Mapping[str, str] = field(default_factory=dict)
     ca: Path | None = None
     heap: str = "512m"
+    options: str = "-XX:TieredStopAtLevel=1"  # ready sooner; "" for what is measured
     port: int = field(default_factory=free_port)
     transport_port: int = field(default_factory=free_port)
     _guard: subprocess.Popen[bytes] | None = None
@@ -185,7 +187,7 @@ class Node:
         environment = {
             "PATH": "/usr/bin:/bin", "HOME": str(here), "ES_JAVA_HOME": str(jdk),
             "ES_PATH_CONF": str(here / "config"), "ES_TMPDIR": str(here / "tmp"),
-            "ES_JAVA_OPTS": f"-Xms{self.heap} -Xmx{self.heap} -XX:TieredStopAtLevel=1",
+            "ES_JAVA_OPTS": f"-Xms{self.heap} -Xmx{self.heap} {self.options}",
         }  # fmt: skip
         command = [str(home / "bin" / "elasticsearch")]
         if os.getuid() == 0:
