@@ -10,7 +10,7 @@ from typing import Any, Final
 from connwatch.errors import ConnwatchError, ServerError
 
 from .client import Response, Server, blocks, connect, refusal
-from .privileges import CLUSTER, INDICES, names
+from .privileges import CLUSTER, INDICES, names, role
 from .settings import Settings
 
 #: seconds between the clocks of server and this machine that are worth a word
@@ -118,13 +118,8 @@ def _user(server: Server) -> Iterator[Finding]:
 
 
 def _privileges(server: Server, prefix: str) -> Iterator[Finding]:
-    asked = {
-        "cluster": list(CLUSTER),
-        "index": [
-            {"names": names(prefix, family), "privileges": list(privileges)}
-            for family, privileges in INDICES.items()
-        ],
-    }
+    needed = role(prefix)
+    asked = {"cluster": needed["cluster"], "index": needed["indices"]}
     answer = server.perform("POST", "/_security/user/_has_privileges", asked)
     if answer.status in (400, 404, 405):
         yield Finding("privileges", "ok", "everybody may do everything: security is off")
