@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import logging
 import pickle
@@ -26,6 +27,7 @@ from connwatch.errors import (
     ServerTrustError,
 )
 from connwatch.sinks.elasticsearch import Settings, connect, read_settings
+from connwatch.sinks.elasticsearch.client import NDJSON
 
 PLAIN: dict[str, str] = {}
 HTML = Answer(200, b"<html>It works!</html>", {})
@@ -303,6 +305,12 @@ def test_real_servers(elasticsearch: Elastic) -> None:
         assert server.client.index(index=index, id="1", document={"a": 1})["result"] == "created"
         assert server.perform("PUT", f"/{index}/_create/1", {"a": 1}).status == 409
         assert server.get(f"/{index}/_doc/1")["_source"] == {"a": 1}
+        line = json.dumps({"create": {"_index": index, "_id": "2"}}) + '\n{"a":2}\n'
+        compressed = {"content-type": NDJSON, "content-encoding": "gzip"}
+        answer = server.perform(
+            "POST", "/_bulk", gzip.compress(line.encode() * 2), headers=compressed
+        )
+        assert [one["create"]["status"] for one in answer.body["items"]] == [201, 409]
     lock: dict[str, Any] = {"persistent": {"cluster.blocks.read_only_allow_delete": True}}
     elasticsearch.ask("PUT", "/_cluster/settings", lock)
     try:
