@@ -7,10 +7,16 @@
     │   ├── RuleError         a rule, field map or filter cannot be used
     │   └── QueryError        a KQL query or a time expression cannot be read
     ├── InputError            a source cannot be opened or read any further (exit 3)
-    └── StoreError            the store cannot be opened, written or read (exit 3)
-        ├── StoreBusyError    another process is writing to it
-        ├── StoreFullError    no space is left on the device
-        └── StoreDamagedError what is on disk contradicts the catalogue
+    ├── StoreError            the store cannot be opened, written or read (exit 3)
+    │   ├── StoreBusyError    another process is writing to it
+    │   ├── StoreFullError    no space is left on the device
+    │   └── StoreDamagedError what is on disk contradicts the catalogue
+    └── ServerError           Elasticsearch cannot be used as it is (exit 3)
+        ├── ServerAwayError   it does not answer, or not in time; later it may
+        ├── ServerTrustError  the two sides of a TLS connection do not accept one another
+        ├── ServerAccessError it does not know who asks, or does not allow it
+        ├── ServerKindError   not Elasticsearch, or not a version that is supported
+        └── ServerLockedError it takes no writes
 
 Callers catch a branch. The command line turns a branch into an exit code (`exit_code`).
 """
@@ -90,3 +96,27 @@ class StoreFullError(StoreError):
 
 class StoreDamagedError(StoreError):
     """What is on disk contradicts the catalogue."""
+
+
+class ServerError(ConnwatchError):
+    """Elasticsearch cannot be used as it is. `where` is its address."""
+
+
+class ServerAwayError(ServerError):
+    """It does not answer, or not in time; later it may."""
+
+
+class ServerTrustError(ServerError):
+    """A certificate is not accepted, or there is no TLS where there should be."""
+
+
+class ServerAccessError(ServerError):
+    """The server does not know who asks (401), or does not allow it (403)."""
+
+
+class ServerKindError(ServerError):
+    """What answers is not Elasticsearch, or not a version that is supported."""
+
+
+class ServerLockedError(ServerError):
+    """The server takes no writes."""

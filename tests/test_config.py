@@ -14,6 +14,7 @@ from conftest import ROOT
 from connwatch.config import (
     BUNDLED,
     Config,
+    Elasticsearch,
     Http,
     Limits,
     Log,
@@ -65,6 +66,21 @@ poll_interval: 2
 settle: 1h
 limits: {items: 1000, open_alerts: 500}
 retention: {events: 30d, alerts: 52w, max_size: 500 MiB}
+elasticsearch:
+  nodes: ["https://es1", "http://[::1]:9201/es/"]
+  cloud_id: "c:x"
+  prefix: lab-7
+  username: writer
+  password_file: p
+  api_key_file: k
+  bearer_token_file: t
+  ca: ca.pem
+  fingerprint: 00ff
+  client_certificate: c.pem
+  client_key: c.key
+  proxy: http://proxy
+  timeout: 5s
+  allow_plain_http_to: [es2]
 http: {port: 9477, address: 0.0.0.0, ready_max_lag_seconds: 10, ready_max_errors: 3}
 log: {format: json, level: debug}
 sources:
@@ -95,6 +111,19 @@ sources:
         settle=3600.0,
         limits=Limits(1000, 500),
         retention=Retention(timedelta(days=30), timedelta(weeks=52), 500 * 2**20),
+        elasticsearch=Elasticsearch(
+            ("https://es1:443", "http://[::1]:9201/es"),
+            "c:x",
+            "lab-7",
+            "writer",
+            *(here / name for name in ("p", "k", "t", "ca.pem")),
+            "00ff",
+            here / "c.pem",
+            here / "c.key",
+            "http://proxy:8080",
+            5.0,
+            ("es2",),
+        ),
         http=Http(9477, "0.0.0.0", 10.0, 3),  # noqa: S104  nothing listens here
         log=Log("json", "debug"),
         sources=(
@@ -181,7 +210,7 @@ def test_the_first_file_and_every_line_of_it_load_to_the_defaults() -> None:
     everything = re.sub(r"(?m)^#((?:  )*)(?=\w+:)", r"\1", text)
     assert read(everything) == expected
     given = set(re.findall(r"(?m)^[ -]*(\w+):", everything))
-    for of in (Config, SourceConfig, Limits, Retention, Http, Log):
+    for of in (Config, SourceConfig, Limits, Retention, Elasticsearch, Http, Log):
         assert {field.name for field in fields(of)} <= given
     for line in (line for line in text.splitlines() if re.match(r"#\w+: ", line)):
         assert read(text.replace(line, line[1:])) == expected, line

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from connwatch.config import (
     BUNDLED,
     Config,
+    Elasticsearch,
     Http,
     Limits,
     Log,
@@ -73,8 +74,27 @@ sources = st.builds(
     exclude=tuples(patterns | words.map(lambda text: text.replace("/", "")).filter(bool)),
     archives=tuples(patterns),
 )
+files = st.none() | paths
+elastic = st.builds(
+    Elasticsearch,
+    nodes=tuples(st.sampled_from(["https://es1:443", "http://[::1]:9200", "https://h:1/a/b"])),
+    cloud_id=st.none() | texts,
+    prefix=st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True),
+    username=st.none() | texts,
+    password_file=files,
+    api_key_file=files,
+    bearer_token_file=files,
+    ca=files,
+    fingerprint=st.none() | texts,
+    client_certificate=files,
+    client_key=files,
+    proxy=st.none() | st.just("http://proxy:8080"),
+    timeout=seconds(0.1, 3600),
+    allow_plain_http_to=tuples(texts),
+)
 configs = st.builds(
     Config,
+    elasticsearch=elastic,
     store=paths,
     rules=tuples(st.just(BUNDLED) | paths),
     sources=st.lists(sources, min_size=1, max_size=3, unique_by=lambda one: one.path).map(tuple),

@@ -16,6 +16,7 @@ from connwatch.cli.alerts import alerts
 from connwatch.cli.common import complain, say
 from connwatch.cli.config import config
 from connwatch.cli.dead_letters import dead_letters
+from connwatch.cli.elasticsearch import elasticsearch
 from connwatch.cli.evaluate import evaluate
 from connwatch.cli.explain import explain
 from connwatch.cli.indicators import indicators
@@ -37,7 +38,7 @@ def commands() -> None:
 
 for command in (
     replay, follow, tail, status, reload, search, alerts, explain, rules, indicators, evaluate,
-    store, dead_letters, rejects, config, formats, schema, version,
+    store, elasticsearch, dead_letters, rejects, config, formats, schema, version,
 ):  # fmt: skip
     commands.add_command(command)
 rules.add_command(lint)

@@ -142,6 +142,14 @@ def _used(read: Config) -> tuple[list[ConnwatchError], RuleSet]:
     lists = [path for path in read.indicators if sound(lambda p: Lists([p]), path)]
     for path in read.allow:
         sound(lambda p: Lists([p]), path)
+    if read.elasticsearch.named:
+        # Loaded when it is needed: the client takes half a second.
+        from connwatch.elastic import connection_settings
+
+        try:
+            connection_settings(read.elasticsearch)
+        except ConnwatchError as error:
+            faults.append(error)
     return faults, with_lists(load_rules(paths), lists)
 
 

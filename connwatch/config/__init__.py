@@ -1,7 +1,8 @@
 """The configuration of a live run.
 
 kinds      what a single value may be, how it is read and written
-model      every key with default, unit and meaning
+setting    what a field of the model is told with
+elasticsearch, model      every key with default, unit and meaning
 document   a file as YAML nodes that know where they stand
 load       from nodes to `Config`, all faults told together
 show       `Config` as YAML again, and a first file with every default
@@ -10,6 +11,7 @@ page       the tables of docs/configuration.md
 
 from __future__ import annotations
 
+from .elasticsearch import Elasticsearch
 from .kinds import BUNDLED, STDIN
 from .load import load, parse
 from .model import Config, Http, Limits, Log, Retention, SourceConfig
@@ -20,6 +22,7 @@ __all__ = [
     "BUNDLED",
     "STDIN",
     "Config",
+    "Elasticsearch",
     "Http",
     "Limits",
     "Log",

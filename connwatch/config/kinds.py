@@ -93,7 +93,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
 
 
-class _Itself:
+class Itself:
     """A kind whose values YAML writes as they are."""
 
     __slots__ = ()
@@ -103,7 +103,7 @@ class _Itself:
 
 
 @dataclass(frozen=True, slots=True)
-class Words(_Itself):
+class Words(Itself):
     """Text, taken as it is written: `no` and `012` are these letters."""
 
     name: ClassVar[str] = "text"
@@ -117,7 +117,7 @@ class Words(_Itself):
 
 
 @dataclass(frozen=True, slots=True)
-class OneOf(_Itself):
+class OneOf(Itself):
     """One of a few words."""
 
     words: tuple[str, ...]
@@ -135,7 +135,7 @@ class OneOf(_Itself):
 
 
 @dataclass(frozen=True, slots=True)
-class Format(_Itself):
+class Format(Itself):
     """The name of a log format."""
 
     name: ClassVar[str] = "name of a format"
@@ -150,7 +150,7 @@ class Format(_Itself):
 
 
 @dataclass(frozen=True, slots=True)
-class Whole(_Itself):
+class Whole(Itself):
     """A whole number within bounds."""
 
     least: int
@@ -171,7 +171,7 @@ class Whole(_Itself):
 
 
 @dataclass(frozen=True, slots=True)
-class Seconds(_Itself):
+class Seconds(Itself):
     """A short time: a number of seconds, or a whole number with a unit."""
 
     least: float
@@ -251,7 +251,7 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Zone(_Itself):
+class Zone(Itself):
     """An IANA time zone."""
 
     name: ClassVar[str] = "time zone such as Europe/Berlin"
@@ -276,7 +276,7 @@ def _zones() -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Network(_Itself):
+class Network(Itself):
     """An address or network, kept in CIDR notation."""
 
     name: ClassVar[str] = "network such as 192.168.0.0/16"
@@ -292,7 +292,7 @@ class Network(_Itself):
 
 
 @dataclass(frozen=True, slots=True)
-class Address(_Itself):
+class Address(Itself):
     """An address of this machine to listen on."""
 
     name: ClassVar[str] = "IP address"

@@ -14,7 +14,8 @@ from connwatch.errors import ConfigError, ConfigFaultsError
 
 from .document import document, file_text, place
 from .kinds import Context, Kind, Scalar, shown, suggestion
-from .model import Config, ListOf, MapOf, Section, Setting
+from .model import Config
+from .setting import ListOf, MapOf, Section, Setting
 
 #: faults that are told, of a file that has more
 MOST_FAULTS: Final = 100
@@ -182,7 +183,8 @@ class _Reader:
             return list(node.value)
         hint = None
         if isinstance(node, yaml.ScalarNode):
-            hint = f"write [{node.value[:80]}]"
+            # What may hold a password is not repeated.
+            hint = "write it within [ ]" if "@" in node.value else f"write [{node.value[:80]}]"
         elif isinstance(node, yaml.MappingNode):
             hint = "begin each with '- '"
         self._fault(node, f"{key} holds {_found(node)}, not a list", hint)

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from connwatch.paths import default_store
 
+from .elasticsearch import Elasticsearch
 from .kinds import (
     BUNDLED,
     STDIN,
@@ -21,7 +22,6 @@ from .kinds import (
     Days,
     File,
     Format,
-    Kind,
     Network,
     OneOf,
     Pattern,
@@ -31,46 +31,7 @@ from .kinds import (
     Words,
     Zone,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ListOf:
-    """Several values of one kind."""
-
-    kind: Kind
-
-
-@dataclass(frozen=True, slots=True)
-class MapOf:
-    """Values of one kind by names that the user chooses."""
-
-    kind: Kind
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A mapping whose keys are the fields of a class. several: a list of such mappings. unique: the
-    field that no two of them have in common."""
-
-    of: type
-    several: bool = False
-    unique: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What a field is. unset: what None means. example: what `config init` writes for a key that
-    must be given. shown: the default in words, where it is not a constant."""
-
-    kind: Kind | ListOf | MapOf | Section
-    meaning: str
-    unset: str = ""
-    example: str = ""
-    shown: str = ""
-
-
-def _says(kind: Kind | ListOf | MapOf | Section, meaning: str, **more: str) -> dict[str, Any]:
-    return {"setting": Setting(kind, meaning, **more)}
+from .setting import ListOf, MapOf, Section, says
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +39,7 @@ class SourceConfig:
     """Logs to follow: a file, folder, pattern, named pipe, or `-`."""
 
     path: str = field(
-        metadata=_says(
+        metadata=says(
             Pattern(words=(STDIN,)),
             "A file, a folder with all below it, a pattern (`**` is any number of folders), a named"
             " pipe, or `-` for standard input.",
@@ -87,7 +48,7 @@ class SourceConfig:
     )
     format: str | None = field(
         default=None,
-        metadata=_says(
+        metadata=says(
             Format(),
             "Read every file as this; `connwatch formats` lists them.",
             unset="by its content",
@@ -95,19 +56,19 @@ class SourceConfig:
     )
     sensor: str = field(
         default="",
-        metadata=_says(
+        metadata=says(
             Words(), "Label of the sensor that wrote these logs; it is part of an event's identity."
         ),
     )
     labels: Mapping[str, str] = field(
         default_factory=dict,
-        metadata=_says(
+        metadata=says(
             MapOf(Words()), "Labels that its events get (ECS `labels`), by names of your choice."
         ),
     )
     timezone: str | None = field(
         default=None,
-        metadata=_says(
+        metadata=says(
             Zone(),
             "Zone of times that do not name theirs.",
             unset="as `timezone` of all sources",
@@ -115,7 +76,7 @@ class SourceConfig:
     )
     home_networks: tuple[str, ...] | None = field(
         default=None,
-        metadata=_says(
+        metadata=says(
             ListOf(Network()),
             "Networks that are yours.",
             unset="as `home_networks` of all sources",
@@ -123,7 +84,7 @@ class SourceConfig:
     )
     start: str = field(
         default="beginning",
-        metadata=_says(
+        metadata=says(
             OneOf(("beginning", "end")),
             "Where to begin in files that are there when this source is followed for the first"
             " time. What appears later is read whole.",
@@ -131,14 +92,14 @@ class SourceConfig:
     )
     exclude: tuple[str, ...] = field(
         default=(),
-        metadata=_says(
+        metadata=says(
             ListOf(Pattern(names=True)),
             "Files that are left out: patterns of names, or of paths where there is a slash.",
         ),
     )
     archives: tuple[str, ...] = field(
         default=(),
-        metadata=_says(
+        metadata=says(
             ListOf(Pattern()),
             "Folders or patterns, beside the file's own folder, where its rotated pieces are"
             " looked for.",
@@ -153,13 +114,13 @@ class Limits:
 
     items: int = field(
         default=250_000,
-        metadata=_says(
+        metadata=says(
             Whole(1_000, 100_000_000), "Records or values that the windows of one rule hold."
         ),
     )
     open_alerts: int = field(
         default=100_000,
-        metadata=_says(
+        metadata=says(
             Whole(100, 10_000_000),
             "Alerts that wait for further hits, of all rules. The store adds what comes later to"
             " one that was closed early, but its message stays.",
@@ -178,15 +139,15 @@ class Retention:
 
     events: timedelta | None = field(
         default=None,
-        metadata=_says(AGE, "Drop events older than this, such as `30d`.", unset="kept"),
+        metadata=says(AGE, "Drop events older than this, such as `30d`.", unset="kept"),
     )
     alerts: timedelta | None = field(
         default=None,
-        metadata=_says(AGE, "Drop alerts older than this, such as `365d`.", unset="kept"),
+        metadata=says(AGE, "Drop alerts older than this, such as `365d`.", unset="kept"),
     )
     max_size: int | None = field(
         default=None,
-        metadata=_says(
+        metadata=says(
             SIZE,
             "Drop the oldest days of events while the store is larger than this, such as `50GB`.",
             unset="no limit",
@@ -199,21 +160,21 @@ class Http:
     """`/healthz`, `/readyz` and `/metrics`."""
 
     port: int | None = field(
-        default=None, metadata=_says(Whole(1, 65_535), "Port to answer on.", unset="off")
+        default=None, metadata=says(Whole(1, 65_535), "Port to answer on.", unset="off")
     )
     address: str = field(
         default="127.0.0.1",
-        metadata=_says(Address(), "Address to answer on; by default for this machine only."),
+        metadata=says(Address(), "Address to answer on; by default for this machine only."),
     )
     ready_max_lag_seconds: float = field(
         default=60.0,
-        metadata=_says(
+        metadata=says(
             Seconds(0.1, 604_800), "`/readyz` says no while a source is further behind than this."
         ),
     )
     ready_max_errors: int = field(
         default=0,
-        metadata=_says(
+        metadata=says(
             Whole(0, 1_000_000),
             "`/readyz` says no while more sources and sinks than this are failing.",
         ),
@@ -225,11 +186,11 @@ class Log:
     """What the program says about itself, on standard error."""
 
     format: str = field(
-        default="text", metadata=_says(OneOf(("text", "json")), "Lines for people or for programs.")
+        default="text", metadata=says(OneOf(("text", "json")), "Lines for people or for programs.")
     )
     level: str = field(
         default="info",
-        metadata=_says(OneOf(("debug", "info", "warning", "error")), "The least that is said."),
+        metadata=says(OneOf(("debug", "info", "warning", "error")), "The least that is said."),
     )
 
 
@@ -240,7 +201,7 @@ class Config:
 
     store: Path = field(
         default_factory=lambda: default_store().absolute(),
-        metadata=_says(
+        metadata=says(
             File(),
             "Folder of the store.",
             shown="`CONNWATCH_STORE`, else your data folder",
@@ -248,33 +209,33 @@ class Config:
     )
     rules: tuple[Path, ...] = field(
         default=(BUNDLED,),
-        metadata=_says(
+        metadata=says(
             ListOf(File(words=(BUNDLED,))),
             "Rule files and folders. `bundled` names the bundled rules (`./bundled` a folder of"
             " that name); an empty list is no rules.",
         ),
     )
     sources: tuple[SourceConfig, ...] = field(
-        metadata=_says(
+        metadata=says(
             Section(SourceConfig, several=True, unique="path"), "The logs to follow, one at least."
         )
     )
     indicators: tuple[Path, ...] = field(
         default=(),
-        metadata=_says(
+        metadata=says(
             ListOf(File()), "Lists that the bundled rule on indicators matches records with."
         ),
     )
     allow: tuple[Path, ...] = field(
         default=(),
-        metadata=_says(
+        metadata=says(
             ListOf(File()),
             "No rule matches records with an address, network or port on these lists.",
         ),
     )
     home_networks: tuple[str, ...] | None = field(
         default=None,
-        metadata=_says(
+        metadata=says(
             ListOf(Network()),
             "Networks that are yours.",
             unset="as Zeek's flags say, else the private ones",
@@ -282,51 +243,57 @@ class Config:
     )
     timezone: str | None = field(
         default=None,
-        metadata=_says(Zone(), "Zone of times that do not name theirs.", unset="UTC"),
+        metadata=says(Zone(), "Zone of times that do not name theirs.", unset="UTC"),
     )
     idle_limit: float = field(
         default=2.0,
-        metadata=_says(
+        metadata=says(
             Seconds(0.1, 86_400),
             "A source that has been quiet for this long no longer holds the others back.",
         ),
     )
     batch: int = field(
         default=100_000,
-        metadata=_says(Whole(1, 10_000_000), "Records that are worked on together at the most."),
+        metadata=says(Whole(1, 10_000_000), "Records that are worked on together at the most."),
     )
     watch: str = field(
         default="auto",
-        metadata=_says(
+        metadata=says(
             OneOf(("auto", "inotify", "polling")),
             "How changes of files are noticed. `auto` is inotify, and polling where it does not"
             " work (network file systems, watch limits reached).",
         ),
     )
     poll_interval: float = field(
-        default=1.0, metadata=_says(Seconds(0.01, 3600), "Pause between two looks, when polling.")
+        default=1.0, metadata=says(Seconds(0.01, 3600), "Pause between two looks, when polling.")
     )
     settle: float = field(
         default=2.0,
-        metadata=_says(
+        metadata=says(
             Seconds(0, 3600),
             "A file that was moved away or replaced is finished when it has not changed for this"
             " long; then its last line counts even without a newline.",
         ),
     )
     limits: Limits = field(
-        default_factory=Limits, metadata=_says(Section(Limits), "How much one rule may remember.")
+        default_factory=Limits, metadata=says(Section(Limits), "How much one rule may remember.")
     )
     retention: Retention = field(
         default_factory=Retention,
-        metadata=_says(Section(Retention), "How long what is stored stays."),
+        metadata=says(Section(Retention), "How long what is stored stays."),
+    )
+    elasticsearch: Elasticsearch = field(
+        default_factory=Elasticsearch,
+        metadata=says(
+            Section(Elasticsearch), "Where events and alerts are indexed, besides the store."
+        ),
     )
     http: Http = field(
         default_factory=Http,
-        metadata=_says(Section(Http), "`/healthz`, `/readyz` and `/metrics`."),
+        metadata=says(Section(Http), "`/healthz`, `/readyz` and `/metrics`."),
     )
     log: Log = field(
-        default_factory=Log, metadata=_says(Section(Log), "What the program says about itself.")
+        default_factory=Log, metadata=says(Section(Log), "What the program says about itself.")
     )
 
     def rule_paths(self, bundled: Path) -> list[Path]:

@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from .model import Config, Section, Setting
+from .model import Config
+from .setting import Section, Setting
 from .show import default_line, kind_name
 
 

@@ -13,7 +13,8 @@ from connwatch.paths import default_store
 from connwatch.render import safe_lines
 
 from .kinds import Kind
-from .model import Config, ListOf, MapOf, Section, Setting
+from .model import Config
+from .setting import ListOf, MapOf, Section, Setting
 
 _HEAD: Final = """\
 # What connwatch follows, and how. Every key is explained in docs/configuration.md.

@@ -1,1 +1,29 @@
-"""Elasticsearch 8 and 9: connection, indices, writing and searching."""
+"""Elasticsearch 8 and 9.
+
+settings     what reaches a server: addresses, TLS, who asks
+client       the connection, its version, one request whatever its status
+transport    connections to nodes, and what their failures mean
+check        what is in the way of indexing, found before anything is sent
+privileges   what the user who indexes must be allowed
+"""
+
+from __future__ import annotations
+
+from .check import Finding, Probe, check
+from .client import Response, Server, connect, refusal
+from .privileges import role
+from .settings import Secret, Settings, read_settings
+
+__all__ = [
+    "Finding",
+    "Probe",
+    "Response",
+    "Secret",
+    "Server",
+    "Settings",
+    "check",
+    "connect",
+    "read_settings",
+    "refusal",
+    "role",
+]

@@ -1,0 +1,28 @@
+"""From the configuration's section `elasticsearch` to a connection's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from connwatch.config import Elasticsearch
+from connwatch.sinks.elasticsearch import Settings, read_settings
+
+
+def connection_settings(section: Elasticsearch, nodes: Sequence[str] = ()) -> Settings:
+    """Settings of the section and the environment. nodes: addresses from the command line, which
+    take the place of those in the section. ConfigError."""
+    return read_settings(
+        nodes=nodes or section.nodes,
+        cloud_id=None if nodes else section.cloud_id,
+        username=section.username,
+        password_file=section.password_file,
+        api_key_file=section.api_key_file,
+        bearer_token_file=section.bearer_token_file,
+        ca=section.ca,
+        fingerprint=section.fingerprint,
+        client_certificate=section.client_certificate,
+        client_key=section.client_key,
+        proxy=section.proxy,
+        timeout=section.timeout,
+        allow_plain_http_to=section.allow_plain_http_to,
+    )
