@@ -92,13 +92,13 @@ def alert_lines(alert: Alert) -> bytes:
     """
     place = {"_index": alert.index, "_id": alert.id}
     if alert.document is None:
-        return f'{quoted({"delete": place})}\n'.encode()
+        return f"{quoted({'delete': place})}\n".encode()
     whole = alert.document
     own = {k: v for k, v in whole["connwatch"].items() if k != "status" or alert.status}
     grown = {**whole, "connwatch": own, **{side: _side(whole, side) for side in _SIDES}}
     upsert = whole.text if isinstance(whole, Written) else quoted(whole)
     return (
-        f'{quoted({"update": {**place, "retry_on_conflict": 3}})}\n'
+        f"{quoted({'update': {**place, 'retry_on_conflict': 3}})}\n"
         f'{{"doc":{quoted(grown)},"upsert":{upsert}}}\n'
     ).encode("utf-8", "replace")
 

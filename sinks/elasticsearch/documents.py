@@ -16,7 +16,6 @@ Values that no server takes are changed, so that an event is never refused for o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -236,7 +235,7 @@ def _json(value: Any) -> str:
 
 
 def _values(events: pl.DataFrame) -> dict[str, list[Piece]]:
-    """Column -> pieces of its values as JSON, for those that may be anything; none of only nulls."""
+    """Column -> pieces of its values as JSON, for those that may be anything, unless all null."""
     computed = [n for n in _APART if n in DERIVED and n not in _COPIES and n not in _PAIRS]
     stored = [name for name in _APART if name in STORED]
     frame = events.select(*stored, *(DERIVED[name].alias(name) for name in computed))
@@ -316,13 +315,23 @@ def _times(times: pl.Series) -> list[Piece]:
 def _quoted(text: pl.Series) -> pl.Series:
     """Text as JSON text; null where it is null."""
     whole = pl.struct(pl.col("a")).struct.json_encode().str.head(-1).str.slice(5)
-    return text.alias("a").to_frame().select(pl.when(pl.col("a").is_not_null()).then(whole)).to_series()
+    return (
+        text.alias("a")
+        .to_frame()
+        .select(pl.when(pl.col("a").is_not_null()).then(whole))
+        .to_series()
+    )
 
 
 def _lists(lists: pl.Series) -> pl.Series:
     """Lists of texts as JSON text; null where they are null."""
     whole = pl.struct(pl.col("a")).struct.json_encode().str.head(-1).str.slice(5)
-    return lists.alias("a").to_frame().select(pl.when(pl.col("a").is_not_null()).then(whole)).to_series()
+    return (
+        lists.alias("a")
+        .to_frame()
+        .select(pl.when(pl.col("a").is_not_null()).then(whole))
+        .to_series()
+    )
 
 
 def from_documents(sources: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
@@ -341,7 +350,9 @@ def from_documents(sources: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
             cells = [None if one is None else int(one) for one in cells]
         if dtype == UTC:
             text = pl.Series(name, cells, dtype=pl.String)
-            columns.append(text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", time_zone="UTC"))
+            columns.append(
+                text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", time_zone="UTC")
+            )
         else:
             columns.append(pl.Series(name, cells, dtype=dtype))
     return pl.DataFrame(columns)

@@ -137,7 +137,9 @@ def _written(value: Any, levels: int | None) -> str:
         for name, one in value.items():
             names[_name(name, names) if levels is not None else name] = one
         return (
-            "{" + ",".join(f"{_text(name)}:{_written(one, below)}" for name, one in names.items()) + "}"
+            "{"
+            + ",".join(f"{_text(name)}:{_written(one, below)}" for name, one in names.items())
+            + "}"
         )
     if isinstance(value, list):
         return "[" + ",".join(_written(one, below) for one in value) + "]"

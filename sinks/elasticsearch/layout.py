@@ -62,7 +62,9 @@ class Layout:
         if self.routing not in _FORMATS:
             raise ConfigError(f"routing {self.routing!r} is unknown", hint="use day or month")
         if self.codec not in _CODECS:
-            raise ConfigError(f"codec {self.codec!r} is unknown", hint=f"use {' or '.join(_CODECS)}")
+            raise ConfigError(
+                f"codec {self.codec!r} is unknown", hint=f"use {' or '.join(_CODECS)}"
+            )
         for name, least in (("shards", 1), ("replicas", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name}: {getattr(self, name)} is less than {least}")

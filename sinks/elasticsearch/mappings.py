@@ -2,8 +2,9 @@
 
 What is saved here was measured (docs/elasticsearch.md, benchmarks/elastic.py):
 
-* times are `date_nanos`: `date` has milliseconds, so that searching and sorting by the microseconds
-  that we have would be wrong. It costs nothing, as doc values are divided by what they have in common.
+* times are `date_nanos`: `date` has milliseconds, so that searching and sorting by the
+  microseconds that we have would be wrong. It costs nothing: doc values are divided by what they
+  have in common.
 * a field that is not in `INDEXED` has doc values only: it is searched, sorted and counted as any
   other, by going through the values, and takes half the room.
 * documents of an index are sorted by time, newest first, and compressed well.
@@ -20,8 +21,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any, Final
-
-import polars as pl
 
 from connwatch.query.documents import ALERT_FIELDS
 from connwatch.schema import COLUMNS, ECS_VERSION, OBJECTS
@@ -123,16 +122,11 @@ def alert_mappings(layout: Layout) -> dict[str, Any]:
     mappings = _mappings(layout, fields)
     for path in _OPEN:
         _at(mappings, path)["dynamic"] = "true"
-    mappings["dynamic_templates"] = [
-        {"numbers": {"match_mapping_type": kind, "mapping": {"type": "double"}}}
-        for kind in ("long", "double")
-    ]
-    for name, kind in zip(("whole numbers", "numbers"), mappings["dynamic_templates"], strict=True):
-        kind[name] = kind.pop("numbers")
     text = {"type": "keyword", "ignore_above": IGNORED_TEXT}
-    mappings["dynamic_templates"] += [
-        {"texts": {"match_mapping_type": "string", "mapping": text}},
-    ]
+    mappings["dynamic_templates"] = [
+        {name: {"match_mapping_type": name, "mapping": {"type": "double"}}}
+        for name in ("long", "double")
+    ] + [{"string": {"match_mapping_type": "string", "mapping": text}}]
     mappings["date_detection"] = False
     return mappings
 
