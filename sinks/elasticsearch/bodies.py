@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from connwatch.alert import Written, quoted
@@ -50,13 +52,16 @@ def event_bodies(
     for first in range(0, events.height, _PART):
         part = events.slice(first, _PART)
         lines = event_lines(part, layout)
-        yield from _bodies(lines.cast(pl.Binary).to_list(), first, limit, gzip=gzip)
+        ends = lines.str.len_bytes().cast(pl.Int64).cum_sum().to_numpy()
+        for begin, end in _cuts(ends, limit):
+            data = lines[begin:end].str.join("").cast(pl.Binary).item()
+            yield _body(data, first + begin, end - begin, gzip=gzip)
 
 
 def event_lines(events: pl.DataFrame, layout: Layout) -> pl.Series:
     """The two lines of each event: what to do with it, and the document."""
     indices = layout.event_indices(events)
-    one = events.height > 0 and indices.n_unique() == 1
+    one = events.height > 0 and indices[0] == indices[-1] and bool((indices == indices[0]).all())
     index: Piece = quoted(indices[0])[1:-1] if one else indices
     parts: list[Piece] = ['{"create":{"_index":"', index, '","_id":"', events["event.id"], '"}}\n']
     parts = [*parts, *pieces(events), "\n"]
@@ -81,7 +86,10 @@ def alert_bodies(
     alerts: Iterable[Alert], *, limit: int = LIMIT, gzip: bool = False
 ) -> Iterator[Body]:
     """Bodies that bring alerts up to date, in order. limit and gzip: as of `event_bodies`."""
-    return _bodies(list(map(alert_lines, alerts)), 0, limit, gzip=gzip)
+    lines = list(map(alert_lines, alerts))
+    ends = np.cumsum([len(line) for line in lines], dtype=np.int64)
+    for begin, end in _cuts(ends, limit):
+        yield _body(b"".join(lines[begin:end]), begin, end - begin, gzip=gzip)
 
 
 def alert_lines(alert: Alert) -> bytes:
@@ -111,20 +119,20 @@ def _side(document: Mapping[str, Any], side: str) -> dict[str, Any]:
     return {"ip": None, "port": None, **document.get(side, {})}
 
 
-def _bodies(lines: list[bytes], first: int, limit: int, *, gzip: bool) -> Iterator[Body]:
-    begin, size = 0, 0
-    for place, line in enumerate(lines):
-        if size and size + len(line) > limit:
-            yield _body(lines[begin:place], first + begin, size, gzip=gzip)
-            begin, size = place, 0
-        size += len(line)
-    if size:
-        yield _body(lines[begin:], first + begin, size, gzip=gzip)
+def _cuts(ends: npt.NDArray[np.int64], limit: int) -> Iterator[tuple[int, int]]:
+    """Where bodies begin and end: as many lines as are no longer than `limit`, but at least one.
+
+    ends: where each line ends, if all were one text.
+    """
+    begin, before = 0, 0
+    while begin < len(ends):
+        end = max(begin + 1, int(np.searchsorted(ends, before + limit, side="right")))
+        yield begin, end
+        begin, before = end, int(ends[end - 1])
 
 
-def _body(lines: list[bytes], first: int, size: int, *, gzip: bool) -> Body:
-    data = b"".join(lines)
-    return Body(_compressed(data) if gzip else data, first, len(lines), size)
+def _body(data: bytes, first: int, count: int, *, gzip: bool) -> Body:
+    return Body(_compressed(data) if gzip else data, first, count, len(data))
 
 
 def _compressed(data: bytes) -> bytes:

@@ -19,10 +19,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
+import numpy as np
 import polars as pl
 
 from connwatch.alert import quoted
-from connwatch.schema import BY_NAME, COLUMNS, DERIVED, OBJECTS, STORED, STRINGS, UTC, expand
+from connwatch.schema import COLUMNS, DERIVED, OBJECTS, STORED, STRINGS, UTC, expand
 
 from .fitting import fitting, read_object
 
@@ -48,8 +49,8 @@ FEW: Final = frozenset(
         "zeek.connection.detailed_label",
     }
 )
-#: of a JSON text these must be written in another way
-_ESCAPED: Final = r'["\\\x00-\x1f]'
+#: bytes below are written as escapes
+_SPACE: Final = 0x20
 _US: Final = 1_000_000
 _DAY: Final = 86_400
 #: times of a day as text
@@ -185,7 +186,7 @@ def _combinations(
 
     Texts begin with a comma, or are empty; and for each row, which of them is its own.
     """
-    here = [name for name in FEW if events[name].null_count() < events.height]
+    here = [name for name in FEW if not _one_value(events[name])]
     if here:  # the first row that has the same values
         numbered = events.select(here).with_row_index("row")
         first = numbered.select(pl.col("row").first().over(here)).to_series()
@@ -200,6 +201,14 @@ def _combinations(
             found.append("".join(f",{quoted(name)}:{text}" for name, text in inside[path]))
     place = firsts.search_sorted(first)
     return {path: pl.Series(found, dtype=pl.String) for path, found in texts.items()}, place
+
+
+def _one_value(column: pl.Series) -> bool:
+    """Whether all rows have the same value, or null."""
+    first = column[0]
+    if first is None:
+        return column.null_count() == column.len()
+    return column[-1] == first and bool(column.eq_missing(first).all())
 
 
 def _inside(row: Mapping[str, Any], paths: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
@@ -256,20 +265,12 @@ def _values(events: pl.DataFrame) -> dict[str, list[Piece]]:
 
 def _clean(frame: pl.DataFrame) -> bool:
     """Whether no text in a frame has a character that JSON escapes."""
-    texts = [
-        name
-        for name, dtype in frame.schema.items()
-        if dtype == pl.String and name not in OBJECTS and BY_NAME[name].es != "ip"
-    ]
-    found = pl.concat_str(texts, ignore_nulls=True).str.contains(_ESCAPED).any()
-    return not frame.select(found).item() and _clean_addresses(frame)
-
-
-def _clean_addresses(frame: pl.DataFrame) -> bool:
-    """The same for addresses, which are short and have but few characters."""
-    texts = [name for name in frame.columns if BY_NAME[name].es == "ip"]
-    found = pl.concat_str(texts, ignore_nulls=True).str.contains(_ESCAPED).any()
-    return not texts or not frame.select(found).item()
+    for name, dtype in frame.schema.items():
+        if dtype == pl.String and name not in OBJECTS:
+            data = frame[name].str.join("").cast(pl.Binary).item() or b""
+            if b'"' in data or b"\\" in data or (np.frombuffer(data, np.uint8) < _SPACE).any():
+                return False
+    return True
 
 
 def _column(column: pl.Series, clean: bool) -> list[Piece]:

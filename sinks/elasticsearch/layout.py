@@ -107,13 +107,13 @@ class Layout:
 
     def event_indices(self, events: pl.DataFrame) -> pl.Series:
         """The index of each event: event.dataset and @timestamp are read."""
-        places = events.select(
-            dataset=pl.col("event.dataset").fill_null(""), day=pl.col("@timestamp").dt.date()
-        )
+        dataset, days = events["event.dataset"], events["@timestamp"].dt.date()
+        if days.len() and days.min() == days.max() and dataset.eq_missing(dataset[0]).all():
+            name = self.event_index(dataset[0] or "", days[0])
+            return pl.repeat(name, days.len(), dtype=pl.String, eager=True).alias("index")
+        places = events.select(dataset=dataset.fill_null(""), day=days)
         named = places.unique(maintain_order=True)
         names = [self.event_index(dataset, day) for dataset, day in named.iter_rows()]
-        if len(names) == 1:
-            return pl.repeat(names[0], places.height, dtype=pl.String, eager=True).alias("index")
         named = named.with_columns(pl.Series("index", names, dtype=pl.String))
         return places.join(
             named, on=["dataset", "day"], how="left", maintain_order="left", nulls_equal=True
