@@ -18,6 +18,7 @@ pytestmark = pytest.mark.source
 
 #: a block of commands, and the output that follows it is not compared
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
+SERVER = "http://127.0.0.1:9200"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -36,8 +37,14 @@ def commands(page: Path) -> list[str]:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if commands(page)], ids=lambda page: page.name
 )
-def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
-    """In their order, in one folder, with `make` left to the tests that run the whole suite."""
+def test_the_commands_of_a_page_work(
+    page: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """In their order, in one folder, with `make` left to the tests that run the whole suite. Where
+    a page has the address of an Elasticsearch, a real one takes its place."""
+    server = SERVER
+    if any(SERVER in command for command in commands(page)):
+        server = request.getfixturevalue("elastic_servers").get().url
     shutil.copytree(ROOT / "sample_logs", tmp_path / "sample_logs")
     shutil.copytree(ROOT / "rules", tmp_path / "rules")
     bin_folder = Path(sys.executable).parent
@@ -50,7 +57,7 @@ def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
         if shlex.split(command)[0] in ("make", "git", "cd"):
             continue
         done = subprocess.run(
-            ["bash", "-c", command],
+            ["bash", "-c", command.replace(SERVER, server)],
             cwd=tmp_path,
             env=environment,
             capture_output=True,

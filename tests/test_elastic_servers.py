@@ -9,7 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from elastic import Elastic
+import elastic
+import elastic_servers
+import pytest
+from elastic import Elastic, MissingError
 
 BULK = "/_bulk?refresh=true"
 
@@ -36,6 +39,24 @@ def test_users_have_their_roles(secured: Elastic) -> None:
         status, _ = secured.asked("PUT", f"/{index}/_create/1", told, user="connwatch")
         assert status == (201 if told["a"] == 1 else 409)
     assert secured.asked("DELETE", f"/{index}/_doc/1", user="connwatch")[0] == 403
+
+
+def test_what_is_missing_is_told_loudly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(elastic, "_REPOSITORY", tmp_path)
+    monkeypatch.setattr(elastic.shutil, "which", lambda *_: None)
+    with pytest.raises(MissingError, match="apt-get install maven"):
+        elastic.artifact("9.5")
+    monkeypatch.setattr(elastic, "_LEAST_JAVA", {"9.5": 99})
+    with pytest.raises(MissingError, match="no JDK of 99 or newer"):
+        elastic.java("9.5")
+    servers = elastic_servers.Servers({"9.5"})
+    monkeypatch.setattr(elastic_servers, "OWN", None)
+    monkeypatch.delenv("CONNWATCH_CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="NO ELASTICSEARCH: nothing is tested with"):
+        servers.get("9.5")
+    monkeypatch.setenv("CONNWATCH_CI", "1")
+    with pytest.raises(pytest.fail.Exception, match=r"NO ELASTICSEARCH: .* no JDK"):
+        servers.get("9.5")
 
 
 STARTER = """

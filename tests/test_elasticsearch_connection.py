@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import logging
 import pickle
@@ -26,6 +27,7 @@ from connwatch.errors import (
     ServerTrustError,
 )
 from connwatch.sinks.elasticsearch import Settings, connect, read_settings
+from connwatch.sinks.elasticsearch.client import NDJSON
 
 PLAIN: dict[str, str] = {}
 HTML = Answer(200, b"<html>It works!</html>", {})
@@ -111,7 +113,7 @@ STRANGERS: dict[str, tuple[dict[str, Answer], type[ServerError], str]] = {
         elasticsearch()
         | {
             "/_cluster/settings": Answer(
-                body={"persistent": {"cluster.blocks.read_only": "true"}, "transient": {}}
+                body={"persistent": {"cluster": {"blocks": {"read_only": "true"}}}}
             )
         },
         ServerLockedError,
@@ -211,7 +213,8 @@ def test_a_client_certificate(authority: Authority, good: tuple[Path, Path]) -> 
     both = {"client_certificate": certificate, "client_key": key}
     with fake_server(elasticsearch(), tls=good, client_ca=authority.ca) as fake:
         error = refused(fake.url, ca=authority.ca)
-        assert "wants a certificate from us" in error.message
+        assert error.hint
+        assert "elasticsearch.client_certificate" in error.hint
         for trust in ({"ca": authority.ca}, {"fingerprint": fingerprint_of(good[0])}):
             with connect(settings(fake.url, **trust, **both)) as server:
                 assert server.version == (9, 5, 0)
@@ -302,6 +305,21 @@ def test_real_servers(elasticsearch: Elastic) -> None:
         assert server.client.index(index=index, id="1", document={"a": 1})["result"] == "created"
         assert server.perform("PUT", f"/{index}/_create/1", {"a": 1}).status == 409
         assert server.get(f"/{index}/_doc/1")["_source"] == {"a": 1}
+        line = json.dumps({"create": {"_index": index, "_id": "2"}}) + '\n{"a":2}\n'
+        compressed = {"content-type": NDJSON, "content-encoding": "gzip"}
+        answer = server.perform(
+            "POST", "/_bulk", gzip.compress(line.encode() * 2), headers=compressed
+        )
+        assert [one["create"]["status"] for one in answer.body["items"]] == [201, 409]
+    lock: dict[str, Any] = {"persistent": {"cluster.blocks.read_only_allow_delete": True}}
+    elasticsearch.ask("PUT", "/_cluster/settings", lock)
+    try:
+        error = refused(elasticsearch.url)
+        connect(settings(elasticsearch.url)).close()
+    finally:
+        lock["persistent"]["cluster.blocks.read_only_allow_delete"] = None
+        elasticsearch.ask("PUT", "/_cluster/settings", lock)
+    assert type(error) is ServerLockedError
 
 
 def test_real_servers_with_tls_and_users(secured: Elastic) -> None:

@@ -10,15 +10,14 @@ from typing import Any, Final
 from connwatch.errors import ConnwatchError, ServerError
 
 from .client import Response, Server, blocks, connect, refusal
-from .privileges import CLUSTER, INDICES, names
+from .privileges import CLUSTER, INDICES, names, role
 from .settings import Settings
 
 #: seconds between the clocks of server and this machine that are worth a word
 _CLOCKS_APART: Final = 5.0
 _CLOCK: Final = "/_nodes/_local/stats/os?filter_path=nodes.*.timestamp"
 _HEALTH: Final = "/_cluster/health?filter_path=status,number_of_data_nodes"
-_CLUSTER_BLOCKS: Final = "/_cluster/settings?flat_settings=true&filter_path=*.cluster.blocks.*"
-_INDEX_BLOCKS: Final = "?flat_settings=true&filter_path=*.settings.index.blocks.*"
+_INDEX_BLOCKS: Final = "?filter_path=*.settings.index.blocks"
 #: what a server may offer -> a request that only such a server answers with 200
 _OFFERS: Final[dict[str, tuple[str, str, Any]]] = {
     "index lifecycle (ILM)": ("GET", "/_ilm/policy/connwatch-is-asking", None),
@@ -119,13 +118,8 @@ def _user(server: Server) -> Iterator[Finding]:
 
 
 def _privileges(server: Server, prefix: str) -> Iterator[Finding]:
-    asked = {
-        "cluster": list(CLUSTER),
-        "index": [
-            {"names": names(prefix, family), "privileges": list(privileges)}
-            for family, privileges in INDICES.items()
-        ],
-    }
+    needed = role(prefix)
+    asked = {"cluster": needed["cluster"], "index": needed["indices"]}
     answer = server.perform("POST", "/_security/user/_has_privileges", asked)
     if answer.status in (400, 404, 405):
         yield Finding("privileges", "ok", "everybody may do everything: security is off")
@@ -171,23 +165,30 @@ def _health(server: Server) -> Iterator[Finding]:
 
 
 def _writable(server: Server, prefix: str) -> Iterator[Finding]:
-    """Blocks on the cluster, and on indices, such as those of a disk that is nearly full."""
-    blocked = blocks(server.get(_CLUSTER_BLOCKS))
-    if blocked:
-        message = f"the cluster takes no writes: {', '.join(blocked)}"
+    """Blocks on the cluster, and on indices: those of a disk that is nearly full, and those that
+    somebody set."""
+    cluster = server.locks()
+    if cluster:
+        message = f"the cluster takes no writes: {', '.join(cluster)}"
         yield Finding("writable", "failed", message, "PUT /_cluster/settings with null for it")
     told = server.get(f"/{prefix}-events-*,{prefix}-alerts-*/_settings{_INDEX_BLOCKS}")
-    locked = sorted(name for name, one in told.items() if "true" in one["settings"].values())
-    if locked:
-        rest = f" and {len(locked) - 3} more" if len(locked) > 3 else ""
-        yield Finding(
-            "writable",
-            "failed",
-            f"indices take no writes: {', '.join(locked[:3])}{rest}",
-            "a nearly full disk sets index.blocks.read_only_allow_delete: make room on it",
-        )
-    if not blocked and not locked:
+    set_on = {name: blocks(one["settings"]["index"]) for name, one in told.items()}
+    full = sorted(name for name, found in set_on.items() if "read_only_allow_delete" in found)
+    others = sorted(name for name, found in set_on.items() if found and name not in full)
+    if full:
+        message = f"the server's disk is nearly full: no writes to {_some(full)}"
+        hint = "make room on it; the server then lifts index.blocks.read_only_allow_delete"
+        yield Finding("writable", "failed", message, hint)
+    if others:
+        message = f"no writes to {_some(others)}"
+        yield Finding("writable", "warning", message, "somebody set index.blocks on them")
+    if not (cluster or full or others):
         yield Finding("writable", "ok", "takes writes")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"
 
 
 def _clock(server: Server) -> Iterator[Finding]:

@@ -34,7 +34,9 @@ JSON: Final = "application/vnd.elasticsearch+json; compatible-with=8"
 NDJSON: Final = "application/vnd.elasticsearch+x-ndjson; compatible-with=8"
 #: answered by every server, also by one without `GET /`
 _WHO: Final = "/_nodes/_local/_none?filter_path=nodes.*.version"
-_BLOCKS: Final = "/_cluster/settings?flat_settings=true&filter_path=*.cluster.blocks.*"
+_BLOCKS: Final = "/_cluster/settings?filter_path=*.cluster.blocks"
+#: blocks that writes meet, by their names under `cluster.blocks` and `index.blocks`
+WRITE_BLOCKS: Final = ("read_only", "read_only_allow_delete", "write")
 _VERSION: Final = re.compile(r"(\d{1,4})\.(\d{1,4})\.(\d{1,4})")
 
 
@@ -206,9 +208,16 @@ class Server:
             hint=f"connwatch works with versions {OLDEST} and {NEWEST}",
         )
 
+    def locks(self) -> list[str]:
+        """The blocks on writes that the whole cluster has, by name."""
+        told = self.get(_BLOCKS)
+        return sorted(
+            {f"cluster.blocks.{one}" for kind in told.values() for one in blocks(kind["cluster"])}
+        )
+
     def refuse_locked(self) -> None:
         """ServerLockedError: the whole cluster takes no writes."""
-        found = blocks(self.get(_BLOCKS))
+        found = self.locks()
         if found:
             raise ServerLockedError(
                 f"the cluster takes no writes: {', '.join(found)}",
@@ -258,13 +267,9 @@ def refusal(answer: Response, what: str) -> ServerError:
 
 
 def blocks(settings: Any) -> list[str]:
-    """The names of blocks on writes that are set, of flat cluster settings."""
-    found = set()
-    for kind in ("persistent", "transient"):
-        for name, value in (settings.get(kind) or {}).items():
-            if value == "true":
-                found.add(name)
-    return sorted(found)
+    """The names of blocks on writes that are set, of settings that have `blocks`."""
+    told = settings["blocks"]
+    return [name for name in WRITE_BLOCKS if str(told.get(name)).lower() == "true"]
 
 
 def segment(name: str) -> str:

@@ -39,6 +39,8 @@ _EXPIRED: Final = (9, 10)
 _UNKNOWN_CA: Final = (2, 18, 19, 20, 21)
 _OTHER_NAME: Final = (62, 64)
 
+_CUT_SHORT: Final = "does it want elasticsearch.client_certificate? see the server's log"
+
 
 def node_configs(settings: Settings, headers: dict[str, str], connections: int) -> list[NodeConfig]:
     """One for each node. connections: that may be open to a node at once. ConfigError for files
@@ -147,7 +149,7 @@ def failure(error: TransportError, settings: Settings) -> ServerError:
     where = ", ".join(settings.nodes)
     cause = _cause(error)
     if isinstance(error, TlsError) or isinstance(cause, ssl.SSLError):
-        return _distrust(error, cause, where)
+        return _distrust(f"{error.message} {cause}", cause, where)
     if isinstance(error, SerializationError):
         return ServerKindError(
             "what answers is not Elasticsearch: its answer cannot be read",
@@ -165,10 +167,11 @@ def failure(error: TransportError, settings: Settings) -> ServerError:
         where, hint = f"{settings.proxy} (the proxy)", "check elasticsearch.proxy"
     elif isinstance(cause, NameResolutionError):
         message, hint = "no such host", "check the name of the host, and DNS"
-    elif isinstance(error, NoConnection) and "refused" in str(error):
+    elif isinstance(error, NoConnection) and "refused" in f"{error.message} {cause}":
         message = "the connection is refused"
-    elif "https" not in where and isinstance(error, NoConnection):
-        message, hint = "the connection ended without an answer", "does it want https:// there?"
+    elif isinstance(error, NoConnection):
+        message = "the connection ended without an answer"
+        hint = _CUT_SHORT if "https" in where else "does it want https:// there?"
     return ServerAwayError(message, where=where, hint=hint)
 
 
@@ -185,10 +188,9 @@ def _cause(error: BaseException) -> BaseException:
         seen = found
 
 
-def _distrust(error: TransportError, cause: BaseException, where: str) -> ServerTrustError:
-    """Which side does not accept what."""
+def _distrust(told: str, cause: BaseException, where: str) -> ServerTrustError:
+    """Which side does not accept what. told: all that is known in words."""
     code = getattr(cause, "verify_code", 0)
-    told = str(error)
     if "ingerprint" in told:
         what = "its certificate has another fingerprint than elasticsearch.fingerprint"
         hint = "openssl s_client -connect HOST:PORT | openssl x509 -noout -fingerprint -sha256"
@@ -203,9 +205,11 @@ def _distrust(error: TransportError, cause: BaseException, where: str) -> Server
         hint = "use a name or address that the certificate has, or elasticsearch.fingerprint"
     elif "WRONG_VERSION" in told or "RECORD_LAYER" in told or "record layer" in told:
         what, hint = "it does not speak TLS there", "is it http:// there?"
-    elif "CERTIFICATE_REQUIRED" in told or "certificate required" in told:
+    elif "CERTIFICATE_REQUIRED" in told:
         what = "it wants a certificate from us"
         hint = "add elasticsearch.client_certificate and client_key"
+    elif "EOF" in told:
+        what, hint = "it ended the TLS connection", _CUT_SHORT
     elif "ALERT" in told:
         what, hint = f"it ended the handshake: {_reason(cause)}", "see the server's log"
     else:
