@@ -181,6 +181,14 @@ def _no_values(body: dict[str, Any]) -> None:
     body["mappings"]["properties"]["event"]["properties"]["sequence"]["doc_values"] = False
 
 
+def _kept(body: dict[str, Any]) -> None:
+    for path in ("labels", "connwatch.extra"):
+        here = body["mappings"]
+        for name in path.split("."):
+            here = here["properties"][name]
+        here["synthetic_source_keep"] = "all"
+
+
 SIZES: dict[str, Sequence[Change]] = {
     "as it is": (),
     "every field indexed": (_all_indexed,),
@@ -194,7 +202,11 @@ SIZES: dict[str, Sequence[Change]] = {
     ),
     "offset and sequence not searchable": (_no_values,),
     "synthetic source": (_setting("mapping.source.mode", "synthetic"),),
-    "no source": (lambda body: body["mappings"].update({"_source": {"enabled": False}}),),
+    "synthetic source, lists and unknown fields kept": (
+        _setting("mapping.source.mode", "synthetic"),
+        _setting("mapping.synthetic_source_keep", "arrays"),
+        _kept,
+    ),
 }
 
 

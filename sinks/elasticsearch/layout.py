@@ -29,8 +29,7 @@ Routing: TypeAlias = Literal["day", "month"]
 
 #: how the part of an index's name that tells its time is written
 _FORMATS: Final[dict[Routing, str]] = {"day": "%Y.%m.%d", "month": "%Y.%m"}
-_PREFIX: Final = re.compile(r"[a-z0-9][a-z0-9_.]*(-[a-z0-9_.]+)*")
-_MOST_PREFIX: Final = 100
+_PREFIX: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 #: of a dataset; what is left of the 255 bytes of a name after prefix and day is more
 _MOST_DATASET: Final = 100
 _PLAIN: Final = re.compile(r"[a-z0-9][a-z0-9_.]*")
@@ -54,10 +53,10 @@ class Layout:
     codec: str = "best_compression"
 
     def __post_init__(self) -> None:
-        if len(self.prefix) > _MOST_PREFIX or not _PREFIX.fullmatch(self.prefix):
+        if not _PREFIX.fullmatch(self.prefix):
             raise ConfigError(
                 f"prefix {self.prefix!r} cannot begin the name of an index",
-                hint=f"use at most {_MOST_PREFIX} of a-z, 0-9, _, . and single -, first a letter",
+                hint="up to 64 small letters, digits, '.', '_' and '-', a letter or digit first",
             )
         if self.routing not in _FORMATS:
             raise ConfigError(f"routing {self.routing!r} is unknown", hint="use day or month")
