@@ -92,14 +92,7 @@ def fake_server(
 
     server = Quiet(("127.0.0.1", 0), Handler)
     if tls is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*tls)
-        if client_ca is not None:
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(client_ca)
-        server.socket = context.wrap_socket(
-            server.socket, server_side=True, do_handshake_on_connect=False
-        )
+        server.socket = _secure(server.socket, tls, client_ca)
     scheme = "http" if tls is None else "https"
     fake.url = f"{scheme}://{host}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -110,6 +103,17 @@ def fake_server(
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def _secure(
+    listener: socket.socket, tls: tuple[Path, Path], client_ca: Path | None
+) -> ssl.SSLSocket:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*tls)
+    if client_ca is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(client_ca)
+    return context.wrap_socket(listener, server_side=True, do_handshake_on_connect=False)
 
 
 @contextmanager

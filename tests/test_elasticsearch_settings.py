@@ -146,6 +146,12 @@ def test_a_file_that_holds_no_secret(data: bytes, told: str, tmp_path: Path) -> 
     assert str(file) in str(error.value)
 
 
+def test_the_authority_of_the_environment_wins(tmp_path: Path) -> None:
+    ca = Authority(tmp_path).ca
+    told = {"CONNWATCH_ES_CA": str(ca)}
+    assert read_settings(**NODE, ca=Path("/no/ca"), environment=told).ca == ca
+
+
 def test_files_that_are_no_certificates(tmp_path: Path) -> None:
     from connwatch.sinks.elasticsearch import connect
 

@@ -107,7 +107,7 @@ def read_settings(
     environment: Mapping[str, str] | None = None,
 ) -> Settings:
     """Settings from the keys of the configuration and the environment; the environment wins where
-    both name the same secret. ConfigError says which key or variable is wrong."""
+    both name the same thing. ConfigError says which key or variable is wrong."""
     told = os.environ if environment is None else environment
     warnings: list[str] = []
     user = told.get(USERNAME) or username
@@ -117,7 +117,7 @@ def read_settings(
         TOKEN: _secret(told, TOKEN, bearer_token_file, "bearer_token_file", warnings),
     }
     _one_way(user, secrets)
-    ca = ca or (Path(told[CA]) if told.get(CA) else None)
+    ca = Path(told[CA]) if told.get(CA) else ca
     if ca is not None and fingerprint is not None:
         raise _wrong("ca", "both ca and fingerprint are given", f"leave out one; {CA} is a ca")
     if client_key is not None and client_certificate is None:
