@@ -1,11 +1,13 @@
-"""From the configuration's section `elasticsearch` to a connection's settings."""
+"""From the configuration's section `elasticsearch` to a connection's settings and a layout."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from connwatch.config import Elasticsearch
 from connwatch.sinks.elasticsearch import Settings, read_settings
+from connwatch.sinks.elasticsearch.layout import Layout, Routing
 
 
 def connection_settings(section: Elasticsearch, nodes: Sequence[str] = ()) -> Settings:
@@ -25,4 +27,14 @@ def connection_settings(section: Elasticsearch, nodes: Sequence[str] = ()) -> Se
         proxy=section.proxy,
         timeout=section.timeout,
         allow_plain_http_to=section.allow_plain_http_to,
+    )
+
+
+def layout(section: Elasticsearch) -> Layout:
+    """How the section says that data is laid out. ConfigError."""
+    return Layout(
+        prefix=section.prefix,
+        routing=cast(Routing, section.routing),
+        shards=section.shards,
+        replicas=section.replicas,
     )

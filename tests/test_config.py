@@ -81,6 +81,9 @@ elasticsearch:
   proxy: http://proxy
   timeout: 5s
   allow_plain_http_to: [es2]
+  routing: month
+  shards: 3
+  replicas: 0
 http: {port: 9477, address: 0.0.0.0, ready_max_lag_seconds: 10, ready_max_errors: 3}
 log: {format: json, level: debug}
 sources:
@@ -123,6 +126,9 @@ sources:
             "http://proxy:8080",
             5.0,
             ("es2",),
+            "month",
+            3,
+            0,
         ),
         http=Http(9477, "0.0.0.0", 10.0, 3),  # noqa: S104  nothing listens here
         log=Log("json", "debug"),

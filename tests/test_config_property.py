@@ -91,6 +91,9 @@ elastic = st.builds(
     proxy=st.none() | st.just("http://proxy:8080"),
     timeout=seconds(0.1, 3600),
     allow_plain_http_to=tuples(texts),
+    routing=st.sampled_from(["day", "month"]),
+    shards=st.integers(1, 1024),
+    replicas=st.integers(0, 100),
 )
 configs = st.builds(
     Config,

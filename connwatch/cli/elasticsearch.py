@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from math import ceil
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from connwatch.cli.common import out
 from connwatch.cli.config import read_config
 from connwatch.config import Elasticsearch
+from connwatch.config.kinds import of_option
+from connwatch.config.model import AGE
 from connwatch.errors import UsageError
 from connwatch.render import safe, to_json
+
+if TYPE_CHECKING:  # the client takes half a second to load
+    from connwatch.sinks.elasticsearch.setup import Change, Retention
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -84,3 +91,99 @@ def check(config_file: Path | None, urls: tuple[str, ...], as_json: bool) -> int
             out(safe(f"{'':<21}hint: {one.hint}"))
     out("ok" if not failed else f"failed: {failed} of {len(found)}")
     return int(bool(failed))
+
+
+def retention_options(command: Command) -> Command:
+    """--events and --alerts, how long each is kept; None: for ever."""
+    for name in ("alerts", "events"):
+        command = click.option(
+            f"--{name}",
+            metavar="AGE",
+            help=f"Delete indices of {name} whose days are longer ago: 30d, 52w.",
+        )(command)
+    return command
+
+
+def retention(events: str | None, alerts: str | None) -> Retention:
+    """How many days are kept, at least as long as was said. ConfigError."""
+    from connwatch.sinks.elasticsearch.setup import Retention
+
+    def days(text: str | None, option: str) -> int | None:
+        return None if text is None else ceil(of_option(AGE, text, option) / timedelta(days=1))
+
+    return Retention(days(events, "--events"), days(alerts, "--alerts"))
+
+
+def told(changes: Iterable[Change]) -> None:
+    """One line for each."""
+    for change in changes:
+        detail = f"  ({change.detail})" if change.detail else ""
+        out(safe(f"{change.action:<9}  {change.kind:<18}  {change.name}{detail}"))
+
+
+@elasticsearch.command()
+@server_options
+@retention_options
+def plan(
+    config_file: Path | None, urls: tuple[str, ...], events: str | None, alerts: str | None
+) -> int:
+    """Say what `setup` would change, and change nothing. Exit 1 if something stands in the way."""
+    from connwatch.elastic import connection_settings, layout
+    from connwatch.sinks.elasticsearch import connect
+    from connwatch.sinks.elasticsearch.setup import plan as planned
+
+    section = section_of(config_file, urls)
+    kept = retention(events, alerts)
+    with connect(connection_settings(section, urls)) as server:
+        found = planned(server, layout(section), kept)
+    told(found.changes)
+    out(f"{len(found.pending)} to change, {len(found.conflicts)} in the way")
+    return int(bool(found.conflicts))
+
+
+@elasticsearch.command()
+@server_options
+@retention_options
+def setup(
+    config_file: Path | None, urls: tuple[str, ...], events: str | None, alerts: str | None
+) -> None:
+    """Create or update templates, policies and aliases, as `plan` says.
+
+    Where the server has no lifecycle policies, indices that are too old are deleted here and now.
+    """
+    from connwatch.elastic import connection_settings, layout
+    from connwatch.sinks.elasticsearch import connect
+    from connwatch.sinks.elasticsearch.setup import drop, expired
+    from connwatch.sinks.elasticsearch.setup import setup as done
+
+    section = section_of(config_file, urls)
+    kept, names = retention(events, alerts), layout(section)
+    with connect(connection_settings(section, urls), writing=True) as server:
+        made = done(server, names, kept)
+        gone = []
+        if not made.lifecycle:
+            gone = drop(server, expired(server, names, kept, datetime.now(UTC).date()))
+    told(made.pending)
+    for name in gone:
+        out(safe(f"delete     index               {name}"))
+    out(f"{len(made.pending) + len(gone)} changed")
+
+
+@elasticsearch.command()
+@server_options
+@click.option("--indices", is_flag=True, help="Remove all indexed events and alerts too.")
+@click.option("--yes", is_flag=True, help="Do not ask before indices are removed.")
+def remove(config_file: Path | None, urls: tuple[str, ...], indices: bool, yes: bool) -> None:
+    """Remove templates and policies; events and alerts stay unless `--indices` is given."""
+    from connwatch.elastic import connection_settings, layout
+    from connwatch.sinks.elasticsearch import connect
+    from connwatch.sinks.elasticsearch.setup import remove as removed
+
+    section = section_of(config_file, urls)
+    if indices and not yes:
+        click.confirm(f"remove all events and alerts under {section.prefix}?", abort=True)
+    with connect(connection_settings(section, urls)) as server:
+        gone = removed(server, layout(section), indices=indices)
+    for name in gone:
+        out(safe(f"removed    {name}"))
+    out(f"{len(gone)} removed")

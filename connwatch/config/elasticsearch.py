@@ -10,7 +10,7 @@ from typing import ClassVar
 from connwatch.addresses import base_address
 from connwatch.errors import ConfigError
 
-from .kinds import Context, File, Itself, Scalar, Seconds, Words, shown
+from .kinds import Context, File, Itself, OneOf, Scalar, Seconds, Whole, Words, shown
 from .setting import ListOf, says
 
 
@@ -120,6 +120,19 @@ class Elasticsearch:
             ListOf(Words()),
             "Hosts that may be sent a password, key or token without TLS. This machine may always.",
         ),
+    )
+
+    routing: str = field(
+        default="day",
+        metadata=says(
+            OneOf(("day", "month")),
+            "How much time one index holds; months for archives of years. Fixed at first use.",
+        ),
+    )
+    shards: int = field(default=1, metadata=says(Whole(1, 1024), "Shards of each new index."))
+    replicas: int = field(
+        default=1,
+        metadata=says(Whole(0, 100), "Copies of each shard of new indices; one server takes 0."),
     )
 
     @property

@@ -5,6 +5,12 @@ client       the connection, its version, one request whatever its status
 transport    connections to nodes, and what their failures mean
 check        what is in the way of indexing, found before anything is sent
 privileges   what the user who indexes must be allowed
+layout       names of indices, and which one an event or an alert goes to
+mappings     templates, made from the schema
+setup        what is to change on a server: plan, do it, take it away; retention
+documents    events as JSON text, and back
+fitting      values made to fit a server's limits
+bodies       bodies of bulk requests
 """
 
 from __future__ import annotations
