@@ -101,6 +101,7 @@ class Behind(Generic[Item]):
     def __init__(self, consume: Callable[[Item], None], size: int) -> None:
         self._consume = consume
         self._waiting: queue.Queue[Item | None] = queue.Queue(size)
+        self._taken = threading.Condition()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="behind", daemon=True)
         self._thread.start()
@@ -110,15 +111,19 @@ class Behind(Generic[Item]):
         """Items that nobody consumes yet."""
         return self._waiting.qsize()
 
-    def put(self, item: Item) -> None:
-        """Hand over one item; raises what an earlier one raised."""
+    def put(self, item: Item, *, taken: bool = False) -> None:
+        """Hand over one item; raises what an earlier one raised. taken: return when it does not
+        wait any more, so that no more than two large ones are in memory: this one, and the next."""
         while True:
             self.check()
             try:
                 self._waiting.put(item, timeout=0.1)
             except queue.Full:
                 continue
-            return
+            break
+        with self._taken:
+            while taken and not self._taken.wait_for(self._waiting.empty, 0.1):
+                self.check()
 
     def close(self) -> None:
         """Wait until everything is consumed; raises what went wrong."""
@@ -145,6 +150,8 @@ class Behind(Generic[Item]):
 
     def _run(self) -> None:
         while (item := self._waiting.get()) is not None:
+            with self._taken:
+                self._taken.notify_all()
             try:
                 self._consume(item)
             except BaseException as error:  # noqa: BLE001  handed over, and raised by the producer

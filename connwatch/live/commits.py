@@ -168,7 +168,8 @@ class Commits:
         """Hand over a batch that the next commit is to take with it; documents come then."""
         self._staged = True
         self._waiting.add(found)
-        self._writer.put(_Commit(self._delivery(batch, found, ()), batch.keys, None, more=True))
+        commit = _Commit(self._delivery(batch, found, ()), batch.keys, None, more=True)
+        self._writer.put(commit, taken=True)
 
     def _commit(self, batch: Batch, found: Sequence[Detected], *, snapshot: bool) -> None:
         """Hand over a batch and all that waits; without a snapshot the journal has its records."""
@@ -189,7 +190,8 @@ class Commits:
         if not snapshot and batch.events.height:
             delivery = replace(delivery, journal=_journal(batch.events))
         detection = copy.copy(self._detection) if snapshot else None
-        self._writer.put(_Commit(delivery, batch.keys, detection, more=False))
+        commit = _Commit(delivery, batch.keys, detection, more=False)
+        self._writer.put(commit, taken=batch.events.height >= LARGE)
 
     def _tell(self, alerts: Sequence[Written]) -> None:
         """Tell of those of which nobody was told."""
