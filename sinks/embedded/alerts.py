@@ -94,6 +94,11 @@ class Growing:
             both = Counter(before.shown) + Counter(shown)
             self._growth[alert] = Growth(before.new + new, both)
 
+    @property
+    def delivered(self) -> list[str]:
+        """The ids of all of them."""
+        return list(self._newest)
+
     def grown(self) -> list[Grown]:
         """In the order in which they were first met. KeyError: a document was never delivered."""
         return [Grown(self._newest[alert], *grown) for alert, grown in self._growth.items()]
@@ -115,10 +120,10 @@ def growth(spans: pl.DataFrame, fresh: pl.DataFrame, shown: pl.DataFrame) -> dic
     }
 
 
-def merge(database: sqlite3.Connection, grown: Sequence[Grown], own: Own) -> None:
-    """Bring the alerts of one commit in."""
+def merge(database: sqlite3.Connection, grown: Sequence[Grown], own: Own) -> list[str]:
+    """Bring the alerts of one commit in; the ids of those that are others now."""
     if not grown:
-        return
+        return []
     near = _near(database, [one.alert for one in grown])
     changes = _Changes()
     groups: dict[tuple[str, str], list[int]] = {}
@@ -134,6 +139,7 @@ def merge(database: sqlite3.Connection, grown: Sequence[Grown], own: Own) -> Non
             _merge_one(stored, one, changes)
     changes.write(database)
     changes.remember(own)
+    return [*changes.whole, *changes.put, *changes.gone]
 
 
 def _apart(grown: Sequence[Grown]) -> bool:

@@ -80,6 +80,21 @@ CREATE TABLE dead_letters (         -- see dead_letters.py
     document TEXT NOT NULL          -- JSON
 ) STRICT;
 """
+#: what is to be sent, see outbox.py. change: grows with every state of an alert; status: somebody's
+#: word is to be sent with it; place: where the server has the alert, as the sender calls it
+_OUTBOX: Final = """
+CREATE TABLE IF NOT EXISTS outbox (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    rows INTEGER NOT NULL,
+    name TEXT,                      -- file, path under the store's folder
+    crc INTEGER NOT NULL,           -- CRC-32 of the file or the data
+    data BLOB                       -- instead of a file: as of a small part
+) STRICT;
+CREATE TABLE IF NOT EXISTS outbox_alerts (
+    id TEXT PRIMARY KEY, change INTEGER NOT NULL, status INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS outbox_places (id TEXT PRIMARY KEY, place TEXT NOT NULL) STRICT;
+"""
 #: bytes of the file's header: a log is kept (2) or not (1)
 _JOURNALS: Final = slice(18, 20)
 _INDEX: Final = "CREATE INDEX IF NOT EXISTS aliases_by_id ON aliases (id)"
@@ -120,6 +135,15 @@ class Database(sqlite3.Connection):
         """A transaction of this thread alone, all or nothing."""
         with self.guard, transaction(self):
             yield
+
+    @contextmanager
+    def upholding(self) -> Iterator[None]:
+        """The same for upkeep: it changes no alert."""
+        with self.guard:
+            before = self.total_changes
+            with transaction(self):
+                yield
+            self.harmless += self.total_changes - before
 
 
 def connect(folder: Path, *, write: bool) -> Database:
@@ -194,7 +218,7 @@ def _create(database: sqlite3.Connection) -> None:
         script = f"BEGIN;{missing[version]}PRAGMA user_version = {VERSION};COMMIT;"
         database.executescript(script)
     if version <= VERSION:
-        database.execute(_INDEX)
+        database.executescript(f"{_INDEX};{_OUTBOX}")
 
 
 def _none(folder: Path) -> StoreError:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from . import catalogue
 from .catalogue import Database
 from .files import Stored
 
@@ -48,10 +47,8 @@ def exchange(
 ) -> None:
     """One step of upkeep, in a transaction of its own: the rows are the same before and after."""
     with database.guard:
-        before = database.total_changes
-        with catalogue.transaction(database):
+        with database.upholding():
             relist(database, old, new, folded)
-        database.harmless += database.total_changes - before
         tell(database, kind, old, new)
 
 
@@ -65,8 +62,6 @@ def expire(folder: Path, database: Database) -> bool:
             return False
         for (name,) in names:
             (folder / name).unlink(missing_ok=True)
-        before = database.total_changes
-        with catalogue.transaction(database):
+        with database.upholding():
             database.executemany("DELETE FROM replaced WHERE name = ?", names)
-        database.harmless += database.total_changes - before
     return True

@@ -11,14 +11,14 @@ import polars as pl
 
 from connwatch.contracts import HIT_SCHEMA
 
-from . import alerts, catalogue, resume, tidy
+from . import alerts, catalogue, outbox, resume, tidy
 from .catalogue import Database
 from .exchange import exchange, expire, relist, tell
 from .files import EVER, Stored, checksum, listed, write
 from .retention import rest_of_keys
 from .small import SCHEMAS, parts
 
-_FOLDERS: Final = ("events", "hits", "event_keys", "hit_keys", resume.KIND)
+_FOLDERS: Final = ("events", "hits", "event_keys", "hit_keys", resume.KIND, outbox.FOLDER)
 
 
 def clean(folder: Path, database: Database) -> None:
@@ -27,6 +27,7 @@ def clean(folder: Path, database: Database) -> None:
         pass
     known = {row[0] for row in database.execute("SELECT name FROM files")}
     known.update(row[0] for row in database.execute("SELECT name FROM replaced"))
+    known.update(outbox.names(database))
     for name in _present(folder):
         if name not in known:
             (folder / name).unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, SHOWN_SCHEMA, Deliver
 from connwatch.errors import StoreError
 from connwatch.schema import empty
 
-from . import alerts, catalogue, maintenance, resume, tidy
+from . import alerts, catalogue, maintenance, outbox, resume, tidy
 from .files import EVER, Stored, listed, make_folder, write
 from .keys import Index, keys
 from .keys import hit_keys as of_hits
@@ -49,6 +49,7 @@ class EmbeddedStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.outbox: outbox.Outbox | None = None
         with catalogue.errors(folder):
             make_folder(folder)
             self._lock = WriterLock(folder)
@@ -110,6 +111,12 @@ class EmbeddedStore:
     def begin_run(self) -> Run:
         return Run(self)
 
+    def open_outbox(self, most: int) -> outbox.Outbox:
+        """From now on what runs commit is to be sent to a server, too; what waits is still there.
+        most: events that may wait before a run does."""
+        self.outbox = outbox.Outbox(self, most)
+        return self.outbox
+
     def resumed(self) -> resume.Resumed:
         """What a live run left: see `resume.Resumed`."""
         with catalogue.errors(self.folder), self.database.guard:
@@ -141,6 +148,8 @@ class EmbeddedStore:
             document = json.loads(row[0])
             document["connwatch"]["status"] = status
             alerts.put(database, document)
+            if outbox.is_known(database, document["event"]["id"]):
+                outbox.note(database, [document["event"]["id"]], status=True)
 
 
 class Run:
@@ -179,11 +188,14 @@ class Run:
         delivery: Delivery,
         event_keys: pl.DataFrame | None = None,
         *,
+        known: pl.DataFrame | None = None,
         snapshot: Callable[[Path], None] | None = None,
         more: bool = False,
     ) -> None:
         """Commit a delivery, all or nothing; its events are those that `classify` called new, and
         event_keys what it gave for them (None: no events).
+
+        known: those that it called known; a server may not have them, so the outbox gets them too.
 
         snapshot: writes the file that `EmbeddedStore.resumed` names in the place of the one before
         and of the journal. more: wait, and commit it together with the next delivery that has not
@@ -191,7 +203,7 @@ class Run:
         """
         store = self._store
         with catalogue.errors(store.folder):
-            self._staged.append(self._stage(delivery, event_keys))
+            self._staged.append(self._stage(delivery, event_keys, known))
             if more:
                 return
             state = None if snapshot is None else resume.write_snapshot(store.folder, snapshot)
@@ -202,7 +214,9 @@ class Run:
                     self._own.check(database.changes)
                     for one in self._staged:
                         one.insert(database)
-                    alerts.merge(database, self._growing.grown(), self._own)
+                    changed = alerts.merge(database, self._growing.grown(), self._own)
+                    if store.outbox is not None:
+                        outbox.note(database, [*self._growing.delivered, *changed])
                     if state is not None:
                         rubbish = resume.replace(database, state)
                     changes = database.changes
@@ -213,12 +227,18 @@ class Run:
                             self._events.committed(part if isinstance(part, Stored) else None)
                         for part in one.hit_index:
                             self._hits.committed(part if isinstance(part, Stored) else None)
+            rows = sum(part.rows for one in self._staged for part in one.outgoing)
             self._staged, self._growing = [], alerts.Growing()
             for name in rubbish:
                 (store.folder / name).unlink(missing_ok=True)
             tidy.relieve(store.folder, database)
+        if store.outbox is not None:
+            store.outbox.committed(rows)
+            store.outbox.wait_for_room()
 
-    def _stage(self, delivery: Delivery, event_keys: pl.DataFrame | None) -> _Staged:
+    def _stage(
+        self, delivery: Delivery, event_keys: pl.DataFrame | None, known: pl.DataFrame | None
+    ) -> _Staged:
         """Write the files of a delivery; they count once the catalogue lists them."""
         folder = self._store.folder
         with self._guard:
@@ -226,14 +246,19 @@ class Run:
             fresh = self._hits.classify(wanted) == 0
             hit_keys = self._hits.pending(wanted.filter(fresh))
         hits = delivery.hits.filter(fresh)
-        made = [*_write_events(folder, delivery.events), *_write(folder, "hits", hits)]
+        events = _write_events(folder, delivery.events)
+        outgoing: list[outbox.Part] = []
+        if self._store.outbox is not None:
+            outgoing += self._store.outbox.parts_of(events)
+            outgoing += [] if known is None else self._store.outbox.part(known)
         self._growing.add(delivery, hits)
         # What is in files, or out of date with the next delivery, need not wait for the commit.
         return _Staged(
             replace(delivery, events=_NO_EVENTS, hits=_NO_HITS, alerts=(), shown=_NO_SHOWN),
-            made,
+            [*events, *_write(folder, "hits", hits)],
             _write_keys(folder, "event-keys", event_keys),
             _write_keys(folder, "hit-keys", hit_keys),
+            outgoing,
         )
 
     def exchanged(self, kind: str, old: Sequence[Stored], new: Sequence[Stored]) -> None:
@@ -253,11 +278,12 @@ class _Staged:
     made: list[Stored | Small]
     event_index: list[Stored | Small]
     hit_index: list[Stored | Small]
+    outgoing: list[outbox.Part]
 
     def insert(self, database: sqlite3.Connection) -> None:
         """In a transaction: all of it is part of the store."""
         delivery = self.delivery
-        for part in (*self.made, *self.event_index, *self.hit_index):
+        for part in (*self.made, *self.event_index, *self.hit_index, *self.outgoing):
             part.insert(database)
         _keep_rejects(database, delivery.rejects)
         resume.keep(database, delivery.checkpoint, delivery.journal)

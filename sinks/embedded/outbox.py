@@ -1,0 +1,253 @@
+"""What is committed here and still to be sent to a server: the outbox.
+
+A commit puts its events into the outbox, and notes the alerts that it wrote, in its transaction; so
+what is in the store is sent, whatever is killed in between. Events lie in files of their own, which
+share their content with the store's files where they can (hard links), so that upkeep and
+retention of the store do not touch them. Of an alert only the newest state is sent, however often
+it grew meanwhile. What a server has acknowledged leaves the outbox.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import threading
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from connwatch.errors import StoreDamagedError
+from connwatch.schema import STORED
+
+from . import catalogue
+from .files import Stored, make_folder, sync_folder, write
+from .small import Small, small, together
+
+if TYPE_CHECKING:
+    from .catalogue import Database
+    from .store import EmbeddedStore
+
+FOLDER: Final = "outbox"
+#: seconds after which whoever waits for room looks again
+_LOOK: Final = 0.1
+_CHANGED: Final = """
+INSERT INTO outbox_alerts VALUES (?1, 1, ?2)
+ON CONFLICT (id) DO UPDATE SET change = change + 1, status = max(status, ?2)
+"""
+_JOINED: Final = """
+INSERT INTO outbox_alerts SELECT id, 1, ?2 FROM aliases WHERE old = ?1
+ON CONFLICT (id) DO UPDATE SET change = change + 1, status = max(status, ?2)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Events that are to be sent: of a file (`name`), or with their data."""
+
+    number: int | None
+    rows: int
+    name: str | None
+    crc: int
+    data: bytes | None
+
+    def insert(self, database: sqlite3.Connection) -> None:
+        database.execute(
+            "INSERT INTO outbox (rows, name, crc, data) VALUES (?, ?, ?, ?)",
+            (self.rows, self.name, self.crc, self.data),
+        )
+
+    def events(self, folder: Path) -> pl.DataFrame:
+        """Stored columns. StoreDamagedError: the file is not there, or is not what it was."""
+        if self.data is not None:
+            return together("events", [_as_small(self.number, self.rows, self.crc, self.data)])
+        path = folder / str(self.name)
+        try:
+            found = pl.read_parquet(path, glob=False)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise StoreDamagedError(
+                f"events that are to be sent cannot be read: {error}", where=str(path)
+            ) from error
+        missing = [pl.lit(None, t).alias(name) for name, t in STORED.items() if name not in found]
+        return found.with_columns(missing).select(list(STORED))
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """An alert of which the server is to know more. document: its newest state; None: the store has
+    it no more. joined: it became part of another one. change: goes back to `Outbox.sent`. status:
+    an analyst said here what it is. place: where the server has it, None: nowhere yet."""
+
+    id: str
+    document: dict[str, Any] | None
+    joined: bool
+    change: int
+    status: bool
+    place: str | None
+
+
+class Outbox:
+    """The outbox of a store that is open for writing. Threads may share it.
+
+    most: rows that may wait; a run that commits more waits for the sender, until `stop` is set.
+    """
+
+    def __init__(self, store: EmbeddedStore, most: int) -> None:
+        self.most = most
+        self.stop = threading.Event()
+        self._folder, self._database = store.folder, store.database
+        self._news = threading.Condition()
+        with catalogue.errors(self._folder), self._database.guard:
+            self._rows = int(self._one("SELECT coalesce(sum(rows), 0) FROM outbox"))
+
+    @property
+    def rows(self) -> int:
+        """Events that wait."""
+        return self._rows
+
+    @property
+    def alerts(self) -> int:
+        """Alerts that wait."""
+        with catalogue.errors(self._folder), self._database.guard:
+            return int(self._one("SELECT count(*) FROM outbox_alerts"))
+
+    def _one(self, query: str) -> Any:
+        return self._database.execute(query).fetchone()[0]
+
+    def parts_of(self, made: Sequence[Stored | Small]) -> list[Part]:
+        """Parts with the content of new parts of the store; they count once they are inserted."""
+        found = []
+        for one in made:
+            if isinstance(one, Small):
+                found.append(Part(None, one.rows, None, one.crc, one.data))
+            else:
+                found.append(Part(None, one.rows, _linked(self._folder, one.name), one.crc, None))
+        return found
+
+    def part(self, events: pl.DataFrame) -> list[Part]:
+        """A part with events that the store does not keep, or has already."""
+        if events.is_empty():
+            return []
+        found = small("events", None, events, 0, 0) or write(
+            self._folder, FOLDER, None, events, 0, 0
+        )
+        if isinstance(found, Small):
+            return [Part(None, found.rows, None, found.crc, found.data)]
+        return [Part(None, found.rows, found.name, found.crc, None)]
+
+    def committed(self, rows: int) -> None:
+        """Called after a commit that put so many events in."""
+        with self._news:
+            self._rows += rows
+            self._news.notify_all()
+
+    def wait_for_room(self) -> None:
+        """Return when no more than `most` events wait, or `stop` is set."""
+        with self._news:
+            while self._rows > self.most and not self.stop.is_set():
+                self._news.wait(_LOOK)
+
+    def wait_for_news(self, seconds: float) -> None:
+        """Return when something was committed, or after so long."""
+        with self._news:
+            self._news.wait(seconds)
+
+    def pending(self, rows: int) -> list[Part]:
+        """The oldest parts: so many events about, but at least one part if there is one."""
+        query = "SELECT number, rows, name, crc, data FROM outbox ORDER BY number"
+        found: list[Part] = []
+        with catalogue.errors(self._folder), self._database.guard:
+            for row in self._database.execute(query):
+                found.append(Part(*row))
+                if sum(part.rows for part in found) >= rows:
+                    break
+        return found
+
+    def done(self, parts: Sequence[Part]) -> None:
+        """These are sent: they leave the outbox."""
+        with catalogue.errors(self._folder), self._database.upholding():
+            self._database.executemany(
+                "DELETE FROM outbox WHERE number = ?", ((part.number,) for part in parts)
+            )
+        for part in parts:
+            if part.name is not None:
+                (self._folder / part.name).unlink(missing_ok=True)
+        with self._news:
+            self._rows -= sum(part.rows for part in parts)
+            self._news.notify_all()
+
+    def changed(self, most: int) -> list[Changed]:
+        """Some of the alerts that the server is to know more of."""
+        query = (
+            "SELECT o.id, a.document, j.old IS NOT NULL, o.change, o.status, p.place"
+            " FROM outbox_alerts o LEFT JOIN alerts a ON a.id = o.id"
+            " LEFT JOIN aliases j ON j.old = o.id LEFT JOIN outbox_places p ON p.id = o.id LIMIT ?"
+        )
+        with catalogue.errors(self._folder), self._database.guard:
+            rows = self._database.execute(query, (most,)).fetchall()
+        return [
+            Changed(one, text and json.loads(text), bool(joined), change, bool(status), place)
+            for one, text, joined, change, status, place in rows
+        ]
+
+    def sent(self, alerts: Sequence[Changed], places: Sequence[str | None]) -> None:
+        """The server has these now at these places (None: it has it no more). What changed again
+        meanwhile stays in the outbox."""
+        with catalogue.errors(self._folder), self._database.upholding():
+            for alert, place in zip(alerts, places, strict=True):
+                self._database.execute(
+                    "DELETE FROM outbox_alerts WHERE id = ? AND change = ?",
+                    (alert.id, alert.change),
+                )
+                if place is None:
+                    self._database.execute("DELETE FROM outbox_places WHERE id = ?", (alert.id,))
+                else:
+                    self._database.execute(
+                        "INSERT OR REPLACE INTO outbox_places VALUES (?, ?)", (alert.id, place)
+                    )
+
+
+def note(database: Database, ids: Sequence[str], *, status: bool = False) -> None:
+    """In a transaction: the server is to know of these alerts as they are now, or of those that
+    they became part of."""
+    database.executemany(_CHANGED, ((one, int(status)) for one in dict.fromkeys(ids)))
+    database.executemany(_JOINED, ((one, int(status)) for one in dict.fromkeys(ids)))
+
+
+def is_known(database: Database, alert: str) -> bool:
+    """Whether an alert was sent to a server, or is to be."""
+    query = (
+        "SELECT 1 FROM outbox_alerts WHERE id = ?1 UNION SELECT 1 FROM outbox_places WHERE id = ?1"
+    )
+    return database.execute(query, (alert,)).fetchone() is not None
+
+
+def names(database: Database) -> set[str]:
+    """The files of the outbox."""
+    query = "SELECT name FROM outbox WHERE name IS NOT NULL"
+    return {row[0] for row in database.execute(query)}
+
+
+def _as_small(number: int | None, rows: int, crc: int, data: bytes) -> Small:
+    return Small(number, "events", None, rows, crc, 0, 0, data)
+
+
+def _linked(folder: Path, name: str) -> str:
+    """Another name for the content of a file, or a copy where links cannot be made."""
+    own = f"{FOLDER}/{uuid.uuid4().hex}.parquet"
+    make_folder(folder / FOLDER)
+    try:
+        os.link(folder / name, folder / own)
+    except OSError:
+        temporary = folder / f"{own}.part"
+        shutil.copyfile(folder / name, temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.rename(folder / own)
+    sync_folder(folder / FOLDER)
+    return own
