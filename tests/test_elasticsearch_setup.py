@@ -305,3 +305,25 @@ def test_whole_indices_are_dropped_when_their_last_day_is_past(
     gone = remove(server, layout, indices=True)
     assert set(gone) & set(names) == set()
     assert server.perform("HEAD", f"/{layout.prefix}-events-old").ok
+
+
+def test_the_role_of_the_deployment_is_enough(secured: Elastic) -> None:
+    environment = {
+        "CONNWATCH_ES_USERNAME": "connwatch",
+        "CONNWATCH_ES_PASSWORD": secured.users["connwatch"],
+    }
+    known = read_settings(nodes=(secured.url,), environment=environment, ca=secured.ca)
+    layout = Layout(prefix=secured.prefix.rstrip("-"), replicas=0)
+    document = alert()
+    place = layout.alert_index(document)
+    with connect(known, writing=True) as server:
+        setup(server, layout)
+        events = frame(one())
+        assert post(server, event_bodies(events, layout)) == [(201, "")]
+        for wanted in (201, 200):
+            assert post(server, alert_bodies([Alert("a", place, document)])) == [(wanted, "")]
+        assert post(server, alert_bodies([Alert("a", place, None)])) == [(200, "")]
+        assert ids(server, layout.events, {"match_all": {}}) == events["event.id"].to_list()
+        assert plan(server, layout).pending == ()
+        gone = [layout.event_index("zeek.connection", START.date()), place]
+        assert remove(server, layout, indices=True)[:2] == sorted(gone)

@@ -24,7 +24,7 @@ from .layout import Layout
 #: bytes of a body; a server refuses more than 100 MB, and is fastest with a few
 LIMIT: Final = 5_000_000
 #: events that are written at once: enough that columns are fast, and a few tens of megabytes
-_PART: Final = 16_000
+_PART: Final = 32_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """What the user who indexes must be allowed, and nothing more.
 
 Events can be added and read, but a single one can be neither changed nor deleted; alerts grow, so
-they can be written again. Whole indices can be made, mapped and, by retention, deleted.
+they can be written again, and become part of one another. Whole indices can be made, mapped and,
+by retention, deleted.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ INDICES: Final = {
     },
     "alerts": {
         "index": "to add alerts and let them grow",
+        "delete": "to remove alerts that became part of an older one",
         "read": "to search alerts",
         "manage": "to make, map and delete daily indices of alerts",
     },
