@@ -124,6 +124,7 @@ def replay(
                 work.process(events)
         work.finish()
     except BaseException:
+        work.run.hurry()
         work.writer.abandon()
         raise
     work.outcome.ledger.balance()
@@ -145,9 +146,11 @@ class _Replay:
         on_progress: Callable[[Progress], None],
     ) -> None:
         self.outcome = Outcome(Ledger())
-        self.writer = Behind[tuple[Delivery, pl.DataFrame | None]](lambda w: run.write(*w), _BEHIND)
+        self.writer = Behind[tuple[Delivery, pl.DataFrame | None, pl.DataFrame | None]](
+            lambda w: run.write(w[0], w[1], known=w[2]), _BEHIND
+        )
         self._sources: Sequence[Source] = found.sources
-        self._run, self._options = run, options
+        self.run, self._options = run, options
         self._detection = Detection(rules, options.allow)
         self._on_alert, self._on_progress = on_alert, on_progress
         self._digest = Digest()
@@ -175,7 +178,7 @@ class _Replay:
                 self._rejects.append(parsed.rejects)
             self._taken[source.path] = taken
         if sum(frame.height for frame in self._rejects) > _REJECTS:
-            self.writer.put((self._delivery(empty()), None))
+            self.writer.put((self._delivery(empty()), None, None))
 
     def _failed(self, source: Source, error: InputError) -> None:
         self.outcome.failed.append(error)
@@ -188,7 +191,8 @@ class _Replay:
         found = self._detection.step(events)
         self.outcome.allowed += found.allowed
         made = self._detection.written(found.touched)
-        self.writer.put((self._delivery(events.filter(fresh), found, made), keys))
+        known = None if fresh.all() else events.filter(~fresh)
+        self.writer.put((self._delivery(events.filter(fresh), found, made), keys, known))
         self._tell_all(found.closed, made)
         self._progress.done = sum(self._taken.values())
         self._progress.records += events.height
@@ -200,7 +204,7 @@ class _Replay:
         self.outcome.notes += [forgotten_note(*one) for one in lost.items()]
         self._tell_all(self._detection.open)
         if self._rejects:
-            self.writer.put((self._delivery(empty()), None))
+            self.writer.put((self._delivery(empty()), None, None))
         self.writer.close()
         self.outcome.digest = self._digest.hexdigest()
 
@@ -219,7 +223,7 @@ class _Replay:
     def _deduplicated(self, events: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame]:
         """The records that this run meets for the first time, which of them are new to the store,
         and the keys of these."""
-        fate, keys = self._run.classify(events)
+        fate, keys = self.run.classify(events)
         if not bool((fate == "new").all()):
             self._count("duplicates", events.filter(fate == "duplicate"))
             self._count("already_stored", events.filter(fate == "known"))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.progress import (
@@ -30,6 +32,7 @@ from connwatch.cli.common import (
     store_option,
     warn_of_rules,
 )
+from connwatch.cli.elasticsearch import section_of, server_options
 from connwatch.cli.report import report
 from connwatch.detectors.indicators import Lists
 from connwatch.errors import InputError, UsageError
@@ -39,6 +42,9 @@ from connwatch.ingest.formats import FORMATS, formats
 from connwatch.render import console, to_json
 from connwatch.retro import with_lists
 from connwatch.sinks.embedded import EmbeddedStore
+
+if TYPE_CHECKING:
+    from connwatch.sending import Sender
 
 _LEVELS = tuple(SEVERITY)
 
@@ -83,6 +89,7 @@ _LEVELS = tuple(SEVERITY)
     type=click.Path(path_type=Path),
     help="No rule matches records with an address, network or port on this list; may be repeated.",
 )
+@server_options
 def replay(
     paths: tuple[str, ...],
     store: Path,
@@ -99,13 +106,16 @@ def replay(
     sensor: str,
     lists: tuple[Path, ...],
     allow: tuple[Path, ...],
+    config_file: Path | None,
+    urls: tuple[str, ...],
 ) -> int:
     """Read logs, match rules against them, and store events and alerts.
 
     PATH is a file, a folder, a pattern, or - for standard input; plain or compressed. What is
-    already in the store is not stored again. Exit codes: 0 done; 1 alerts at or above --fail-on,
-    or --check found a difference; 2 wrong use, or a rule that cannot be used; 3 an input or the
-    store failed.
+    already in the store is not stored again. With --elasticsearch, events and alerts are sent to a
+    server besides; what was not sent when it ends is sent by the next run with the same store.
+    Exit codes: 0 done; 1 alerts at or above --fail-on, or --check found a difference; 2 wrong use,
+    or a rule that cannot be used; 3 an input, the store or the server failed.
     """
     span = moment(start, "--from"), moment(end, "--to")
     networks = HomeNetworks.parse(home) if home else None
@@ -129,12 +139,16 @@ def replay(
         if golden is not None:
             kept.append(document)
 
-    with EmbeddedStore(store) as opened, _Meter() as meter:
-        outcome = pipeline.replay(
-            found, rules, opened, options, on_alert=on_alert, on_progress=meter.show
-        )
+    with EmbeddedStore(store) as opened, _sending(opened, config_file, urls) as sender:
+        with _Meter() as meter:
+            outcome = pipeline.replay(
+                found, rules, opened, options, on_alert=on_alert, on_progress=meter.show
+            )
+        sent = sender is None or sender.drain(_wait)
     skipped = [{"path": one.path, "reason": one.reason} for one in found.skipped]
     counts = {**outcome.summary(), "skipped": skipped}
+    if sender is not None:
+        counts["elasticsearch"] = {**asdict(sender.counts), "waiting": sum(sender.waiting)}
     if summary is not None:
         summary.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
     report(counts, found, outcome, rules, shown, store, quiet=as_json)
@@ -144,7 +158,27 @@ def replay(
     failed = [*outcome.failed, *(_as_error(one) for one in found.skipped if one.failed)]
     for error in failed:
         complain(error)
-    return 3 if failed else 2 if rules.errors else int(alarm)
+    if not sent:
+        say("what Elasticsearch did not take waits in the store: the next run with it sends that")
+    return 3 if failed or not sent else 2 if rules.errors else int(alarm)
+
+
+def _sending(
+    store: EmbeddedStore, config_file: Path | None, urls: tuple[str, ...]
+) -> AbstractContextManager[Sender | None]:
+    """What sends to the server that is named; nothing where none is."""
+    if config_file is None and not urls:
+        return nullcontext()
+    # Loaded when it is needed: the client takes half a second.
+    from connwatch.sending import Sender, refuse_unusable
+
+    section = section_of(config_file, urls)
+    refuse_unusable(section, urls)
+    return Sender(store, section, urls)
+
+
+def _wait(problem: str) -> None:
+    say(f"Elasticsearch: {problem}\nWhat it has not taken stays in the store if you stop here.")
 
 
 def _as_error(skipped: Any) -> InputError:

@@ -46,6 +46,7 @@ def report(
         _read(counts, found),
         _kept(counts),
         _span(counts),
+        *_sent(counts.get("elasticsearch")),
         f"rules    {number(len(rules.running))} run"
         + (f", {len(rules.disabled)} are switched off" if rules.disabled else "")
         + (f", {len(rules.unfed)} cannot be fed by these logs" if rules.unfed else ""),
@@ -92,6 +93,14 @@ def _span(counts: Mapping[str, Any]) -> str:
     if counts["first_event"] is None:
         return "span     no events"
     return f"span     {moment(counts['first_event'])} to {moment(counts['last_event'])} UTC"
+
+
+def _sent(counts: Mapping[str, int] | None) -> list[str]:
+    if counts is None:
+        return []
+    parts = [f"{number(counts['stored'])} new, {number(counts['known'])} there before"]
+    parts += [f"{number(counts[name])} {name}" for name in ("refused", "waiting") if counts[name]]
+    return [f"sent     {', '.join(parts)}"]
 
 
 def _alerts(counts: Mapping[str, Any], alerts: Sequence[Document]) -> None:

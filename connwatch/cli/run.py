@@ -10,11 +10,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
@@ -34,6 +34,9 @@ from connwatch.live.status_file import read_status
 from connwatch.live.systemd import Systemd
 from connwatch.render import safe, to_json
 from connwatch.sinks.embedded import EmbeddedStore, writer_of
+
+if TYPE_CHECKING:
+    from connwatch.sending import Sender
 
 #: seconds without a word of a live run, after which it is said to be silent
 _SILENT: Final = 30.0
@@ -79,8 +82,24 @@ def _follow(
         outside.offer(read.config)
         return read
 
-    with EmbeddedStore(prepared.config.store) as store:
-        LiveRun(prepared, store, signals, read=again, report=outside).follow(until_idle)
+    config = prepared.config
+    with EmbeddedStore(config.store) as store, _sending(store, config, signals) as sender:
+        run = LiveRun(prepared, store, signals, read=again, report=outside, sender=sender)
+        run.follow(until_idle)
+        if sender is not None and until_idle is not None:
+            sender.drain(lambda problem: outside.log.say("warning", problem), signals.stop)
+
+
+def _sending(
+    store: EmbeddedStore, config: Config, signals: Signals
+) -> AbstractContextManager[Sender | None]:
+    """What sends to the server that is configured; nothing where none is."""
+    if not config.elasticsearch.named:
+        return nullcontext()
+    # Loaded when it is needed: the client takes half a second.
+    from connwatch.sending import Sender
+
+    return Sender(store, config.elasticsearch, end=signals.end)
 
 
 def _prepared(config: Config) -> Prepared:

@@ -135,6 +135,14 @@ class Elasticsearch:
         metadata=says(Whole(0, 100), "Copies of each shard of new indices; one server takes 0."),
     )
 
+    backlog: int = field(
+        default=1_000_000,
+        metadata=says(
+            Whole(1, 1_000_000_000),
+            "Events that may wait in the store for the server; with more, reading waits.",
+        ),
+    )
+
     @property
     def named(self) -> bool:
         """Whether there is a server to write to."""

@@ -49,10 +49,12 @@ TOTALS: Final = "totals"
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What is to be committed beside what the rules found. events: those that the rules saw, as the
-    journal keeps them; fresh: those that the store does not have, and their keys."""
+    journal keeps them; fresh: those that the store does not have, and their keys; known: those that
+    it has (None: there are none)."""
 
     events: pl.DataFrame
     fresh: pl.DataFrame
+    known: pl.DataFrame | None
     keys: pl.DataFrame | None
     rejects: Sequence[pl.DataFrame]
     positions: Mapping[str, Any]
@@ -60,11 +62,12 @@ class Batch:
 
 @dataclass(slots=True)
 class _Commit:
-    """What the writing thread gets: a delivery, the keys of its events, and the detection of which
-    a snapshot is to be taken with it (None: none)."""
+    """What the writing thread gets: a delivery of a batch, and the detection of which a snapshot is
+    to be taken with it (None: none)."""
 
     delivery: Delivery
     keys: pl.DataFrame | None
+    known: pl.DataFrame | None
     detection: Detection | None
     more: bool
 
@@ -159,6 +162,7 @@ class Commits:
 
     def abandon(self) -> None:
         """End without what is not written yet."""
+        self._run.hurry()
         self._writer.abandon()
 
     def _apart(self) -> float:
@@ -168,7 +172,7 @@ class Commits:
         """Hand over a batch that the next commit is to take with it; documents come then."""
         self._staged = True
         self._waiting.add(found)
-        commit = _Commit(self._delivery(batch, found, ()), batch.keys, None, more=True)
+        commit = _Commit(self._delivery(batch, found, ()), batch.keys, batch.known, None, more=True)
         self._writer.put(commit, taken=True)
 
     def _commit(self, batch: Batch, found: Sequence[Detected], *, snapshot: bool) -> None:
@@ -190,7 +194,7 @@ class Commits:
         if not snapshot and batch.events.height:
             delivery = replace(delivery, journal=_journal(batch.events))
         detection = copy.copy(self._detection) if snapshot else None
-        commit = _Commit(delivery, batch.keys, detection, more=False)
+        commit = _Commit(delivery, batch.keys, batch.known, detection, more=False)
         self._writer.put(commit, taken=batch.events.height >= LARGE)
 
     def _tell(self, alerts: Sequence[Written]) -> None:
@@ -219,7 +223,9 @@ class Commits:
     def _write(self, commit: _Commit) -> None:
         """In the writing thread."""
         wanted = None if commit.detection is None else partial(self._save, commit.detection)
-        self._run.write(commit.delivery, commit.keys, snapshot=wanted, more=commit.more)
+        self._run.write(
+            commit.delivery, commit.keys, known=commit.known, snapshot=wanted, more=commit.more
+        )
         self.committed |= not commit.more
         if commit.detection is not None:
             give_back()
@@ -250,4 +256,4 @@ _NO_HITS: Final = pl.DataFrame(schema=HIT_SCHEMA)
 _NO_REJECTS: Final = pl.DataFrame(schema=REJECT_SCHEMA)
 _NO_SHOWN: Final = pl.DataFrame(schema=SHOWN_SCHEMA)
 _NO_SPANS: Final = pl.DataFrame(schema=SPAN_SCHEMA)
-_NOTHING: Final = Batch(empty(), empty(), None, (), {})
+_NOTHING: Final = Batch(empty(), empty(), None, None, (), {})

@@ -198,7 +198,8 @@ class Reporter:
                     "retries": run.retries,
                     "retried": self._retried,
                     "error": error,
-                }
+                },
+                *([] if run.sender is None else [run.sender.measures()]),
             ],
             problems=[
                 {"path": path, "reason": reason, "hint": hint}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import polars as pl
 
@@ -30,6 +30,9 @@ from connwatch.sinks.embedded.catalogue import NAME as CATALOGUE
 from .memory import keep_little
 from .session import Hooks, Session
 from .upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from connwatch.sending import Sender  # the client takes half a second to load
 
 #: seconds: the first pause before another try, and the longest
 _PAUSE: Final = 0.5
@@ -73,6 +76,7 @@ class LiveRun:
 
     read: reads the configuration again, for a reload. alert: told of every new alert. report: told
     between two batches, and of every change of state; the session is None while there is none.
+    sender: what sends to a server, running.
     """
 
     def __init__(
@@ -84,8 +88,9 @@ class LiveRun:
         read: Callable[[], Prepared] | None = None,
         alert: Callable[[Written], None] = lambda alert: None,
         report: Callable[[LiveRun], None] = lambda run: None,
+        sender: Sender | None = None,
     ) -> None:
-        self.prepared, self.store = prepared, store
+        self.prepared, self.store, self.sender = prepared, store, sender
         self.state = "starting"
         self.session: Session | None = None
         self.wake: Wake | None = None
@@ -231,6 +236,11 @@ class LiveRun:
                     "another store needs a new start",
                     where=str(prepared.config.store),
                     hint="stop and start connwatch run; everything else of the file is unchanged",
+                )
+            if prepared.config.elasticsearch != self.prepared.config.elasticsearch:
+                raise ConfigError(
+                    "another section elasticsearch needs a new start",
+                    hint="stop and start connwatch run; nothing that waits to be sent is lost",
                 )
             if prepared.rules.errors:
                 raise prepared.rules.errors[0]

@@ -208,12 +208,13 @@ class Session:
         once = fate != "duplicate"
         events, fate = _those(events, once), fate.filter(once)
         fresh = _those(events, fate == "new").drop(_LATE)
+        known = None if fresh.height == events.height else events.filter(fate != "new").drop(_LATE)
         self._count(given, events.height, fresh.height)
         found = self._detect(events)
         self.totals.allowed += sum(one.allowed for one in found)
         self.totals.closed_early += sum(one.early for one in found)
         positions = self._positions(given.positions)
-        self.commits.take(Batch(events, fresh, keys, given.rejects, positions), found)
+        self.commits.take(Batch(events, fresh, known, keys, given.rejects, positions), found)
 
     def _detect(self, events: pl.DataFrame) -> list[Detected]:
         """What the rules say of records, the late ones first."""

@@ -89,10 +89,15 @@ def letters(sink: str, since: datetime, delivery: Delivery, receipt: Receipt) ->
 def add(store: EmbeddedStore, found: Iterable[DeadLetter]) -> None:
     """Keep letters."""
     with catalogue.errors(store.folder), store.database.changing():
-        store.database.executemany(
-            "INSERT INTO dead_letters (sink, since, reason, kind, document) VALUES (?, ?, ?, ?, ?)",
-            ((one.sink, one.since, one.reason, one.kind, one.document) for one in found),
-        )
+        insert(store.database, found)
+
+
+def insert(database: Database, found: Iterable[DeadLetter]) -> None:
+    """In a transaction: keep letters."""
+    database.executemany(
+        "INSERT INTO dead_letters (sink, since, reason, kind, document) VALUES (?, ?, ?, ?, ?)",
+        ((one.sink, one.since, one.reason, one.kind, one.document) for one in found),
+    )
 
 
 def kept(database: Database) -> list[DeadLetter]:

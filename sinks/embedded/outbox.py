@@ -25,7 +25,8 @@ import polars as pl
 from connwatch.errors import StoreDamagedError
 from connwatch.schema import STORED
 
-from . import catalogue
+from . import catalogue, dead_letters
+from .dead_letters import DeadLetter
 from .files import Stored, make_folder, sync_folder, write
 from .small import Small, small, together
 
@@ -94,12 +95,14 @@ class Changed:
 class Outbox:
     """The outbox of a store that is open for writing. Threads may share it.
 
-    most: rows that may wait; a run that commits more waits for the sender, until `stop` is set.
+    most: rows that may wait; a run that commits more waits for the sender, until `stop` or `end` is
+    set.
     """
 
-    def __init__(self, store: EmbeddedStore, most: int) -> None:
+    def __init__(self, store: EmbeddedStore, most: int, end: threading.Event | None = None) -> None:
         self.most = most
         self.stop = threading.Event()
+        self._ends = (self.stop,) if end is None else (self.stop, end)
         self._folder, self._database = store.folder, store.database
         self._news = threading.Condition()
         with catalogue.errors(self._folder), self._database.guard:
@@ -147,9 +150,9 @@ class Outbox:
             self._news.notify_all()
 
     def wait_for_room(self) -> None:
-        """Return when no more than `most` events wait, or `stop` is set."""
+        """Return when no more than `most` events wait, or there is an end."""
         with self._news:
-            while self._rows > self.most and not self.stop.is_set():
+            while self._rows > self.most and not any(end.is_set() for end in self._ends):
                 self._news.wait(_LOOK)
 
     def wait_for_news(self, seconds: float) -> None:
@@ -168,9 +171,10 @@ class Outbox:
                     break
         return found
 
-    def done(self, parts: Sequence[Part]) -> None:
-        """These are sent: they leave the outbox."""
+    def done(self, parts: Sequence[Part], refused: Sequence[DeadLetter] = ()) -> None:
+        """These are sent, or what the server refused of them is kept: they leave the outbox."""
         with catalogue.errors(self._folder), self._database.upholding():
+            dead_letters.insert(self._database, refused)
             self._database.executemany(
                 "DELETE FROM outbox WHERE number = ?", ((part.number,) for part in parts)
             )

@@ -109,12 +109,14 @@ class EmbeddedStore:
         return {"files": int(files), "small_parts": int(few), "bytes": int(size)}
 
     def begin_run(self) -> Run:
+        if self.outbox is not None:
+            self.outbox.stop.clear()
         return Run(self)
 
-    def open_outbox(self, most: int) -> outbox.Outbox:
+    def open_outbox(self, most: int, end: threading.Event | None = None) -> outbox.Outbox:
         """From now on what runs commit is to be sent to a server, too; what waits is still there.
-        most: events that may wait before a run does."""
-        self.outbox = outbox.Outbox(self, most)
+        most: events that may wait before a run does, until `end` is set."""
+        self.outbox = outbox.Outbox(self, most, end)
         return self.outbox
 
     def resumed(self) -> resume.Resumed:
@@ -132,8 +134,9 @@ class EmbeddedStore:
             fate.replace_strict({"new": "stored", "known": "known", "duplicate": "known"})
         )
 
-    def set_alert_status(self, alert_id: str, status: str) -> None:
-        """Write down what an analyst says of an alert: its whole id, or one that it once had."""
+    def set_alert_status(self, alert_id: str, status: str, *, only_open: bool = False) -> None:
+        """Write down what an analyst says of an alert: its whole id, or one that it once had.
+        only_open: unless something was said of it already."""
         with catalogue.errors(self.folder), self.database.changing():
             database = self.database
             row = database.execute(
@@ -146,6 +149,8 @@ class EmbeddedStore:
                     f"no alert has the id {alert_id!r}", hint="connwatch alerts lists them"
                 )
             document = json.loads(row[0])
+            if only_open and document["connwatch"]["status"] != "open":
+                return
             document["connwatch"]["status"] = status
             alerts.put(database, document)
             if outbox.is_known(database, document["event"]["id"]):
@@ -260,6 +265,11 @@ class Run:
             _write_keys(folder, "hit-keys", hit_keys),
             outgoing,
         )
+
+    def hurry(self) -> None:
+        """From any thread: `write` does not wait for room in the outbox any more."""
+        if self._store.outbox is not None:
+            self._store.outbox.stop.set()
 
     def exchanged(self, kind: str, old: Sequence[Stored], new: Sequence[Stored]) -> None:
         """Other files have the keys now; called with the database's guard held."""

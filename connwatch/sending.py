@@ -1,0 +1,242 @@
+"""Sending what waits in a store's outbox to Elasticsearch, beside a replay or a live run.
+
+What a run commits is in the outbox, whatever becomes of the server; a thread of its own takes it
+from there, and takes out what the server has acknowledged. While the server is away, the thread
+tries again, with growing pauses, and a run that commits more than may wait is held back.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, Self
+
+import polars as pl
+
+from connwatch import elastic
+from connwatch.config import Elasticsearch
+from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, Delivery, Receipt, Refusal
+from connwatch.errors import ConnwatchError, ServerAwayError, ServerLockedError
+from connwatch.schema import empty
+from connwatch.sinks.elasticsearch import Server, connect
+from connwatch.sinks.elasticsearch.bodies import Alert
+from connwatch.sinks.elasticsearch.layout import Layout
+from connwatch.sinks.elasticsearch.pace import Retrying
+from connwatch.sinks.elasticsearch.setup import plan, setup
+from connwatch.sinks.elasticsearch.sink import ElasticsearchSink
+from connwatch.sinks.embedded import EmbeddedStore
+from connwatch.sinks.embedded.dead_letters import DeadLetter, letters
+from connwatch.sinks.embedded.outbox import Changed
+
+#: events and alerts that are sent together, about
+_ROWS: Final = 20_000
+_ALERTS: Final = 1_000
+#: seconds between two looks at an empty outbox, and of one who waits until it is
+_LOOK: Final = 0.5
+_SOON: Final = 0.05
+#: after so many refusals to have anything to do with us, connect anew
+_RETRYING: Final = Retrying(attempts=3)
+#: seconds that a stop waits for a request in hand
+_PATIENCE: Final = 3.0
+#: what passes without anybody's help
+_PASSES: Final = (ServerAwayError, ServerLockedError)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of what was sent. stored: events that are new there; known: that were there;
+    alerts: states of alerts brought up to date or taken away; refused: of both, for good."""
+
+    stored: int = 0
+    known: int = 0
+    alerts: int = 0
+    refused: int = 0
+
+
+@dataclass(slots=True)
+class Sender:
+    """Used as a context manager. urls: in the place of the section's servers. end: when it is set,
+    a run does not wait for room in the outbox any more.
+
+    failed: why sending was given up for now. retries: how often since it last went well.
+    ConfigError when the section does not say what is needed.
+    """
+
+    store: EmbeddedStore
+    section: Elasticsearch
+    urls: Sequence[str] = ()
+    end: threading.Event | None = None
+    counts: Counts = field(default_factory=Counts)
+    failed: ConnwatchError | None = None
+    retries: int = 0
+    _sink: ElasticsearchSink | None = None
+    _end: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._settings = elastic.connection_settings(self.section, self.urls)
+        self._layout = elastic.layout(self.section)
+        self._outbox = self.store.open_outbox(self.section.backlog, self.end)
+        self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop soon; what is not sent stays in the outbox."""
+        self._end.set()
+        self._outbox.stop.set()
+        if self._thread is not None:
+            self._thread.join(_PATIENCE)
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Events and alerts that are not sent yet."""
+        return self._outbox.rows, self._outbox.alerts
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is sent at the moment; None: there is nothing in the way."""
+        sink, failed = self._sink, self.failed
+        return sink.state.error if sink is not None else None if failed is None else str(failed)
+
+    def drain(self, told: Callable[[str], None], stop: threading.Event | None = None) -> bool:
+        """Wait until everything is sent; whether it was. told: of each new reason to wait. stop:
+        when it is set, do not wait any more.
+
+        A server that is away, or takes no writes for now, is waited for; one that refuses to have
+        anything to do with us is not.
+        """
+        last = None
+        while any(self.waiting):
+            problem, failed = self.problem, self.failed
+            if problem is not None and problem != last:
+                told(problem)
+            last = problem
+            refuses = failed is not None and not isinstance(failed, _PASSES)
+            if refuses or (stop is not None and stop.is_set()):
+                return False
+            time.sleep(_SOON)
+        return True
+
+    def measures(self) -> dict[str, Any]:
+        """For the status."""
+        events, alerts = self.waiting
+        sink = self._sink
+        return {
+            "name": ElasticsearchSink.name,
+            "queue": events,
+            "queued_alerts": alerts,
+            "retries": self.retries if sink is None else sink.state.failures,
+            "retried": 0 if sink is None else sink.state.retried,
+            "error": self.problem,
+            **asdict(self.counts),
+        }
+
+    def _run(self) -> None:
+        while not self._end.is_set():
+            try:
+                self._send_all()
+            except ConnwatchError as error:
+                self.failed = error
+                self.retries += 1
+                self._end.wait(_RETRYING.pause(self.retries))
+
+    def _send_all(self) -> None:
+        """Connect, and send until the end or an error."""
+        with closing(connect(self._settings, writing=True)) as server:
+            prepare(server, self._layout)
+            with closing(ElasticsearchSink(server, self._layout, retrying=_RETRYING)) as sink:
+                self._sink, self.failed = sink, None
+                try:
+                    while not self._end.is_set():
+                        if not self._step(server, sink):
+                            self._outbox.wait_for_news(_LOOK)
+                finally:
+                    self._sink = None
+
+    def _step(self, server: Server, sink: ElasticsearchSink) -> bool:
+        """Send some of what waits; whether there was anything."""
+        parts, changed = self._outbox.pending(_ROWS), self._outbox.changed(_ALERTS)
+        events = pl.concat([empty(), *(part.events(self.store.folder) for part in parts)])
+        alerts, places = self._alerts(server, changed)
+        sent = sink.send(events, alerts, self._end)
+        if sent.error is not None:
+            raise sent.error
+        if not sent.done:
+            return False  # the end; what was taken already is known there the next time
+        self.retries = 0
+        self._outbox.done(parts, self._letters(events, changed, sent.refused))
+        self._outbox.sent(changed, places)
+        counts = self.counts
+        counts.stored += sent.stored
+        counts.known += sent.known
+        counts.alerts += sent.updated + sent.removed
+        counts.refused += len(sent.refused)
+        return bool(parts or changed)
+
+    def _alerts(
+        self, server: Server, changed: Sequence[Changed]
+    ) -> tuple[list[Alert], list[str | None]]:
+        """What is to be done with each alert, and where each is then."""
+        todo: list[Alert] = []
+        places: list[str | None] = []
+        for one in changed:
+            index = None
+            if one.document is not None:
+                index = self._layout.alert_index(one.document)
+                todo.append(Alert(one.id, index, one.document, one.status))
+            elif not one.joined:
+                index = one.place  # retention here is not retention there
+            if one.place is not None and one.place != index:
+                self._keep_word(server, one.id, one.place)
+                todo.append(Alert(one.id, one.place, None))
+            places.append(index)
+        return todo, places
+
+    def _keep_word(self, server: Server, alert: str, place: str) -> None:
+        """What somebody said on the server of an alert that goes is said of the one that it became
+        part of, unless something was said of that here."""
+        path = f"/{place}/_doc/{alert}?_source_includes=connwatch.status"
+        answer = server.perform("GET", path)
+        if not answer.ok:
+            return
+        status = answer.body.get("_source", {}).get("connwatch", {}).get("status")
+        if status in ("acknowledged", "closed"):
+            self.store.set_alert_status(alert, status, only_open=True)
+
+    def _letters(
+        self, events: pl.DataFrame, changed: Sequence[Changed], refused: Sequence[Refusal]
+    ) -> list[DeadLetter]:
+        if not refused:
+            return []
+        documents = tuple(one.document for one in changed if one.document is not None)
+        nothing = pl.DataFrame(schema=HIT_SCHEMA), documents, pl.DataFrame(schema=REJECT_SCHEMA)
+        receipt = Receipt(pl.Series(dtype=pl.String), refused=tuple(refused))
+        # The system's clock: when it was refused, which no event depends on.
+        return letters(
+            ElasticsearchSink.name, datetime.now(UTC), Delivery(events, *nothing), receipt
+        )
+
+
+def prepare(server: Server, layout: Layout) -> None:
+    """See to it that the server knows our indices before anything is written. ServerError: it may
+    not be told, or something contradicts."""
+    wanted = plan(server, layout)
+    if wanted.pending or wanted.conflicts:
+        setup(server, layout)
+
+
+def refuse_unusable(section: Elasticsearch, urls: Sequence[str] = ()) -> None:
+    """Before anything is read: ServerError or ConfigError when the server cannot be used."""
+    with closing(connect(elastic.connection_settings(section, urls), writing=True)) as server:
+        prepare(server, elastic.layout(section))
