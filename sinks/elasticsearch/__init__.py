@@ -11,22 +11,33 @@ setup        what is to change on a server: plan, do it, take it away; retention
 documents    events as JSON text, and back
 fitting      values made to fit a server's limits
 bodies       bodies of bulk requests
+bulk         one such request, and the fate of each of its documents
+pace         requests at once, bytes of each, pauses
+work         the documents of one send that have no final fate yet
+threads      what posts them
+sink         sending until everything has its final fate
 """
 
 from __future__ import annotations
 
 from .check import Finding, Probe, check
 from .client import Response, Server, connect, refusal
+from .pace import Retrying
 from .privileges import role
 from .settings import Secret, Settings, read_settings
+from .sink import ElasticsearchSink, Sent, State
 
 __all__ = [
+    "ElasticsearchSink",
     "Finding",
     "Probe",
     "Response",
+    "Retrying",
     "Secret",
+    "Sent",
     "Server",
     "Settings",
+    "State",
     "check",
     "connect",
     "read_settings",

@@ -132,10 +132,10 @@ def _cuts(ends: npt.NDArray[np.int64], limit: int) -> Iterator[tuple[int, int]]:
 
 
 def _body(data: bytes, first: int, count: int, *, gzip: bool) -> Body:
-    return Body(_compressed(data) if gzip else data, first, count, len(data))
+    return Body(compressed(data) if gzip else data, first, count, len(data))
 
 
-def _compressed(data: bytes) -> bytes:
+def compressed(data: bytes) -> bytes:
     """gzip at its fastest, and the same bytes for the same data."""
     packer = zlib.compressobj(1, wbits=31)
     return packer.compress(data) + packer.flush()

@@ -110,13 +110,14 @@ class Server:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        once: bool = False,
     ) -> Response:
         """One request, whatever the status of its answer.
 
         body: bytes as they are, else something that becomes JSON. params: of the query. timeout:
         seconds, None as in the settings. A node that cannot be reached is passed over for the next
-        one, an answer of any status is not. ServerError: no answer came; whether the request took
-        effect is not known then.
+        one (at the next request, if `once`), an answer of any status is not. ServerError: no answer
+        came; whether the request took effect is not known then, see `transport.unsent`.
         """
         target = f"{path}{'&' if '?' in path else '?'}{urlencode(params)}" if params else path
         sent = HttpHeaders({"accept": JSON})
@@ -129,7 +130,7 @@ class Server:
                 target,
                 body=body,
                 headers=sent,
-                max_retries=len(self.settings.nodes) - 1,
+                max_retries=0 if once else len(self.settings.nodes) - 1,
                 retry_on_status=(),
                 request_timeout=self.settings.timeout if timeout is None else timeout,
             )

@@ -19,7 +19,12 @@ from elastic_transport import (
     Urllib3HttpNode,
 )
 from elastic_transport import ConnectionError as NoConnection
-from urllib3.exceptions import NameResolutionError, ProxyError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+)
 
 from connwatch.errors import (
     ConfigError,
@@ -173,6 +178,27 @@ def failure(error: TransportError, settings: Settings) -> ServerError:
         message = "the connection ended without an answer"
         hint = _CUT_SHORT if "https" in where else "does it want https:// there?"
     return ServerAwayError(message, where=where, hint=hint)
+
+
+#: the connection was never there
+_UNSENT: Final = (ServerTrustError, NewConnectionError, ConnectTimeoutError, ProxyError)
+
+
+def unsent(error: BaseException) -> bool:
+    """Whether a request that failed for this reason (and those behind it) never left here."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(
+            link, (ServerTrustError, NewConnectionError, ConnectTimeoutError, ProxyError)
+        ):
+            return True
+        link = link.__cause__
+    return False
+
+
+def timed_out(error: BaseException) -> bool:
+    """Whether there was an end to waiting behind an error, not a failure."""
+    return isinstance(error.__cause__, ConnectionTimeout)
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -1,0 +1,188 @@
+"""The documents of one send: which have no final fate yet, and the next request for them.
+
+What is held besides the documents themselves: a byte and a mark for each, and the lines of one part
+of the events (`bodies`). Requests are made when they are asked for; those that failed are made
+again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from connwatch.contracts import Refusal
+
+from .bodies import Alert, Body, alert_bodies, event_bodies
+from .bulk import Fate, Outcome
+from .layout import Layout
+
+Places: TypeAlias = npt.NDArray[np.int64]
+
+_NAMES: Final = {
+    int(Fate.RETRY): "retry",
+    int(Fate.STORED): "stored",
+    int(Fate.KNOWN): "known",
+    int(Fate.REFUSED): "refused",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One request. places: of its documents, among all of the send. tries: how often they were sent
+    before."""
+
+    data: bytes
+    places: Places
+    tries: int
+
+
+@dataclass(slots=True)
+class _Group:
+    """Documents that are sent together as far as they fit: events or alerts, not before `due`."""
+
+    places: Places
+    tries: int = 0
+    due: float = 0.0
+    #: what is made of them, of how many bytes at most, and how many are done
+    made: Iterator[Body] | None = None
+    limit: int = 0
+    sent: int = 0
+
+    @property
+    def rest(self) -> _Group:
+        return _Group(self.places[self.sent :], self.tries, self.due)
+
+
+class Work:
+    """Events and alerts on their way. Places: events in order, then alerts.
+
+    events: the schema's stored columns. alerts: of those with one id and index the last counts. A
+    document is waiting until it has a final fate.
+    """
+
+    def __init__(self, events: pl.DataFrame, alerts: Sequence[Alert], layout: Layout) -> None:
+        self.events = events
+        self.alerts = alerts
+        self.layout = layout
+        self.stored = self.known = self.unsure = self.updated = self.removed = self.retried = 0
+        self.refused: list[Refusal] = []
+        count = events.height + len(alerts)
+        self._fates = np.zeros(count, np.uint8)
+        self._unsure = np.zeros(count, np.bool_)
+        #: where the state of an alert stands that takes the place of this one
+        last = {(one.index, one.id): place for place, one in enumerate(alerts, events.height)}
+        self._newest = [last[one.index, one.id] for one in alerts]
+        self.waiting = events.height + len(last)
+        alert_places = np.array(sorted(last.values()), np.int64)
+        groups = (np.arange(events.height), alert_places)
+        self._groups = deque(_Group(places) for places in groups if places.size)
+
+    @property
+    def fates(self) -> pl.Series:
+        """Of each event, as a receipt has it."""
+        whole = pl.Series("fate", self._fates[: self.events.height])
+        return whole.replace_strict(_NAMES, return_dtype=pl.String)
+
+    @property
+    def later(self) -> tuple[Alert, ...]:
+        """Alerts without a final fate, also those whose place a newer state has taken."""
+        return tuple(
+            one
+            for one, newest in zip(self.alerts, self._newest, strict=True)
+            if self._fates[newest] == Fate.RETRY
+        )
+
+    def next(self, now: float, limit: int) -> Post | None:
+        """The next request of at most `limit` bytes; None: there is nothing to send now."""
+        while self._groups:
+            group = self._groups[0]
+            if group.due > now:
+                # What is due first is behind at most all others.
+                if all(one.due > now for one in self._groups):
+                    return None
+                self._groups.rotate(-1)
+                continue
+            if group.made is None or group.limit > limit:
+                self._groups[0] = group = group.rest
+                group.made, group.limit = self._bodies(group.places, limit), limit
+            body = next(group.made, None)
+            if body is None:
+                self._groups.popleft()
+                continue
+            group.sent = body.first + body.count
+            return Post(body.data, group.places[body.first : group.sent], group.tries)
+        return None
+
+    @property
+    def due(self) -> float | None:
+        """When there is something to send again; None: there is nothing."""
+        return min((one.due for one in self._groups), default=None)
+
+    def _bodies(self, places: Places, limit: int) -> Iterator[Body]:
+        first = self.events.height
+        if places.size and places[0] >= first:
+            return alert_bodies((self.alerts[place - first] for place in places), limit=limit)
+        whole = len(places) == self.events.height
+        some = self.events if whole else self.events[places]
+        return event_bodies(some, self.layout, limit=limit)
+
+    def done(self, post: Post, outcome: Outcome, due: float) -> None:
+        """What came of a request. due: when what is left of it may be sent again."""
+        if outcome.divide is not None:
+            self._divide(post, outcome.divide)
+            return
+        self._count(post.places, outcome.fates)
+        for place, reason in outcome.reasons.items():
+            self._refuse(int(post.places[place]), reason)
+        if outcome.cut:
+            self._unsure[post.places] = True
+        left = post.places[outcome.fates == Fate.RETRY]
+        if left.size:
+            self.retried += left.size
+            self._again(_Group(left, post.tries + 1, due))
+
+    def _divide(self, post: Post, reason: str) -> None:
+        if len(post.places) == 1:
+            self._fates[post.places] = Fate.REFUSED
+            self.waiting -= 1
+            self._refuse(int(post.places[0]), reason)
+            return
+        half = len(post.places) // 2
+        for places in (post.places[half:], post.places[:half]):
+            self._groups.appendleft(_Group(places, post.tries))
+
+    def _again(self, group: _Group) -> None:
+        """Behind everything that is waiting already; groups of the same kind become one."""
+        last = self._groups[-1] if self._groups else None
+        if last is not None and last.tries and last.made is None and self._alike(last, group):
+            last.places = np.sort(np.concatenate([last.places, group.places]))
+            last.tries, last.due = max(last.tries, group.tries), max(last.due, group.due)
+        else:
+            self._groups.append(group)
+
+    def _alike(self, one: _Group, other: _Group) -> bool:
+        first = self.events.height
+        return bool((one.places[0] < first) == (other.places[0] < first))
+
+    def _count(self, places: Places, fates: npt.NDArray[np.uint8]) -> None:
+        self._fates[places] = fates
+        counts = np.bincount(fates, minlength=len(Fate))
+        self.stored += int(counts[Fate.STORED])
+        self.known += int(counts[Fate.KNOWN])
+        self.updated += int(counts[Fate.UPDATED])
+        self.removed += int(counts[Fate.REMOVED])
+        self.waiting -= len(places) - int(counts[Fate.RETRY])
+        self.unsure += int(np.count_nonzero(self._unsure[places] & (fates == Fate.KNOWN)))
+
+    def _refuse(self, place: int, reason: str) -> None:
+        first = self.events.height
+        if place < first:
+            self.refused.append(Refusal("event", self.events["event.id"][place], reason))
+        else:
+            self.refused.append(Refusal("alert", self.alerts[place - first].id, reason))
