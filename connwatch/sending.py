@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self
@@ -23,7 +23,7 @@ from connwatch.config import Elasticsearch
 from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, Delivery, Receipt, Refusal
 from connwatch.errors import ConnwatchError, ServerAwayError, ServerLockedError
 from connwatch.schema import empty
-from connwatch.sinks.elasticsearch import Server, connect
+from connwatch.sinks.elasticsearch import Server, Settings, connect
 from connwatch.sinks.elasticsearch.bodies import Alert
 from connwatch.sinks.elasticsearch.layout import Layout
 from connwatch.sinks.elasticsearch.pace import Retrying
@@ -58,7 +58,6 @@ class Counts:
     refused: int = 0
 
 
-@dataclass(slots=True)
 class Sender:
     """Used as a context manager. urls: in the place of the section's servers. end: when it is set,
     a run does not wait for room in the outbox any more.
@@ -67,22 +66,26 @@ class Sender:
     ConfigError when the section does not say what is needed.
     """
 
-    store: EmbeddedStore
-    section: Elasticsearch
-    urls: Sequence[str] = ()
-    end: threading.Event | None = None
-    counts: Counts = field(default_factory=Counts)
-    failed: ConnwatchError | None = None
-    retries: int = 0
-    _sink: ElasticsearchSink | None = None
-    _end: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
+    def __init__(
+        self,
+        store: EmbeddedStore,
+        section: Elasticsearch,
+        urls: Sequence[str] = (),
+        *,
+        end: threading.Event | None = None,
+    ) -> None:
+        self.counts = Counts()
+        self.failed: ConnwatchError | None = None
+        self.retries = 0
+        self._store = store
+        self._settings = elastic.connection_settings(section, urls)
+        self._layout = elastic.layout(section)
+        self._outbox = store.open_outbox(section.backlog, end)
+        self._sink: ElasticsearchSink | None = None
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
 
     def __enter__(self) -> Self:
-        self._settings = elastic.connection_settings(self.section, self.urls)
-        self._layout = elastic.layout(self.section)
-        self._outbox = self.store.open_outbox(self.section.backlog, self.end)
-        self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
         self._thread.start()
         return self
 
@@ -95,8 +98,7 @@ class Sender:
         """Stop soon; what is not sent stays in the outbox."""
         self._end.set()
         self._outbox.stop.set()
-        if self._thread is not None:
-            self._thread.join(_PATIENCE)
+        self._thread.join(_PATIENCE)
 
     @property
     def waiting(self) -> tuple[int, int]:
@@ -153,22 +155,20 @@ class Sender:
 
     def _send_all(self) -> None:
         """Connect, and send until the end or an error."""
-        with closing(connect(self._settings, writing=True)) as server:
-            prepare(server, self._layout)
-            with closing(ElasticsearchSink(server, self._layout, retrying=_RETRYING)) as sink:
-                self._sink, self.failed = sink, None
-                try:
-                    while not self._end.is_set():
-                        if not self._step(server, sink):
-                            self._outbox.wait_for_news(_LOOK)
-                finally:
-                    self._sink = None
+        with _opened(self._settings, self._layout) as sink:
+            self._sink, self.failed = sink, None
+            try:
+                while not self._end.is_set():
+                    if not self._step(sink):
+                        self._outbox.wait_for_news(_LOOK)
+            finally:
+                self._sink = None
 
-    def _step(self, server: Server, sink: ElasticsearchSink) -> bool:
+    def _step(self, sink: ElasticsearchSink) -> bool:
         """Send some of what waits; whether there was anything."""
         parts, changed = self._outbox.pending(_ROWS), self._outbox.changed(_ALERTS)
-        events = pl.concat([empty(), *(part.events(self.store.folder) for part in parts)])
-        alerts, places = self._alerts(server, changed)
+        events = pl.concat([empty(), *(part.events(self._store.folder) for part in parts)])
+        alerts, places = self._alerts(sink.server, changed)
         sent = sink.send(events, alerts, self._end)
         if sent.error is not None:
             raise sent.error
@@ -212,7 +212,7 @@ class Sender:
             return
         status = answer.body.get("_source", {}).get("connwatch", {}).get("status")
         if status in ("acknowledged", "closed"):
-            self.store.set_alert_status(alert, status, only_open=True)
+            self._store.set_alert_status(alert, status, only_open=True)
 
     def _letters(
         self, events: pl.DataFrame, changed: Sequence[Changed], refused: Sequence[Refusal]
@@ -228,15 +228,20 @@ class Sender:
         )
 
 
-def prepare(server: Server, layout: Layout) -> None:
-    """See to it that the server knows our indices before anything is written. ServerError: it may
-    not be told, or something contradicts."""
-    wanted = plan(server, layout)
-    if wanted.pending or wanted.conflicts:
-        setup(server, layout)
+def sink_of(
+    section: Elasticsearch, urls: Sequence[str] = ()
+) -> AbstractContextManager[ElasticsearchSink]:
+    """A sink that the section names, ready to be written to. urls: in the place of its servers.
+    ConfigError; ServerError when it cannot be used."""
+    return _opened(elastic.connection_settings(section, urls), elastic.layout(section))
 
 
-def refuse_unusable(section: Elasticsearch, urls: Sequence[str] = ()) -> None:
-    """Before anything is read: ServerError or ConfigError when the server cannot be used."""
-    with closing(connect(elastic.connection_settings(section, urls), writing=True)) as server:
-        prepare(server, elastic.layout(section))
+@contextmanager
+def _opened(settings: Settings, layout: Layout) -> Iterator[ElasticsearchSink]:
+    """Before anything is written the server knows our indices."""
+    with connect(settings, writing=True) as server:
+        wanted = plan(server, layout)
+        if wanted.pending or wanted.conflicts:
+            setup(server, layout)
+        with closing(ElasticsearchSink(server, layout, retrying=_RETRYING)) as sink:
+            yield sink

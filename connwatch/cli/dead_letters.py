@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from connwatch.cli.common import out, say, store_option
+from connwatch.cli.elasticsearch import section_of, server_options
+from connwatch.contracts import Sink
 from connwatch.errors import UsageError
 from connwatch.render import console, number, table, to_json
 from connwatch.sinks.embedded import EmbeddedStore, StoreReader
@@ -45,12 +48,26 @@ def list_(store: Path, as_json: bool) -> None:
 @click.argument("ids", nargs=-1, type=int, metavar="[ID...]")
 @click.option("--all", "every", is_flag=True, help="All of them.")
 @store_option
-def retry(ids: tuple[int, ...], every: bool, store: Path) -> int:
+@server_options
+def retry(
+    ids: tuple[int, ...],
+    every: bool,
+    store: Path,
+    config_file: Path | None,
+    urls: tuple[str, ...],
+) -> int:
     """Send letters again to the sink that refused them. Exit 1 if any stays."""
     chosen = _chosen(ids, every)
-    with EmbeddedStore(store) as opened:
+    with EmbeddedStore(store) as opened, ExitStack() as stack:
         _known(opened, chosen)
-        done = letters.retry(opened, {opened.name: opened}, chosen)
+        sinks: dict[str, Sink] = {opened.name: opened}
+        if config_file is not None or urls:
+            # Loaded when it is needed: the client takes half a second.
+            from connwatch.sending import sink_of
+
+            server = stack.enter_context(sink_of(section_of(config_file, urls), urls))
+            sinks[server.name] = server
+        done = letters.retry(opened, sinks, chosen)
     click.echo(f"{number(done.delivered)} delivered, {number(done.refused)} refused again")
     if done.waiting:
         say(f"{number(done.waiting)} stay as they are")

@@ -144,11 +144,12 @@ def replay(
             outcome = pipeline.replay(
                 found, rules, opened, options, on_alert=on_alert, on_progress=meter.show
             )
-        sent = sender is None or sender.drain(_wait)
+        done = sender is None or sender.drain(_wait)
+        sent = None if sender is None else {**asdict(sender.counts), "waiting": sum(sender.waiting)}
     skipped = [{"path": one.path, "reason": one.reason} for one in found.skipped]
     counts = {**outcome.summary(), "skipped": skipped}
-    if sender is not None:
-        counts["elasticsearch"] = {**asdict(sender.counts), "waiting": sum(sender.waiting)}
+    if sent is not None:
+        counts["elasticsearch"] = sent
     if summary is not None:
         summary.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
     report(counts, found, outcome, rules, shown, store, quiet=as_json)
@@ -158,9 +159,9 @@ def replay(
     failed = [*outcome.failed, *(_as_error(one) for one in found.skipped if one.failed)]
     for error in failed:
         complain(error)
-    if not sent:
+    if not done:
         say("what Elasticsearch did not take waits in the store: the next run with it sends that")
-    return 3 if failed or not sent else 2 if rules.errors else int(alarm)
+    return 3 if failed or not done else 2 if rules.errors else int(alarm)
 
 
 def _sending(
@@ -170,10 +171,11 @@ def _sending(
     if config_file is None and not urls:
         return nullcontext()
     # Loaded when it is needed: the client takes half a second.
-    from connwatch.sending import Sender, refuse_unusable
+    from connwatch.sending import Sender, sink_of
 
     section = section_of(config_file, urls)
-    refuse_unusable(section, urls)
+    with sink_of(section, urls):
+        pass  # what is in the way is said before anything is read
     return Sender(store, section, urls)
 
 

@@ -1,0 +1,281 @@
+"""Replays and live runs that send to real servers: what is there equals what the store has."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from elastic import Elastic
+from fake_server import Answer, fake_server
+from live_support import BEGIN, header, lines
+from sink_contract import delivery, events
+
+from connwatch.cli import run as command
+from connwatch.config import Elasticsearch
+from connwatch.sending import Sender
+from connwatch.sinks.embedded import EmbeddedStore, StoreReader
+
+SAMPLE = Path(__file__).resolve().parent.parent / "sample_logs" / "incident" / "conn.log"
+
+
+def configured(folder: Path, server: Elastic, more: str = "") -> Path:
+    path = folder / "connwatch.yml"
+    path.write_text(
+        f"store: store\nrules: [bundled]\nsources: [{{path: logs/conn.log}}]\n"
+        f"elasticsearch:\n  nodes: [{server.url}]\n  prefix: {server.prefix}\n  replicas: 0\n{more}"
+    )
+    return path
+
+
+def documents(server: Elastic, family: str) -> dict[str, Any]:
+    """Documents by id."""
+    name = f"{server.prefix}-{family}"
+    status, _ = server.asked("POST", f"/{name}/_refresh")
+    if status == 404:
+        return {}
+    found: dict[str, Any] = {}
+    body: dict[str, Any] = {"size": 5_000, "sort": [{"event.id": "asc"}]}
+    while hits := server.ask("POST", f"/{name}/_search", body)["hits"]["hits"]:
+        for hit in hits:
+            assert hit["_id"] not in found, "in two indices"
+            found[hit["_id"]] = hit["_source"]
+        body["search_after"] = hits[-1]["sort"]
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Without nulls: what an alert has lost is null on the server."""
+    if isinstance(value, dict):
+        return {k: w for k, v in value.items() if (w := plain(v)) not in (None, {})}
+    return value
+
+
+def same(server: Elastic, store: Path) -> int:
+    """The server has just the store's events and alerts; how many events."""
+    with StoreReader(store) as reader:
+        events = reader.events().select("event.id").collect()["event.id"]
+        alerts = {alert["event"]["id"]: plain(alert) for alert in reader.alerts()}
+    assert set(documents(server, "events")) == set(events)
+    assert {key: plain(one) for key, one in documents(server, "alerts").items()} == alerts
+    return len(events)
+
+
+def test_a_replay_twice_and_from_another_store_leaves_what_one_leaves(
+    elasticsearch: Elastic, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = str(configured(tmp_path, elasticsearch))
+    summaries = []
+    for store in ("store", "store", "other"):
+        summary = tmp_path / "summary.json"
+        arguments = ["--store", str(tmp_path / store), "-c", config, "--summary", str(summary)]
+        assert command(["replay", str(SAMPLE), *arguments]) == 0
+        number = same(elasticsearch, tmp_path / store)
+        summaries.append(json.loads(summary.read_text())["elasticsearch"])
+    assert number > 300
+    assert [one["stored"] for one in summaries] == [number, 0, 0]
+    assert [one["known"] for one in summaries] == [0, number, number]
+    assert all(one["refused"] == one["waiting"] == 0 for one in summaries)
+    assert f"sent     0 new, {number:,} there before" in capsys.readouterr().out
+
+
+def test_a_store_that_knew_nothing_of_a_server_is_sent_by_a_replay(
+    elasticsearch: Elastic, tmp_path: Path
+) -> None:
+    config = str(configured(tmp_path, elasticsearch))
+    assert command(["replay", str(SAMPLE), "--store", str(tmp_path / "store")]) == 0
+    assert documents(elasticsearch, "events") == {}
+    arguments = ["--store", str(tmp_path / "store"), "-c", config]
+    assert command(["replay", str(SAMPLE), *arguments]) == 0
+    same(elasticsearch, tmp_path / "store")
+
+
+def test_what_an_analyst_says_is_kept_wherever_he_says_it(
+    elasticsearch: Elastic, tmp_path: Path
+) -> None:
+    """On the server: it stays as the alert grows. In the store: the next run sends it."""
+    config = str(configured(tmp_path, elasticsearch))
+    log, store = tmp_path / "conn.log", tmp_path / "store"
+    whole = SAMPLE.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(whole[: len(whole) // 2]))
+    arguments = ["--store", str(store), "-c", config]
+    assert command(["replay", str(log), *arguments]) == 0
+    before = documents(elasticsearch, "alerts")
+    there, here = sorted(before)[:2]
+    say(elasticsearch, there, "acknowledged")
+    with EmbeddedStore(store) as opened:
+        opened.set_alert_status(here, "closed")
+    log.write_bytes(b"".join(whole))
+    assert command(["replay", str(log), *arguments]) == 0
+    after = documents(elasticsearch, "alerts")
+    assert after[there]["connwatch"]["status"] == "acknowledged"
+    assert after[here]["connwatch"]["status"] == "closed"
+    assert after != before
+
+
+def test_alerts_that_become_one_are_one_there(elasticsearch: Elastic, tmp_path: Path) -> None:
+    """The middle of a log comes last: alerts on both sides of it are joined, and what was said of
+    the one that goes is said of the one that stays."""
+    config = str(configured(tmp_path, elasticsearch))
+    rule = tmp_path / "rule.yml"
+    rule.write_text(
+        "title: R\nid: 6f1f3a3e-0d1c-4b38-9a3e-0b6b2f9f0a01\nlogsource: {category: firewall}\n"
+        "detection: {s: {network.transport: tcp}, condition: s}\nlevel: low\nsuppress: 2m\n"
+    )
+    made = [
+        f"{BEGIN + 60 * n}.0\tC{n}\t10.0.0.1\t{n + 1024}\t10.0.0.2\t80\ttcp\t-\t0.1\t1\t1\tSF\t-\t-"
+        "\t0\tSF\t1\t41\t1\t41\t-\n"
+        for n in range(120)
+    ]
+    arguments = ["--store", str(tmp_path / "store"), "-c", config, "--rules", str(rule)]
+    numbers = []
+    for number, part in enumerate((made[:40], made[80:], made[40:80])):
+        log = tmp_path / f"{number}.log"
+        log.write_bytes(header() + "".join(part).encode())
+        assert command(["replay", str(log), *arguments]) == 0
+        found = documents(elasticsearch, "alerts")
+        numbers.append(len(found))
+        if number == 1:
+            later = max(found.values(), key=lambda one: str(one["event"]["start"]))
+            say(elasticsearch, later["event"]["id"], "closed")
+    assert numbers == [1, 2, 1]
+    same(elasticsearch, tmp_path / "store")
+    (one,) = found.values()
+    assert (one["connwatch"]["count"], one["event"]["id"]) == (120, next(iter(found)))
+    # It was said while the last replay sent what it had: the next run tells the server.
+    assert command(["replay", str(log), *arguments]) == 0
+    (one,) = documents(elasticsearch, "alerts").values()
+    assert one["connwatch"]["status"] == "closed"
+
+
+def say(server: Elastic, alert: str, status: str) -> None:
+    """As an analyst does in Kibana."""
+    name = f"{server.prefix}-alerts"
+    (hit,) = server.ask("GET", f"/{name}/_search?q=_id:{alert}")["hits"]["hits"]
+    word = {"doc": {"connwatch": {"status": status}}}
+    server.ask("POST", f"/{hit['_index']}/_update/{alert}", word)
+
+
+def followed(config: Path, *more: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "connwatch.cli", "run", "-c", str(config), *more],
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_a_live_run_is_killed_while_it_sends(elasticsearch: Elastic, tmp_path: Path) -> None:
+    config = configured(tmp_path, elasticsearch)
+    (tmp_path / "logs").mkdir()
+    log = tmp_path / "logs" / "conn.log"
+    log.write_bytes(header())
+    made = lines(6_000)
+    chance = random.Random(2)
+    for part in range(3):
+        process = followed(config)
+        try:
+            with log.open("ab") as out:
+                for start in range(part * 2_000, (part + 1) * 2_000, 200):
+                    out.write(b"".join(made[start : start + 200]))
+                    out.flush()
+                    time.sleep(chance.random() / 4)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+    last = followed(config, "--until-idle", "2")
+    _, said = last.communicate(timeout=120)
+    assert last.returncode == 0, said
+    assert same(elasticsearch, tmp_path / "store") == 6_000
+    with EmbeddedStore(tmp_path / "store") as store:
+        outbox = store.open_outbox(1)
+        assert (outbox.rows, outbox.alerts, outbox.pending(1)) == (0, 0, [])
+    assert not list((tmp_path / "store" / "outbox").iterdir())
+
+
+def test_a_replay_begins_nothing_without_a_server(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--store", str(tmp_path / "store"), "--elasticsearch", "http://127.0.0.1:9"]
+    assert command(["replay", str(SAMPLE), *arguments]) == 3
+    assert "127.0.0.1:9" in capsys.readouterr().err
+    with StoreReader(tmp_path / "store") as reader:
+        assert reader.events().collect().is_empty()
+
+
+def test_a_run_that_may_not_send_more_waits(tmp_path: Path) -> None:
+    """And what it committed is there when somebody else sends it, each event once."""
+    away = Elasticsearch(nodes=("http://127.0.0.1:9",), backlog=300)
+    committed: list[int] = []
+    with EmbeddedStore(tmp_path / "store") as store:
+        with Sender(store, away) as sender:
+            run = store.begin_run()
+
+            def commits() -> None:
+                for start in range(0, 1_000, 100):
+                    rows = events(range(start, start + 100))
+                    _, keys = run.classify(rows)
+                    run.write(delivery(rows), keys)
+                    committed.append(start)
+
+            thread = threading.Thread(target=commits)
+            thread.start()
+            deadline = time.monotonic() + 20
+            while len(committed) < 3 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.5)
+            assert len(committed) == 3  # the fourth waits, though it is in the store
+            assert sender.waiting[0] == 400
+            while sender.problem is None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert "127.0.0.1:9" in str(sender.problem)
+            run.hurry()
+            thread.join(20)
+            assert len(committed) == 10
+        outbox = store.open_outbox(10_000)
+        parts = outbox.pending(10_000)
+        ids = [one for part in parts for one in part.events(store.folder)["event.id"]]
+    assert len(ids) == len(set(ids)) == 1_000
+
+
+def test_what_a_server_refuses_for_good_is_a_dead_letter(
+    elasticsearch: Elastic, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And can be sent again when somebody has mended the server."""
+    config = str(configured(tmp_path, elasticsearch))
+    log, store = tmp_path / "conn.log", tmp_path / "store"
+    whole = SAMPLE.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(whole[: len(whole) // 2]))
+    arguments = ["--store", str(store), "-c", config]
+    assert command(["replay", str(log), *arguments]) == 0
+    first = set(documents(elasticsearch, "events"))
+    indices = f"/{elasticsearch.prefix}-events/_settings"
+    elasticsearch.ask("PUT", indices, {"index.default_pipeline": "nowhere"})
+    log.write_bytes(b"".join(whole))
+    assert command(["replay", str(log), *arguments]) == 0
+    with StoreReader(store) as reader:
+        every = set(reader.events().select("event.id").collect()["event.id"])
+        kept = reader.dead_letters()
+    assert {(one.sink, one.kind) for one in kept} == {("elasticsearch", "event")}
+    assert {one.id for one in kept} == every > first
+    assert "nowhere" in kept[0].reason
+    assert f"{len(kept):,} refused" in capsys.readouterr().out
+    elasticsearch.ask("PUT", indices, {"index.default_pipeline": None})
+    assert command(["dead-letters", "retry", "--all", *arguments]) == 0
+    assert same(elasticsearch, store) == len(every)
+    with StoreReader(store) as reader:
+        assert reader.dead_letters() == []
+
+
+def test_a_server_that_is_something_else_is_told_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with fake_server({"*": Answer(200, b"<html></html>")}) as fake:
+        arguments = ["--store", str(tmp_path / "store"), "--elasticsearch", fake.url]
+        assert command(["replay", str(SAMPLE), *arguments]) == 3
+    assert "Elasticsearch" in capsys.readouterr().err
