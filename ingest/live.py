@@ -20,7 +20,7 @@ from .follow import Stream
 from .log_time import LOG_TIME
 
 #: bytes read of one stream at once; the least when many streams share that
-READ: Final = 4 << 20
+READ: Final = 8 << 20
 READ_LEAST: Final = 256 << 10
 #: seconds for which records are gathered: of a log as it is written, and while whole pieces wait to
 #: be read, each of which may have few

@@ -275,7 +275,7 @@ def test_what_a_server_refuses_for_good_is_a_dead_letter(
 def test_a_server_that_is_something_else_is_told_before_anything_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with fake_server({"*": Answer(200, b"<html></html>")}) as fake:
+    with fake_server({"*": Answer(200, b"<html></html>", {})}) as fake:
         arguments = ["--store", str(tmp_path / "store"), "--elasticsearch", fake.url]
         assert command(["replay", str(SAMPLE), *arguments]) == 3
     assert "Elasticsearch" in capsys.readouterr().err

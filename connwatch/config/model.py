@@ -253,7 +253,7 @@ class Config:
         ),
     )
     batch: int = field(
-        default=30_000,
+        default=40_000,
         metadata=says(
             Whole(1, 10_000_000),
             "Records that are worked on together, about, at the most. More of them are faster"
