@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
+from math import ceil
 from typing import cast
 
 from connwatch.config import Elasticsearch
 from connwatch.sinks.elasticsearch import Settings, read_settings
 from connwatch.sinks.elasticsearch.layout import Layout, Routing
+from connwatch.sinks.elasticsearch.retention import Retention
 
 
 def connection_settings(section: Elasticsearch, nodes: Sequence[str] = ()) -> Settings:
@@ -38,3 +41,12 @@ def layout(section: Elasticsearch) -> Layout:
         shards=section.shards,
         replicas=section.replicas,
     )
+
+
+def retention(section: Elasticsearch) -> Retention:
+    """How long the section says that events and alerts are kept, in whole days."""
+
+    def days(age: timedelta | None) -> int | None:
+        return None if age is None else ceil(age / timedelta(days=1))
+
+    return Retention(days(section.keep_events), days(section.keep_alerts))

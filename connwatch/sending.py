@@ -27,6 +27,7 @@ from connwatch.sinks.elasticsearch import Server, Settings, connect
 from connwatch.sinks.elasticsearch.bodies import Alert
 from connwatch.sinks.elasticsearch.layout import Layout
 from connwatch.sinks.elasticsearch.pace import Retrying
+from connwatch.sinks.elasticsearch.retention import Retention, drop, expired, has_lifecycle
 from connwatch.sinks.elasticsearch.setup import plan, setup
 from connwatch.sinks.elasticsearch.sink import ElasticsearchSink
 from connwatch.sinks.embedded import EmbeddedStore
@@ -43,6 +44,8 @@ _SOON: Final = 0.05
 _RETRYING: Final = Retrying(attempts=3)
 #: seconds that a stop waits for a request in hand
 _PATIENCE: Final = 3.0
+#: seconds between two looks for indices that are too old
+_EXPIRE: Final = 3_600.0
 #: what passes without anybody's help
 _PASSES: Final = (ServerAwayError, ServerLockedError)
 
@@ -60,7 +63,9 @@ class Counts:
 
 class Sender:
     """Used as a context manager. urls: in the place of the section's servers. end: when it is set,
-    a run does not wait for room in the outbox any more.
+    a run does not wait for room in the outbox any more. told: of each new reason why somebody has
+    to wait. for_ever: a server that refuses to have anything to do with us is asked again, too;
+    otherwise what it does not take stays in the outbox, and nobody waits for it.
 
     failed: why sending was given up for now. retries: how often since it last went well.
     ConfigError when the section does not say what is needed.
@@ -73,6 +78,8 @@ class Sender:
         urls: Sequence[str] = (),
         *,
         end: threading.Event | None = None,
+        told: Callable[[str], None] = lambda problem: None,
+        for_ever: bool = True,
     ) -> None:
         self.counts = Counts()
         self.failed: ConnwatchError | None = None
@@ -80,7 +87,11 @@ class Sender:
         self._store = store
         self._settings = elastic.connection_settings(section, urls)
         self._layout = elastic.layout(section)
+        self._retention = elastic.retention(section)
         self._outbox = store.open_outbox(section.backlog, end)
+        self._outbox.waits = self._tell
+        self._told, self._last, self._for_ever = told, "", for_ever
+        self._expired = -_EXPIRE
         self._sink: ElasticsearchSink | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
@@ -111,21 +122,26 @@ class Sender:
         sink, failed = self._sink, self.failed
         return sink.state.error if sink is not None else None if failed is None else str(failed)
 
-    def drain(self, told: Callable[[str], None], stop: threading.Event | None = None) -> bool:
-        """Wait until everything is sent; whether it was. told: of each new reason to wait. stop:
-        when it is set, do not wait any more.
+    def _tell(self) -> None:
+        problem = self.problem
+        if problem is not None and problem != self._last:
+            self._told(problem)
+        self._last = problem or ""
 
-        A server that is away, or takes no writes for now, is waited for; one that refuses to have
-        anything to do with us is not.
-        """
-        last = None
+    @property
+    def _refused(self) -> bool:
+        """Whether waiting does not help."""
+        failed = self.failed
+        return not self._for_ever and failed is not None and not isinstance(failed, _PASSES)
+
+    def drain(self, stop: threading.Event | None = None, *, patient: bool = True) -> bool:
+        """Wait until everything is sent; whether it was. stop: when it is set, do not wait.
+        patient: wait for a server that is away."""
         while any(self.waiting):
-            problem, failed = self.problem, self.failed
-            if problem is not None and problem != last:
-                told(problem)
-            last = problem
-            refuses = failed is not None and not isinstance(failed, _PASSES)
-            if refuses or (stop is not None and stop.is_set()):
+            self._tell()
+            if stop is not None and stop.is_set():
+                return False
+            if self._refused or not (patient or self.problem is None):
                 return False
             time.sleep(_SOON)
         return True
@@ -151,18 +167,31 @@ class Sender:
             except ConnwatchError as error:
                 self.failed = error
                 self.retries += 1
+                if self._refused:
+                    self._outbox.stop.set()
                 self._end.wait(_RETRYING.pause(self.retries))
 
     def _send_all(self) -> None:
         """Connect, and send until the end or an error."""
-        with _opened(self._settings, self._layout) as sink:
+        with _opened(self._settings, self._layout, self._retention) as sink:
             self._sink, self.failed = sink, None
             try:
                 while not self._end.is_set():
+                    self._expire(sink.server)
                     if not self._step(sink):
                         self._outbox.wait_for_news(_LOOK)
             finally:
                 self._sink = None
+
+    def _expire(self, server: Server) -> None:
+        """Now and then, delete indices that are too old, where the server does not by itself."""
+        if time.monotonic() - self._expired < _EXPIRE:
+            return
+        self._expired = time.monotonic()
+        if self._retention != Retention() and not has_lifecycle(server):
+            # The system's clock: retention is about the age of what is kept.
+            today = datetime.now(UTC).date()
+            drop(server, expired(server, self._layout, self._retention, today))
 
     def _step(self, sink: ElasticsearchSink) -> bool:
         """Send some of what waits; whether there was anything."""
@@ -233,15 +262,20 @@ def sink_of(
 ) -> AbstractContextManager[ElasticsearchSink]:
     """A sink that the section names, ready to be written to. urls: in the place of its servers.
     ConfigError; ServerError when it cannot be used."""
-    return _opened(elastic.connection_settings(section, urls), elastic.layout(section))
+    settings = elastic.connection_settings(section, urls)
+    return _opened(settings, elastic.layout(section), elastic.retention(section))
 
 
 @contextmanager
-def _opened(settings: Settings, layout: Layout) -> Iterator[ElasticsearchSink]:
-    """Before anything is written the server knows our indices."""
+def _opened(
+    settings: Settings, layout: Layout, retention: Retention
+) -> Iterator[ElasticsearchSink]:
+    """Before anything is written the server knows our indices. The first one to come sets up what
+    the section says of them; later only an administrator changes that."""
     with connect(settings, writing=True) as server:
-        wanted = plan(server, layout)
+        wanted = plan(server, layout, retention, settings=False)
         if wanted.pending or wanted.conflicts:
-            setup(server, layout)
+            first = all(one.action == "create" for one in wanted.changes)
+            setup(server, layout, retention, settings=first)
         with closing(ElasticsearchSink(server, layout, retrying=_RETRYING)) as sink:
             yield sink

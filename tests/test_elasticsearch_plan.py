@@ -15,7 +15,8 @@ from connwatch.cli import run
 from connwatch.sinks.elasticsearch import connect, read_settings
 from connwatch.sinks.elasticsearch.bodies import event_bodies
 from connwatch.sinks.elasticsearch.layout import Layout
-from connwatch.sinks.elasticsearch.setup import Retention, plan
+from connwatch.sinks.elasticsearch.retention import Retention
+from connwatch.sinks.elasticsearch.setup import plan
 
 
 @pytest.fixture

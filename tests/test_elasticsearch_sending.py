@@ -272,6 +272,57 @@ def test_what_a_server_refuses_for_good_is_a_dead_letter(
         assert reader.dead_letters() == []
 
 
+def test_sending_leaves_what_an_administrator_has_set_up(
+    elasticsearch: Elastic, tmp_path: Path
+) -> None:
+    """Another configuration sends to the same indices, and knows nothing of shards and replicas."""
+    config = str(configured(tmp_path, elasticsearch, "  shards: 2\n"))
+    assert command(["elasticsearch", "setup", "-c", config]) == 0
+    path = f"/_component_template/{elasticsearch.prefix}-*"
+    before = elasticsearch.ask("GET", path)
+    other = str(configured(tmp_path, elasticsearch, "  shards: 5\n"))
+    arguments = ["--store", str(tmp_path / "store"), "-c", other]
+    assert command(["replay", str(SAMPLE), *arguments]) == 0
+    assert elasticsearch.ask("GET", path) == before
+    (index,) = elasticsearch.ask("GET", f"/{elasticsearch.prefix}-events/_settings").values()
+    assert index["settings"]["index"]["number_of_shards"] == "2"
+
+
+def test_a_replay_does_not_wait_for_a_server_that_wants_nothing_of_it(tmp_path: Path) -> None:
+    """It goes on into the store, and what was to be sent stays there."""
+    told: list[str] = []
+    with fake_server({"*": Answer(401, {"error": "who are you?"})}) as fake:
+        section = Elasticsearch(nodes=(fake.url,), backlog=10)
+        with (
+            EmbeddedStore(tmp_path / "store") as store,
+            Sender(store, section, told=told.append, for_ever=False) as sender,
+        ):
+            run = store.begin_run()
+            for start in range(0, 1_000, 100):
+                rows = events(range(start, start + 100))
+                run.write(delivery(rows), run.classify(rows)[1])
+            assert not sender.drain()
+            assert sender.waiting == (1_000, 0)
+    assert "401" in told[0]
+
+
+def test_indices_that_are_too_old_go_while_a_run_sends(
+    elasticsearch: Elastic, tmp_path: Path
+) -> None:
+    """Where the server does not see to it by itself, as these do not."""
+    config = str(configured(tmp_path, elasticsearch))
+    old = f"{elasticsearch.prefix}-events-zeek.connection-2020.01.01"
+    assert command(["elasticsearch", "setup", "-c", config]) == 0
+    elasticsearch.ask("PUT", f"/{old}", {"settings": {"number_of_replicas": 0}})
+    arguments = ["--store", str(tmp_path / "store"), "-c"]
+    assert command(["replay", str(SAMPLE), *arguments, config]) == 0
+    assert elasticsearch.asked("GET", f"/{old}")[0] == 200
+    keeping = str(configured(tmp_path, elasticsearch, "  keep_events: 400d\n"))
+    assert command(["replay", str(SAMPLE), *arguments, keeping]) == 0
+    assert elasticsearch.asked("GET", f"/{old}")[0] == 404
+    assert documents(elasticsearch, "events")
+
+
 def test_a_server_that_is_something_else_is_told_before_anything_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

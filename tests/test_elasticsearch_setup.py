@@ -18,7 +18,8 @@ from connwatch.sinks.elasticsearch.documents import from_documents
 from connwatch.sinks.elasticsearch.fitting import LONGEST, MARK
 from connwatch.sinks.elasticsearch.layout import Layout
 from connwatch.sinks.elasticsearch.mappings import components
-from connwatch.sinks.elasticsearch.setup import Retention, drop, expired, plan, remove, setup
+from connwatch.sinks.elasticsearch.retention import Retention, drop, expired
+from connwatch.sinks.elasticsearch.setup import plan, remove, setup
 
 NDJSON = {"content-type": "application/vnd.elasticsearch+x-ndjson; compatible-with=8"}
 

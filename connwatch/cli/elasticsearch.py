@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
-from math import ceil
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +19,8 @@ from connwatch.errors import UsageError
 from connwatch.render import safe, to_json
 
 if TYPE_CHECKING:  # the client takes half a second to load
-    from connwatch.sinks.elasticsearch.setup import Change, Retention
+    from connwatch.sinks.elasticsearch.retention import Retention
+    from connwatch.sinks.elasticsearch.setup import Change
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -94,24 +95,28 @@ def check(config_file: Path | None, urls: tuple[str, ...], as_json: bool) -> int
 
 
 def retention_options(command: Command) -> Command:
-    """--events and --alerts, how long each is kept; None: for ever."""
+    """--events and --alerts, how long each is kept; None: as the section says."""
     for name in ("alerts", "events"):
         command = click.option(
             f"--{name}",
             metavar="AGE",
-            help=f"Delete indices of {name} whose days are longer ago: 30d, 52w.",
+            help=f"Delete indices of {name} whose days are longer ago: 30d, 52w."
+            f" Otherwise as keep_{name} says.",
         )(command)
     return command
 
 
-def retention(events: str | None, alerts: str | None) -> Retention:
-    """How many days are kept, at least as long as was said. ConfigError."""
-    from connwatch.sinks.elasticsearch.setup import Retention
+def kept(section: Elasticsearch, events: str | None, alerts: str | None) -> Retention:
+    """How many days are kept, at least as long as was said; what the options do not say, the
+    section does. ConfigError."""
+    from connwatch.elastic import retention
 
-    def days(text: str | None, option: str) -> int | None:
-        return None if text is None else ceil(of_option(AGE, text, option) / timedelta(days=1))
-
-    return Retention(days(events, "--events"), days(alerts, "--alerts"))
+    ages = {
+        f"keep_{name}": of_option(AGE, text, f"--{name}")
+        for name, text in (("events", events), ("alerts", alerts))
+        if text is not None
+    }
+    return retention(replace(section, **ages))
 
 
 def told(changes: Iterable[Change]) -> None:
@@ -133,9 +138,9 @@ def plan(
     from connwatch.sinks.elasticsearch.setup import plan as planned
 
     section = section_of(config_file, urls)
-    kept = retention(events, alerts)
+    retention = kept(section, events, alerts)
     with connect(connection_settings(section, urls)) as server:
-        found = planned(server, layout(section), kept)
+        found = planned(server, layout(section), retention)
     told(found.changes)
     out(f"{len(found.pending)} to change, {len(found.conflicts)} in the way")
     return int(bool(found.conflicts))
@@ -153,16 +158,16 @@ def setup(
     """
     from connwatch.elastic import connection_settings, layout
     from connwatch.sinks.elasticsearch import connect
-    from connwatch.sinks.elasticsearch.setup import drop, expired
+    from connwatch.sinks.elasticsearch.retention import drop, expired
     from connwatch.sinks.elasticsearch.setup import setup as done
 
     section = section_of(config_file, urls)
-    kept, names = retention(events, alerts), layout(section)
+    retention, names = kept(section, events, alerts), layout(section)
     with connect(connection_settings(section, urls), writing=True) as server:
-        made = done(server, names, kept)
+        made = done(server, names, retention)
         gone = []
         if not made.lifecycle:
-            gone = drop(server, expired(server, names, kept, datetime.now(UTC).date()))
+            gone = drop(server, expired(server, names, retention, datetime.now(UTC).date()))
     told(made.pending)
     for name in gone:
         out(safe(f"delete     index               {name}"))

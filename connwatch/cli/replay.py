@@ -144,7 +144,7 @@ def replay(
             outcome = pipeline.replay(
                 found, rules, opened, options, on_alert=on_alert, on_progress=meter.show
             )
-        done = sender is None or sender.drain(_wait)
+        done = sender is None or sender.drain()
         sent = None if sender is None else {**asdict(sender.counts), "waiting": sum(sender.waiting)}
     skipped = [{"path": one.path, "reason": one.reason} for one in found.skipped]
     counts = {**outcome.summary(), "skipped": skipped}
@@ -176,7 +176,7 @@ def _sending(
     section = section_of(config_file, urls)
     with sink_of(section, urls):
         pass  # what is in the way is said before anything is read
-    return Sender(store, section, urls)
+    return Sender(store, section, urls, told=_wait, for_ever=False)
 
 
 def _wait(problem: str) -> None:

@@ -87,7 +87,7 @@ def _follow(
         run = LiveRun(prepared, store, signals, read=again, report=outside, sender=sender)
         run.follow(until_idle)
         if sender is not None and until_idle is not None:
-            sender.drain(lambda problem: outside.log.say("warning", problem), signals.stop)
+            sender.drain(signals.stop, patient=False)
 
 
 def _sending(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
 from connwatch.addresses import base_address
 from connwatch.errors import ConfigError
 
-from .kinds import Context, File, Itself, OneOf, Scalar, Seconds, Whole, Words, shown
+from .kinds import Context, Days, File, Itself, OneOf, Scalar, Seconds, Whole, Words, shown
 from .setting import ListOf, says
 
 
@@ -135,6 +136,14 @@ class Elasticsearch:
         metadata=says(Whole(0, 100), "Copies of each shard of new indices; one server takes 0."),
     )
 
+    keep_events: timedelta | None = field(
+        default=None,
+        metadata=says(Days(), "Delete indices of events older than this.", unset="kept"),
+    )
+    keep_alerts: timedelta | None = field(
+        default=None,
+        metadata=says(Days(), "Delete indices of alerts older than this.", unset="kept"),
+    )
     backlog: int = field(
         default=1_000_000,
         metadata=says(

@@ -62,6 +62,7 @@ class Reporter:
         self._found: dict[str, dict[str, int]] = {}
         self._retries = self._retried = self._reordered = 0
         self._session: Session | None = None
+        self._problem: str | None = None
         self._kept: dict[str, Any] = {}
         self._asked = 0.0
 
@@ -128,6 +129,11 @@ class Reporter:
             self._once("warning", reason, path=path, hint=hint)
         if run.upkeep.done.error:
             self._once("warning", f"the store cannot be tidied up: {run.upkeep.done.error}")
+        problem = None if run.sender is None else run.sender.problem
+        if problem is not None and problem != self._problem:
+            self.log.say("warning", f"Elasticsearch: {problem}")
+            self._errors.add(utc_now(), f"Elasticsearch: {problem}")
+        self._problem = problem
         if run.session is None:
             return
         for lost in list(run.session.follower.losses):

@@ -7,7 +7,8 @@ check        what is in the way of indexing, found before anything is sent
 privileges   what the user who indexes must be allowed
 layout       names of indices, and which one an event or an alert goes to
 mappings     templates, made from the schema
-setup        what is to change on a server: plan, do it, take it away; retention
+setup        what is to change on a server: plan, do it, take it away
+retention    how long indices are kept
 documents    events as JSON text, and back
 fitting      values made to fit a server's limits
 bodies       bodies of bulk requests

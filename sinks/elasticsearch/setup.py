@@ -2,48 +2,36 @@
 
 `plan` asks, and changes nothing; `setup` does exactly what the plan says, and again does nothing.
 A conflict is something that is there and stands in the way: nothing is changed then.
-
-Retention is a lifecycle policy where the server has these, else whole indices are deleted
-(`expired`, `drop`). Either way an index goes when its last day is so many days past, whenever it
-was written. The exception: a policy counts from the making of an index where these are monthly, as
-no server reads a month from a name.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal, TypeAlias
 
-from connwatch.errors import ConfigError, ServerError
+from connwatch.errors import ServerError
 
 from .client import Server, refusal, segment
 from .layout import Layout
 from .mappings import PRIORITY, VERSION, components, index_templates, leaves
+from .retention import (
+    JSON,
+    Retention,
+    drop,
+    got,
+    has_lifecycle,
+    index_names,
+    policies,
+    policy_name,
+    policy_settings,
+)
 
 Action: TypeAlias = Literal["create", "update", "unchanged", "conflict"]
-_JSON: Final = {"content-type": "application/json", "accept": "application/json"}
 #: indices whose mappings are asked at once
 _AT_ONCE: Final = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """How many days events and alerts are kept; None: for ever."""
-
-    events: int | None = None
-    alerts: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, days in (("events", self.events), ("alerts", self.alerts)):
-            if days is not None and days < 1:
-                raise ConfigError(f"{days} days is no time to keep {name}", hint="at least 1 day")
-
-    def days(self, layout: Layout, family: str) -> int | None:
-        return self.events if family == layout.events else self.alerts
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +68,28 @@ class Plan:
         return tuple(change for change in self.changes if change.action in ("create", "update"))
 
 
-def plan(server: Server, layout: Layout, retention: Retention | None = None) -> Plan:
-    """What `setup` would change. Raises ServerError where the server does not tell."""
+def plan(
+    server: Server, layout: Layout, retention: Retention | None = None, *, settings: bool = True
+) -> Plan:
+    """What `setup` would change. Raises ServerError where the server does not tell.
+
+    settings: False leaves settings, and retention, of templates that are there as they are: what
+    sends does not know what an administrator has set up.
+    """
     kept = retention or Retention()
     lifecycle = has_lifecycle(server)
-    policies = _policies(layout, kept) if lifecycle else {}
-    named = {family: _lifecycle(layout, family) for family in policies}
+    wanted_policies = policies(layout, kept) if lifecycle and settings else {}
+    named = {family: policy_settings(layout, family) for family in wanted_policies}
     wanted = components(layout, named)
     changes = [*_taken_names(server, layout)]
-    changes += [_policy(server, policy_name(family), body) for family, body in policies.items()]
+    changes += [
+        _policy(server, policy_name(family), body) for family, body in wanted_policies.items()
+    ]
     there = _there(server, "_component_template", f"{layout.prefix}-*", "component_templates")
     for name, body in wanted.items():
         found = there.get(name, {}).get("component_template")
+        if found is not None and not settings:
+            body = {**body, "template": _with_settings_of(found, body["template"])}
         path = f"/_component_template/{segment(name)}"
         changes.append(_template("component template", name, path, body, found, layout))
     there = _there(server, "_index_template", "*", "index_templates")
@@ -106,9 +104,17 @@ def plan(server: Server, layout: Layout, retention: Retention | None = None) -> 
     return Plan(tuple(changes), lifecycle)
 
 
-def setup(server: Server, layout: Layout, retention: Retention | None = None) -> Plan:
+def _with_settings_of(found: Mapping[str, Any], template: Mapping[str, Any]) -> dict[str, Any]:
+    own = {key: value for key, value in template.items() if key != "settings"}
+    there = found.get("template", {}).get("settings")
+    return own if there is None else {**own, "settings": there}
+
+
+def setup(
+    server: Server, layout: Layout, retention: Retention | None = None, *, settings: bool = True
+) -> Plan:
     """Do what the plan says, and return it. Conflicts are a ServerError: nothing is done then."""
-    made = plan(server, layout, retention)
+    made = plan(server, layout, retention, settings=settings)
     if made.conflicts:
         told = "\n".join(f"{one.kind} {one.name}: {one.detail}" for one in made.conflicts)
         raise ServerError(
@@ -123,7 +129,7 @@ def setup(server: Server, layout: Layout, retention: Retention | None = None) ->
 
 def remove(server: Server, layout: Layout, *, indices: bool = False) -> list[str]:
     """Remove templates and policies; with `indices` also all events and alerts. Returns names."""
-    gone = drop(server, _names(server, layout)) if indices else []
+    gone = drop(server, index_names(server, layout)) if indices else []
     for kind, names in (
         ("_index_template", layout.families),
         (
@@ -133,7 +139,7 @@ def remove(server: Server, layout: Layout, *, indices: bool = False) -> list[str
         ("_ilm/policy", tuple(map(policy_name, layout.families)) if has_lifecycle(server) else ()),
     ):
         for name in names:
-            answer = server.perform("DELETE", f"/{kind}/{segment(name)}", headers=_JSON)
+            answer = server.perform("DELETE", f"/{kind}/{segment(name)}", headers=JSON)
             if answer.ok:
                 gone.append(name)
             elif answer.status != 404:
@@ -141,105 +147,23 @@ def remove(server: Server, layout: Layout, *, indices: bool = False) -> list[str
     return gone
 
 
-def expired(server: Server, layout: Layout, retention: Retention, today: date) -> list[str]:
-    """The indices whose last day (UTC) is more than the days to keep before `today`."""
-    found = []
-    for family in layout.families:
-        days = retention.days(layout, family)
-        if days is None:
-            continue
-        oldest = today - timedelta(days=days)
-        for name in _names(server, layout, [family]):
-            last = layout.last_day(name)
-            if last is not None and last < oldest:
-                found.append(name)
-    return sorted(found)
-
-
-def drop(server: Server, names: Iterable[str]) -> list[str]:
-    """Delete these indices, one by one; those that are gone already are no error."""
-    gone = []
-    for name in names:
-        if "*" in name or "," in name:
-            raise ValueError(f"{name!r} is not the name of one index")
-        answer = server.perform("DELETE", f"/{segment(name)}", headers=_JSON)
-        if answer.ok:
-            gone.append(name)
-        elif answer.status != 404:
-            raise refusal(answer, f"DELETE /{name}")
-    return gone
-
-
-def policy_name(family: str) -> str:
-    return f"{family}-retention"
-
-
-def has_lifecycle(server: Server) -> bool:
-    """Whether the server has lifecycle policies (ILM)."""
-    answer = server.perform("GET", "/_ilm/status", headers=_JSON)
-    if answer.status in (401, 403):
-        raise refusal(answer, "GET /_ilm/status")
-    return answer.ok
-
-
-def _policies(layout: Layout, retention: Retention) -> dict[str, dict[str, Any]]:
-    """The body of each family's policy, of those that have one."""
-    found = {}
-    for family in layout.families:
-        days = retention.days(layout, family)
-        if days is not None:
-            # An index of a day is whole at its end: a day after the date in its name.
-            phase = {"min_age": f"{days + 1}d", "actions": {"delete": {}}}
-            found[family] = {
-                "policy": {
-                    "phases": {"hot": {"min_age": "0ms", "actions": {}}, "delete": phase},
-                    "_meta": {"product": "connwatch", "version": VERSION},
-                }
-            }
-    return found
-
-
-def _lifecycle(layout: Layout, family: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": policy_name(family)}
-    if layout.routing == "day":
-        found["parse_origination_date"] = True
-    return found
-
-
-def _got(server: Server, path: str) -> Any:
-    """What is at a path; None: nothing."""
-    answer = server.perform("GET", path, headers=_JSON)
-    if answer.status == 404:
-        return None
-    if not answer.ok:
-        raise refusal(answer, f"GET {path}")
-    return answer.body
-
-
 def _done(server: Server, method: str, path: str, body: Mapping[str, Any] | None) -> None:
-    answer = server.perform(method, path, body, headers=_JSON)
+    answer = server.perform(method, path, body, headers=JSON)
     if not answer.ok:
         raise refusal(answer, f"{method} {path}")
 
 
 def _there(server: Server, kind: str, pattern: str, key: str) -> dict[str, dict[str, Any]]:
     """Templates by name."""
-    body = _got(server, f"/{kind}/{segment(pattern)}")
+    body = got(server, f"/{kind}/{segment(pattern)}")
     return {one["name"]: one for one in (body or {}).get(key, ())}
-
-
-def _names(server: Server, layout: Layout, families: Sequence[str] | None = None) -> list[str]:
-    """The indices of families that are ours by their names."""
-    patterns = ",".join(f"{family}-*" for family in families or layout.families)
-    path = f"/{segment(patterns)}?expand_wildcards=all&filter_path=*.settings.index.uuid"
-    return sorted(name for name in _got(server, path) or {} if layout.last_day(name))
 
 
 def _taken_names(server: Server, layout: Layout) -> list[Change]:
     """Indices that have the name of an alias of ours."""
     found = []
     for family in layout.families:
-        body = _got(server, f"/{segment(family)}?filter_path=*.settings.index.provided_name") or {}
+        body = got(server, f"/{segment(family)}?filter_path=*.settings.index.provided_name") or {}
         if family in body:
             detail = "an index has the name that the alias must have"
             found.append(Change("conflict", "index", family, detail))
@@ -248,7 +172,7 @@ def _taken_names(server: Server, layout: Layout) -> list[Change]:
 
 def _policy(server: Server, name: str, body: dict[str, Any]) -> Change:
     path = f"/_ilm/policy/{segment(name)}"
-    found = (_got(server, path) or {}).get(name)
+    found = (got(server, path) or {}).get(name)
     if found is None:
         return Change("create", "policy", name, "", path, body)
     if _contains(found.get("policy"), body["policy"]):
@@ -314,10 +238,10 @@ def _indices(
     """Of the indices that are there: fields that other types have, fields and aliases that lack."""
     found = []
     wanted = leaves(mappings)
-    names = _names(server, layout, [family])
+    names = index_names(server, layout, [family])
     for first in range(0, len(names), _AT_ONCE):
         some = segment(",".join(names[first : first + _AT_ONCE]))
-        body = _got(server, f"/{some}?filter_path=*.mappings,*.aliases") or {}
+        body = got(server, f"/{some}?filter_path=*.mappings,*.aliases") or {}
         for name, one in sorted(body.items()):
             has = leaves(one.get("mappings", {}))
             other = [

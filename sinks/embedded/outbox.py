@@ -15,7 +15,7 @@ import shutil
 import sqlite3
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -102,6 +102,8 @@ class Outbox:
     def __init__(self, store: EmbeddedStore, most: int, end: threading.Event | None = None) -> None:
         self.most = most
         self.stop = threading.Event()
+        #: called again and again while somebody waits for room
+        self.waits: Callable[[], None] = lambda: None
         self._ends = (self.stop,) if end is None else (self.stop, end)
         self._folder, self._database = store.folder, store.database
         self._news = threading.Condition()
@@ -151,8 +153,9 @@ class Outbox:
 
     def wait_for_room(self) -> None:
         """Return when no more than `most` events wait, or there is an end."""
-        with self._news:
-            while self._rows > self.most and not any(end.is_set() for end in self._ends):
+        while self._rows > self.most and not any(end.is_set() for end in self._ends):
+            self.waits()
+            with self._news:
                 self._news.wait(_LOOK)
 
     def wait_for_news(self, seconds: float) -> None:
