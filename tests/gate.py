@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,8 +59,8 @@ def rejected(lines: bytes, forward: Forward, refuse: Callable[[int], bool]) -> A
 
 
 @contextmanager
-def gate(target: str) -> Iterator[Gate]:
-    """Before the server at this URL."""
+def gate(target: str, tls: ssl.SSLContext | None = None) -> Iterator[Gate]:
+    """Before the server at this URL. tls: for https; then each request has its own connection."""
     made = Gate()
     parts = urlsplit(target)
 
@@ -102,6 +103,8 @@ def gate(target: str) -> Iterator[Gate]:
             self.send_response(one.status)
             for name, value in {"Content-Type": "application/json", **one.headers}.items():
                 self.send_header(name, value)
+            if tls is not None:
+                self.send_header("Connection", "close")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -111,8 +114,16 @@ def gate(target: str) -> Iterator[Gate]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.url = f"http://127.0.0.1:{server.server_address[1]}"
+    class Quiet(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """A client that ends the handshake is what some tests are about."""
+
+    server = Quiet(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+    made.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import polars as pl
 from elastic import Elastic
 
 from connwatch.sinks.elasticsearch import (
     ElasticsearchSink,
     Retrying,
+    Sent,
     Settings,
     connect,
     read_settings,
@@ -54,3 +56,13 @@ def ids(elasticsearch: Elastic, alias: str = "events") -> list[str]:
     told = elasticsearch.ask("POST", f"/{name}/_search", {"size": 10_000, "_source": False})
     assert told["timed_out"] is False
     return sorted(hit["_id"] for hit in told["hits"]["hits"])
+
+
+def everything(elasticsearch: Elastic, sent: Sent, rows: pl.DataFrame) -> None:
+    """Each event that was sent is there, once, and counted once."""
+    assert sent.done
+    assert sent.error is None
+    assert sent.refused == ()
+    assert sent.stored + sent.known == rows.height
+    assert sent.unsure <= sent.known
+    assert ids(elasticsearch) == sorted(rows["event.id"])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
 import polars as pl
 import pytest
@@ -14,7 +12,7 @@ from elastic_events import alert
 from fake_server import Answer
 from gate import Forward, Rule, gate, rejected
 from proxy import Fault, proxy
-from sending import ids, sink
+from sending import everything, ids, sink
 from sink_contract import events
 
 from connwatch.sinks.elasticsearch import Sent, State
@@ -23,16 +21,6 @@ from connwatch.sinks.elasticsearch.bodies import Alert
 ROWS = 600
 #: about forty events
 LIMIT = 40_000
-
-
-def everything(elasticsearch: Elastic, sent: Sent, rows: pl.DataFrame) -> None:
-    """Each event that was sent is there, once, and counted once."""
-    assert sent.done
-    assert sent.error is None
-    assert sent.refused == ()
-    assert sent.stored + sent.known == rows.height
-    assert sent.unsure <= sent.known
-    assert ids(elasticsearch) == sorted(rows["event.id"])
 
 
 FAULTS: dict[str, tuple[Fault, int, float]] = {
@@ -201,64 +189,6 @@ def test_one_document_that_is_too_large_is_refused_by_its_id(elasticsearch: Elas
     assert (sent.stored, sent.done) == (19, True)
     assert sent.fates.to_list()[7] == "refused"
     assert len(ids(elasticsearch)) == 19
-
-
-Waits = tuple[Callable[[Elastic, str], Any], Callable[[Elastic, str], Any], str]
-
-
-def _setting(name: str, value: Any) -> Callable[[Elastic, str], Any]:
-    return lambda server, index: server.ask("PUT", f"/{index}/_settings", {name: value})
-
-
-def _asked(path: str) -> Callable[[Elastic, str], Any]:
-    return lambda server, index: server.ask("POST", f"/{index}/{path}")
-
-
-BLOCKS: dict[str, Waits] = {
-    "a disk that is nearly full": (
-        _setting("index.blocks.read_only_allow_delete", True),
-        _setting("index.blocks.read_only_allow_delete", None),
-        "it takes no writes: cluster_block_exception",
-    ),
-    "a block that somebody set": (
-        _setting("index.blocks.write", True),
-        _setting("index.blocks.write", None),
-        "it takes no writes: cluster_block_exception",
-    ),
-    "an index that is closed": (_asked("_close"), _asked("_open"), "index_closed_exception"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", BLOCKS)
-def test_an_index_that_takes_no_writes_for_now(elasticsearch: Elastic, case: str) -> None:
-    begin, end, told = BLOCKS[case]
-    rows = pl.concat([events(range(50)), events(range(50, 100), day=19)])
-    index = f"{elasticsearch.prefix}-events-zeek.connection-2026.11.20"
-    with sink(elasticsearch) as to:
-        first = to.send(events(range(1)))
-        assert first.stored == 1
-        begin(elasticsearch, index)
-        done: list[Sent] = []
-        thread = threading.Thread(target=lambda: done.append(to.send(rows)))
-        thread.start()
-        try:
-            seen = _until(lambda: to.state, lambda one: one.failures > 3)
-        finally:
-            end(elasticsearch, index)
-            thread.join(timeout=30)
-        assert told in (seen.error or "")
-        # The other day's are there already.
-        assert seen.waiting == 50
-        everything(elasticsearch, done[0], rows)
-        assert (done[0].stored, done[0].known) == (99, 1)
-
-
-def _until(look: Callable[[], State], wanted: Callable[[State], bool]) -> State:
-    end = time.monotonic() + 20
-    while not wanted(one := look()):
-        assert time.monotonic() < end, one
-        time.sleep(0.02)
-    return one
 
 
 def test_what_is_not_final_when_it_is_stopped_is_said(elasticsearch: Elastic) -> None:
