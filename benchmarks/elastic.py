@@ -1,4 +1,5 @@
-"""What Elasticsearch costs: `python -m benchmarks.elastic bodies` and `... size --url URL`.
+"""What Elasticsearch costs: `python -m benchmarks.elastic bodies`, and `size` and `posting`, both
+with `--url URL`.
 
 bodies: how fast bodies of bulk requests are made of the same events by this program, by
 `json.dumps` of each, and by the client's `helpers.streaming_bulk` into a transport that answers at
@@ -6,6 +7,8 @@ once. Processor time of one core (set POLARS_MAX_THREADS=1), best of `--times` r
 
 size: bytes per event on disk of a real server, one segment, with the mapping as it is and with each
 of its savings taken back, and with what was not taken.
+
+posting: how fast events get into a real server; see `benchmarks.posting`.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from elasticsearch import Elasticsearch, helpers
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.posting import posting
 from benchmarks.traffic import write_tsv
 from connwatch.contracts import Block
 from connwatch.ingest.zeek_tsv import ZeekTsv
@@ -260,7 +264,7 @@ def size(rows: int, url: str, console: Console) -> None:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("section", choices=["bodies", "size"])
+    options.add_argument("section", choices=["bodies", "size", "posting"])
     options.add_argument("--rows", type=int, default=200_000)
     options.add_argument("--times", type=int, default=5)
     options.add_argument("--url", default=os.environ.get("CONNWATCH_TEST_ES", ""))
@@ -269,7 +273,9 @@ def main() -> None:
     if chosen.section == "bodies":
         bodies(chosen.rows, chosen.times, console)
     elif not chosen.url:
-        options.error("size needs --url, or CONNWATCH_TEST_ES")
+        options.error(f"{chosen.section} needs --url, or CONNWATCH_TEST_ES")
+    elif chosen.section == "posting":
+        posting(events(chosen.rows), chosen.times, chosen.url, console)
     else:
         size(chosen.rows, chosen.url, console)
 

@@ -3,6 +3,7 @@
 settings     what reaches a server: addresses, TLS, who asks
 client       the connection, its version, one request whatever its status
 transport    connections to nodes, and what their failures mean
+deadline     connections on which a whole answer has a time limit
 check        what is in the way of indexing, found before anything is sent
 privileges   what the user who indexes must be allowed
 layout       names of indices, and which one an event or an alert goes to

@@ -25,6 +25,8 @@ from .layout import Layout
 LIMIT: Final = 5_000_000
 #: events that are written at once: enough that columns are fast, and a few tens of megabytes
 _PART: Final = 32_000
+#: and at first, so that a server soon has something to do
+_FIRST: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +51,15 @@ def event_bodies(
     events: the schema's stored columns. limit: bytes of a body before gzip; one document that is
     longer is a body alone.
     """
-    for first in range(0, events.height, _PART):
-        part = events.slice(first, _PART)
+    first, rows = 0, _FIRST
+    while first < events.height:
+        part = events.slice(first, rows)
         lines = event_lines(part, layout)
         ends = lines.str.len_bytes().cast(pl.Int64).cum_sum().to_numpy()
         for begin, end in _cuts(ends, limit):
             data = lines[begin:end].str.join("").cast(pl.Binary).item()
             yield _body(data, first + begin, end - begin, gzip=gzip)
+        first, rows = first + rows, min(2 * rows, _PART)
 
 
 def event_lines(events: pl.DataFrame, layout: Layout) -> pl.Series:

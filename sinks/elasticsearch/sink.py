@@ -176,7 +176,7 @@ class ElasticsearchSink:
             finally:
                 for name in _COUNTS:
                     self._before[name] += getattr(work, name)
-                self._before["refused"] += len(work.refused)
+                self._before["refused"] += work.refusals
                 self._work = None
         return Sent(
             work.stored,
@@ -184,7 +184,7 @@ class ElasticsearchSink:
             work.unsure,
             work.updated,
             work.removed,
-            tuple(work.refused),
+            work.refused,
             work.fates,
             work.later,
             error,
@@ -198,7 +198,7 @@ class ElasticsearchSink:
         if work is not None:
             for name in _COUNTS:
                 counts[name] += getattr(work, name)
-            counts["refused"] += len(work.refused)
+            counts["refused"] += work.refusals
         moments = [(at, count) for at, count in [*self._moments] if at > now - _MOMENTS]
         trouble = pace.trouble
         return State(

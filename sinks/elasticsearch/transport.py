@@ -34,6 +34,7 @@ from connwatch.errors import (
     ServerTrustError,
 )
 
+from .deadline import POOLS, HTTPPool, HTTPSPool
 from .settings import Settings
 
 # What goes wrong is said by errors; the transport's own lines are for whoever asks for them.
@@ -89,9 +90,9 @@ def node_class(settings: Settings) -> type[BaseNode]:
             if settings.proxy is not None:
                 self.pool = _Proxied(settings.proxy, config, options)  # type: ignore[assignment]
             elif config.scheme == "https":
-                self.pool = urllib3.HTTPSConnectionPool(config.host, config.port, **options)
+                self.pool = HTTPSPool(config.host, config.port, **options)
             else:
-                self.pool = urllib3.HTTPConnectionPool(config.host, config.port, **options)
+                self.pool = HTTPPool(config.host, config.port, **options)
 
     return Node
 
@@ -101,6 +102,7 @@ class _Proxied:
 
     def __init__(self, proxy: str, config: NodeConfig, options: dict[str, Any]) -> None:
         self._manager = urllib3.ProxyManager(proxy, num_pools=2, **options)
+        self._manager.pool_classes_by_scheme = POOLS
         self._base = address(config).removesuffix(config.path_prefix)
 
     def urlopen(self, method: str, target: str, **more: Any) -> urllib3.BaseHTTPResponse:

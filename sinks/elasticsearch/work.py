@@ -71,7 +71,7 @@ class Work:
         self.alerts = alerts
         self.layout = layout
         self.stored = self.known = self.unsure = self.updated = self.removed = self.retried = 0
-        self.refused: list[Refusal] = []
+        self._refusals: dict[int, Refusal] = {}
         count = events.height + len(alerts)
         self._fates = np.zeros(count, np.uint8)
         self._unsure = np.zeros(count, np.bool_)
@@ -88,6 +88,16 @@ class Work:
         """Of each event, as a receipt has it."""
         whole = pl.Series("fate", self._fates[: self.events.height])
         return whole.replace_strict(_NAMES, return_dtype=pl.String)
+
+    @property
+    def refused(self) -> tuple[Refusal, ...]:
+        """In the order of the documents."""
+        return tuple(self._refusals[place] for place in sorted(self._refusals))
+
+    @property
+    def refusals(self) -> int:
+        """How many there are."""
+        return len(self._refusals)
 
     @property
     def later(self) -> tuple[Alert, ...]:
@@ -183,6 +193,7 @@ class Work:
     def _refuse(self, place: int, reason: str) -> None:
         first = self.events.height
         if place < first:
-            self.refused.append(Refusal("event", self.events["event.id"][place], reason))
+            refusal = Refusal("event", self.events["event.id"][place], reason)
         else:
-            self.refused.append(Refusal("alert", self.alerts[place - first].id, reason))
+            refusal = Refusal("alert", self.alerts[place - first].id, reason)
+        self._refusals[place] = refusal
