@@ -23,15 +23,29 @@ _TEXTS = [
 ]  # fmt: skip
 _ADDRESSES = [
     "192.0.2.7", "192.0.2.8", "10.1.2.3", "10.200.0.1", "9.255.255.255", "255.255.255.255",
-    "0.0.0.0", "2001:db8::1", "2001:db8:0:1::5", "fe80::1", "fe80::1%eth0", "::1", "::", "64:ff9b::1",
+    "0.0.0.1", "2001:db8::1", "2001:db8:0:1::5", "fe80::1", "fe80::1%eth0", "::1", "::", "64:ff9b::1",
 ]  # fmt: skip
 _TIMES = [
     START, START + timedelta(microseconds=1), START + timedelta(microseconds=999_999),
     START + timedelta(hours=1), START + timedelta(days=1, hours=5), START - timedelta(days=40),
-    datetime(2026, 1, 1, tzinfo=UTC), datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC),
-    datetime(1970, 1, 1, tzinfo=UTC), datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC),
+    datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC),
+    datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC),
 ]  # fmt: skip
-_NUMBERS = [0, 1, 53, 80, 443, 65535, -1, 2**31 - 1, 2**31, -(2**31), 2**53 + 1, 2**63 - 1, -(2**63)]
+_NUMBERS = [
+    0,
+    1,
+    53,
+    80,
+    443,
+    65535,
+    -1,
+    2**31 - 1,
+    2**31,
+    -(2**31),
+    2**53 + 1,
+    2**63 - 1,
+    -(2**63),
+]
 _EXTRAS = [
     '{"ja3":"abc","n":1.50,"deep":{"x":"Foo bar","list":["a b",5,true,null]}}',
     '{"ja3":"ABC","ja3s":"abc","x.y":"Z"}',
@@ -42,7 +56,7 @@ _EXTRAS = [
 _VALUES: dict[str, list[Any]] = {
     "@timestamp": _TIMES,
     "event.duration": [None, 0, 1, 1_500_000_000, 86_400_000_000_000],
-    "event.dataset": ["zeek.connection", "zeek.conn_long", "odd Name"],
+    "event.dataset": ["zeek.connection", "odd Name"],
     "event.sequence": _NUMBERS,
     "source.ip": _ADDRESSES,
     "destination.ip": _ADDRESSES,
@@ -105,7 +119,19 @@ def _quoted(text: str) -> str:
 
 _LITERALS = st.sampled_from([*_TEXTS, "abc", "Foo", "HQ", "1.50", "true", "Z", "connection"])
 _PATTERNS = st.sampled_from(
-    ["*", "F*", "*bar*", "*o*a*", "*\\*b", "a?*", "*é*", "*80", "s*f", "*\\\\*", "f*o*o*b*a*r*z*z*q*"]
+    [
+        "*",
+        "F*",
+        "*bar*",
+        "*o*a*",
+        "*\\*b",
+        "a?*",
+        "*é*",
+        "*80",
+        "s*f",
+        "*\\\\*",
+        "f*o*o*b*a*r*z*z*q*",
+    ]
 )
 _TIME_TEXTS = st.sampled_from(
     ["2026-11-20", "2026", "now-1h", "2026-11-20T12:00:00.000001Z", "1960", "2500", "1970-01-01",
@@ -175,5 +201,5 @@ def sent(server: Server, bodies: Any) -> None:
     for body in bodies:
         assert isinstance(body, Body)
         answer = server.perform("POST", "/_bulk?refresh=true", body.data, headers=NDJSON)
-        assert answer.ok and not answer.body["errors"], answer
-
+        assert answer.ok, answer
+        assert not answer.body["errors"], answer

@@ -21,7 +21,6 @@ from elastic_search import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from connwatch.errors import QueryError
 from connwatch.query import parse, run
 from connwatch.sinks.elasticsearch import connect, read_settings
 from connwatch.sinks.elasticsearch.bodies import event_bodies
