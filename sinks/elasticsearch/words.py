@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
+import polars as pl
+
+from connwatch.query import conditions
 from connwatch.query.conditions import is_word
 from connwatch.query.tree import Text
+from connwatch.schema import DERIVED, STATES
 
-from .dsl import NONE, Bounds, Dsl, either, exists, term
+from .dsl import NONE, Bounds, Dsl, any_of, either, exists, term
 
 #: ASCII characters that are part of no word; and all that may be part of none
 _SURELY: Final = "[\\\x00-\\/\\:-\\@\\[-\\^\\`\\{-\x7f]"
@@ -22,10 +26,32 @@ _ALSO: Final = {"k": "\u212a", "s": "\u017f"}
 _MOST: Final = 1_000
 #: characters of a value that are looked for when it is too long
 _BEGIN: Final = 40
+#: what stands in these stands in another field as words too
+_ELSEWHERE: Final = frozenset({"event.module", "observer.product", "network.protocol"})
+#: all values of fields that are derived from a connection's state, and of those that never differ
+_VALUES: Final[dict[str, list[str]]] = {
+    "event.action": [action for _, _, action in STATES.values()],
+    "event.type": ["connection", "info", *(one for _, each, _ in STATES.values() for one in each)],
+    "event.outcome": ["success", "failure", "unknown"],
+    "network.type": ["ipv4", "ipv6"],
+    "zeek.connection.state_message": [message for message, _, _ in STATES.values()],
+    **{
+        name: pl.select(pl.concat_list(value).explode()).to_series().to_list()
+        for name, value in DERIVED.items()
+        if not value.meta.root_names()
+    },
+}
 
 
 def words(name: str, value: Text) -> Bounds:
-    """Where the value stands in the field as `connwatch.query.conditions.words` means it."""
+    """Where the value stands in the field as `connwatch.query.conditions.words` means it; nowhere
+    in fields that only repeat what another one has."""
+    if name in _ELSEWHERE:
+        return Bounds.exactly(NONE)
+    if name in _VALUES:
+        known = pl.Series("known", _VALUES[name], dtype=pl.String).unique(maintain_order=True)
+        found = known.to_frame().filter(conditions.words(pl.col("known"), value)).to_series()
+        return Bounds.exactly(any_of(term(name, one) for one in found))
     if value.quoted or value.wild:
         return _phrase(name, value.parts)
     each = value.parts[0].split()
