@@ -60,7 +60,7 @@ _VALUES: dict[str, list[Any]] = {
     "event.sequence": _NUMBERS,
     "source.ip": _ADDRESSES,
     "destination.ip": _ADDRESSES,
-    "source.port": [None, *_NUMBERS],
+    "source.port": [None, *_NUMBERS[:-2]],
     "destination.port": [None, 53, 80, 443],
     "source.bytes": [None, *_NUMBERS[:6]],
     "destination.bytes": [None, 0, 80],

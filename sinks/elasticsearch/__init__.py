@@ -11,6 +11,10 @@ setup        what is to change on a server: plan, do it, take it away; retention
 documents    events as JSON text, and back
 fitting      values made to fit a server's limits
 bodies       bodies of bulk requests
+query        KQL as query DSL: what matches for sure, and what may
+conditions   a value against a field; words in texts (words); pieces of DSL (dsl)
+snapshot     what indices held at one moment, in pages
+reader       search, counts, histograms, alerts
 """
 
 from __future__ import annotations
