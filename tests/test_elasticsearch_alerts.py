@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from elastic import Elastic
 from elastic_events import alert, frame, one
 from elastic_search import sent
 
 from connwatch.alert import digest
-from connwatch.cli import main
+from connwatch.cli import run
 from connwatch.errors import StoreError
 from connwatch.sinks.elasticsearch import connect, read_settings
 from connwatch.sinks.elasticsearch.bodies import Alert, alert_bodies, event_bodies
@@ -72,24 +72,24 @@ def test_a_status_is_all_that_is_written(reader: ServerReader) -> None:
     assert reader.alerts() == [alert(1, status="closed", count=4)]
 
 
-def run(elasticsearch: Elastic, tmp_path: Any, *words: str, code: int = 0) -> str:
+def test_the_commands_read_a_server(
+    reader: ServerReader,
+    elasticsearch: Elastic,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     config = tmp_path / "connwatch.yml"
     config.write_text(
+        f"sources: [{{path: conn.log}}]\n"
         f"elasticsearch:\n  nodes: [{elasticsearch.url}]\n  prefix: {elasticsearch.prefix}\n"
     )
-    done = CliRunner().invoke(main, [*words, "-c", str(config)])
-    assert done.exit_code == code, done.output
-    return done.output
-
-
-def test_the_commands_read_a_server(
-    reader: ServerReader, elasticsearch: Elastic, tmp_path: Any
-) -> None:
-    put(reader, alert(1))
+    put(reader, alert(1, values={}))
     sent(reader.server, event_bodies(frame(one(), one(**{"source.port": 7})), reader.layout))
 
     def told(*words: str, code: int = 0) -> str:
-        return run(elasticsearch, tmp_path, *words, code=code)
+        capsys.readouterr()
+        assert run([*words, "-c", str(config)]) == code
+        return capsys.readouterr().out
 
     assert told("search", "source.port: 7", "--count").strip() == "1"
     assert told("search", "--by", "source.port", "--format", "csv").splitlines()[1] == "7,1"
