@@ -9,7 +9,9 @@ import polars as pl
 
 from connwatch.alert import Document, digest
 from connwatch.cli.common import FORMATS, now, out, say, store_option
+from connwatch.cli.elasticsearch import server_options
 from connwatch.cli.report import alert_table
+from connwatch.cli.searched import on_server, server_reader
 from connwatch.cli.wording import lost
 from connwatch.errors import UsageError
 from connwatch.query import parse
@@ -40,10 +42,19 @@ _EVIDENCE = (
     "words", nargs=-1, metavar="[list|show ID|ack ID|close ID|reopen ID|events ID] [KQL]"
 )
 @store_option
+@server_options
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("--limit", type=click.IntRange(0), default=0, help="Alerts at most; 0 for all.")
 @click.option("--digest", "only_digest", is_flag=True, help="Print one hash over the alerts alone.")
-def alerts(words: tuple[str, ...], store: Path, form: str, limit: int, only_digest: bool) -> None:
+def alerts(
+    words: tuple[str, ...],
+    store: Path,
+    config_file: Path | None,
+    urls: tuple[str, ...],
+    form: str,
+    limit: int,
+    only_digest: bool,
+) -> None:
     """List alerts, show one with its evidence, or set its status.
 
     \b
@@ -52,28 +63,44 @@ def alerts(words: tuple[str, ...], store: Path, form: str, limit: int, only_dige
     connwatch alerts events 3f2a   every event behind it
     """
     action, rest = (words[0], words[1:]) if words and words[0] in _ACTIONS else ("list", words)
-    if action == "list":
-        _list(" ".join(rest), store, form, limit, only_digest)
-        return
-    if len(rest) != 1:
+    if action != "list" and len(rest) != 1:
         raise UsageError(
             f"alerts {action} takes the id of one alert", hint="connwatch alerts lists them"
         )
-    with StoreReader(store) as reader:
-        document = reader.alert(rest[0])
-        if action == "show":
-            _show(document, form, reader.gone_events(document["event"]["id"]))
-        elif action == "events":
-            _events(reader, document, form)
+    if on_server(config_file, urls):
+        if action == "events":
+            raise UsageError(
+                "Elasticsearch does not hold which events are behind an alert",
+                where="alerts events",
+                hint="`alerts show ID` has its evidence; all events are behind it in the store",
+            )
+        with server_reader(config_file, urls) as server:
+            if action == "list":
+                _list(" ".join(rest), server.alerts(), form, limit, only_digest)
+                return
+            document = server.alert(rest[0])
+            if action == "show":
+                _show(document, form, None)
+            else:
+                server.set_alert_status(document["event"]["id"], _STATUS[action])
+    else:
+        with StoreReader(store) as reader:
+            if action == "list":
+                _list(" ".join(rest), reader.alerts(), form, limit, only_digest)
+                return
+            document = reader.alert(rest[0])
+            if action == "show":
+                _show(document, form, reader.gone_events(document["event"]["id"]))
+            elif action == "events":
+                _events(reader, document, form)
+        if action in _STATUS:
+            with EmbeddedStore(store) as writer:
+                writer.set_alert_status(document["event"]["id"], _STATUS[action])
     if action in _STATUS:
-        with EmbeddedStore(store) as writer:
-            writer.set_alert_status(document["event"]["id"], _STATUS[action])
         click.echo(f"{document['event']['id'][:12]} is {_STATUS[action]}")
 
 
-def _list(kql: str, store: Path, form: str, limit: int, only_digest: bool) -> None:
-    with StoreReader(store) as reader:
-        everything = reader.alerts()
+def _list(kql: str, everything: list[Document], form: str, limit: int, only_digest: bool) -> None:
     found = matching(everything, parse(kql), now=now()) if kql.strip() else everything
     if only_digest:
         out(digest(found))
@@ -110,8 +137,8 @@ def _csv(found: list[Document]) -> None:
         out(text)
 
 
-def _show(document: Document, form: str, gone: int) -> None:
-    """gone: events behind it that are no longer stored."""
+def _show(document: Document, form: str, gone: int | None) -> None:
+    """gone: events behind it that are no longer stored; None where only the evidence is held."""
     if form in ("json", "ndjson"):
         out(to_json(document, indent=2 if form == "json" else None))
         return
@@ -152,7 +179,7 @@ def _show(document: Document, form: str, gone: int) -> None:
     )
     if gone:
         click.echo(f"\n{lost(gone, own['count'])}")
-    if gone < own["count"]:
+    if gone is not None and gone < own["count"]:
         all_of_them = "the others" if gone else "all of them"
         click.echo(f"\n{all_of_them}: connwatch alerts events {event['id'][:12]}")
 

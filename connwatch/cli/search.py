@@ -1,4 +1,4 @@
-"""`connwatch search`: KQL over the stored events."""
+"""`connwatch search`: KQL over the stored events, or over those in Elasticsearch."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ import click
 import polars as pl
 
 from connwatch.cli.common import FORMATS, moment, now, out, span_options, store_option
+from connwatch.cli.elasticsearch import server_options
+from connwatch.cli.searched import searched
 from connwatch.errors import UsageError
-from connwatch.query import by as count_by
-from connwatch.query import count as count_events
-from connwatch.query import histogram as count_over_time
 from connwatch.query import parse
-from connwatch.query import search as find
 from connwatch.render import as_csv, console, ndjson, nested, number, table, to_json
 from connwatch.schema import STRINGS, UTC, expand
-from connwatch.sinks.embedded import StoreReader
 
 _SHOWN = (
     "@timestamp",
@@ -36,6 +33,7 @@ _SHOWN = (
 @click.command()
 @click.argument("kql", default="", metavar="[KQL]")
 @store_option
+@server_options
 @span_options
 @click.option("--sort", default="@timestamp:desc", metavar="FIELD[:asc|:desc]", show_default=True)
 @click.option(
@@ -51,6 +49,8 @@ _SHOWN = (
 def search(
     kql: str,
     store: Path,
+    config_file: Path | None,
+    urls: tuple[str, ...],
     start: str | None,
     end: str | None,
     sort: str,
@@ -65,33 +65,30 @@ def search(
     \b
     connwatch search 'source.ip: "10.0.0.0/8" and not destination.port: (80 or 443)'
     connwatch search 'zeek.connection.state: REJ' --from -24h --by destination.port
+    connwatch search 'related.ip: 203.0.113.9' --elasticsearch https://es1:9200
     """
     if sum([only_count, by is not None, histogram is not None]) > 1:
         raise UsageError("--count, --by and --histogram exclude one another", where="search")
     query, at = parse(kql), now()
     first, last = moment(start, "--from"), moment(end, "--to")
-    with StoreReader(store) as reader:
-        events = reader.events(first, last)
+    when = {"now": at, "start": first, "end": last}
+    with searched(store, config_file, urls, first, last) as events:
         if only_count:
-            out(str(count_events(events, query, now=at, start=first, end=last)))
+            out(str(events.count(query, **when)))
             return
         if by is not None:
-            top = count_by(events, query, by, _limit(limit, 20), now=at, start=first, end=last)
+            top = events.by(query, by, _limit(limit, 20), **when)
             _print_counts(top.rename({"value": by}), form)
             return
         if histogram is not None:
-            over = count_over_time(events, query, histogram, now=at, start=first, end=last)
-            _print_counts(over, form)
+            _print_counts(events.histogram(query, histogram, **when), form)
             return
         name, _, order = sort.partition(":")
         if order not in ("", "asc", "desc"):
             raise UsageError(f"unknown order {order!r}", where="--sort", hint="asc or desc")
-        found = find(
-            events,
+        found = events.search(
             query,
-            now=at,
-            start=first,
-            end=last,
+            **when,
             sort=(name, order != "asc"),
             limit=_limit(limit, 100),
             columns=_SHOWN if form == "table" else None,

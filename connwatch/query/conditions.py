@@ -26,7 +26,7 @@ NUMBERS: Final = INTEGERS | FLOATS
 TEXTS: Final = frozenset({"text", "match_only_text"})
 
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
-_I64: Final = (-(2**63), 2**63 - 1)
+I64: Final = (-(2**63), 2**63 - 1)
 _META: Final = re.compile(r"[\\.+*?()|\[\]{}^$#&~-]")
 _WORD: Final = r"\p{L}\p{M}\p{N}_"
 
@@ -49,19 +49,19 @@ def equals(es: str, column: pl.Expr, value: Text, now: datetime) -> pl.Expr:
         raise _no_wildcard(es, value)
     text = value.parts[0].strip()
     if es == "ip":
-        return addresses.within(column, _network(text))
+        return addresses.within(column, network(text))
     if es == "date":
         start, end = parse_span(text, now)
         return (column >= start) & (column < end)
     if es == "boolean":
-        return column == _boolean(text)
+        return column == boolean(text)
     if es in INTEGERS:
-        whole = _decimal(text)
-        if not _I64[0] <= whole <= _I64[1] or whole != whole.to_integral_value():
+        whole = decimal(text)
+        if not I64[0] <= whole <= I64[1] or whole != whole.to_integral_value():
             return pl.lit(False)
         return column == int(whole)
     if es in FLOATS:
-        return column == float(_decimal(text))
+        return column == float(decimal(text))
     raise UnfitError(f"a field of type {es} cannot be searched")
 
 
@@ -76,7 +76,7 @@ def compares(es: str, column: pl.Expr, operator: str, value: Text, now: datetime
     if es == "ip":
         if "/" in text:
             raise UnfitError("a comparison takes one address, not a network")
-        _network(text)
+        network(text)
         return addresses.compare(column, operator, text)
     if es == "date":
         start, end = parse_span(text, now)
@@ -84,9 +84,9 @@ def compares(es: str, column: pl.Expr, operator: str, value: Text, now: datetime
             return column >= end if operator == ">" else column < end
         return _ORDER[operator](column, pl.lit(start))
     if es in INTEGERS:
-        return _compare_integer(column, operator, _decimal(text))
+        return _compare_integer(column, operator, decimal(text))
     if es in FLOATS:
-        return _ORDER[operator](column, pl.lit(float(_decimal(text))))
+        return _ORDER[operator](column, pl.lit(float(decimal(text))))
     raise UnfitError(f"a field of type {es} has no order")
 
 
@@ -99,9 +99,9 @@ _ORDER: Final[dict[str, Callable[[pl.Expr, pl.Expr], pl.Expr]]] = {
 
 
 def _compare_integer(column: pl.Expr, operator: str, bound: Decimal) -> pl.Expr:
-    if bound > _I64[1]:
+    if bound > I64[1]:
         return column.is_not_null() if operator in ("<", "<=") else pl.lit(False)
-    if bound < _I64[0]:
+    if bound < I64[0]:
         return column.is_not_null() if operator in (">", ">=") else pl.lit(False)
     if bound == bound.to_integral_value():
         return _ORDER[operator](column, pl.lit(int(bound)))
@@ -142,12 +142,13 @@ def words(column: pl.Expr, value: Text) -> pl.Expr:
 
 
 def _bounded(pattern: str, parts: tuple[str, ...]) -> str:
-    before = f"(?:^|[^{_WORD}])" if _is_word(parts[0][:1]) else ""
-    after = f"(?:$|[^{_WORD}])" if _is_word(parts[-1][-1:]) else ""
+    before = f"(?:^|[^{_WORD}])" if is_word(parts[0][:1]) else ""
+    after = f"(?:$|[^{_WORD}])" if is_word(parts[-1][-1:]) else ""
     return f"(?si){before}{pattern}{after}"
 
 
-def _is_word(char: str) -> bool:
+def is_word(char: str) -> bool:
+    """Whether a character is part of a word."""
     return char.isalnum() or char == "_"
 
 
@@ -159,7 +160,8 @@ def _escape(text: str) -> str:
     return _META.sub(r"\\\g<0>", text)
 
 
-def _network(text: str) -> addresses.Network:
+def network(text: str) -> addresses.Network:
+    """An address or a network, as a value names it. Raises UnfitError."""
     try:
         return addresses.read_network(text)
     except ValueError:
@@ -169,13 +171,15 @@ def _network(text: str) -> addresses.Network:
         raise UnfitError(f"{text!r} is not an address", hint) from None
 
 
-def _boolean(text: str) -> bool:
+def boolean(text: str) -> bool:
+    """Raises UnfitError for what is neither true nor false."""
     if text not in ("true", "false"):
         raise UnfitError(f"{text!r} is neither true nor false")
     return text == "true"
 
 
-def _decimal(text: str) -> Decimal:
+def decimal(text: str) -> Decimal:
+    """Raises UnfitError for what is not a number."""
     if not _NUMBER.fullmatch(text):
         hint = None
         if len(text.split()) > 1:

@@ -29,7 +29,9 @@ class Field:
     """A column as a query sees it.
 
     values: one expression for most columns; several when the column is a list made of others (a
-    condition holds when it holds for any). lists: the expressions are lists of values.
+    condition holds when it holds for any). lists: the expressions are lists of values. path: of
+    values inside a column of objects, the parts of their name there between wildcards; None: all
+    that is in the column.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Field:
     dtype: pl.DataType
     values: tuple[pl.Expr, ...]
     lists: bool = False
+    path: tuple[str, ...] | None = None
 
 
 @cache
@@ -105,7 +108,7 @@ def _leaves(field: Field, parts: tuple[str, ...] | None) -> Field:
     values = field.values[0].map_batches(
         partial(_read_leaves, wanted=wanted), return_dtype=STRINGS, is_elementwise=True
     )
-    return Field(field.name, "keyword", pl.String(), (values,), lists=True)
+    return Field(field.name, "keyword", pl.String(), (values,), lists=True, path=parts)
 
 
 def _read_leaves(column: pl.Series, wanted: re.Pattern[str] | None) -> pl.Series:

@@ -146,8 +146,12 @@ def by(
     else:
         values = found.select(value=key.values[0])
     counts = values.drop_nulls().group_by("value").agg(count=pl.len().cast(pl.Int64))
-    table = counts.collect(engine="streaming")
-    table = table.sort("count", "value", descending=[True, False])
+    return commonest(counts.collect(engine="streaming"), limit)
+
+
+def commonest(counts: pl.DataFrame, limit: int | None) -> pl.DataFrame:
+    """The first rows of columns value and count, as `by` orders them."""
+    table = counts.sort("count", "value", descending=[True, False])
     return table if limit is None else table.head(limit)
 
 
@@ -165,19 +169,25 @@ def histogram(
     every: a number and s, m, h, d, w (from Monday), M or y, as in 15m. Buckets lie on UTC; those
     without records are there, from `start` or the first record to `end` or the last.
     """
+    found = matching(events, query, now=now, start=start, end=end)
+    return over_time(found.select(time="@timestamp", count=pl.lit(1)), every, start, end)
+
+
+def over_time(
+    counts: pl.LazyFrame, every: str, start: datetime | None, end: datetime | None
+) -> pl.DataFrame:
+    """Counted times (columns time and count) as the histogram that `histogram` gives."""
     spec = _EVERY.fullmatch(every)
     if spec is None:
         raise QueryError(f"{every!r} is not a span of time", hint="write 30s, 15m, 1h, 1d, 1w, 1M")
     step = spec[1] + _POLARS_UNITS.get(spec[2], spec[2])
-    found = matching(events, query, now=now, start=start, end=end)
-    counts = (
-        found.select(time=pl.col("@timestamp").dt.truncate(step))
-        .group_by("time")
-        .agg(count=pl.len().cast(pl.Int64))
+    buckets = (
+        counts.group_by(pl.col("time").dt.truncate(step))
+        .agg(pl.col("count").sum().cast(pl.Int64))
         .sort("time")
         .collect(engine="streaming")
     )
-    return _filled(counts, step, every, start, end)
+    return _filled(buckets, step, every, start, end)
 
 
 def _filled(

@@ -140,7 +140,8 @@ class _Compiler:
         if value.any:
             return pl.lit(True)
         found = []
-        for field in self.fields.values():
+        for name in self.fields:
+            (field,) = resolve(self.fields, Text((name,)))
             if field.es in _WORDS:
                 found.append(_each(field, lambda item: conditions.words(item, value)))
             if field.es in _VALUES:
@@ -151,9 +152,8 @@ class _Compiler:
         return _joined(or_, found)
 
 
-_WORDS = frozenset(
-    {"keyword", "constant_keyword", "wildcard", "flattened", "object", *conditions.TEXTS}
-)
+#: types in whose values a bare value is looked for as words, and as a whole
+_WORDS = frozenset({"keyword", "constant_keyword", "wildcard", *conditions.TEXTS})
 _VALUES = frozenset({"ip", *conditions.NUMBERS})
 
 

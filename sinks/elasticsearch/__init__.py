@@ -18,6 +18,10 @@ pace         requests at once, bytes of each, pauses
 work         the documents of one send that have no final fate yet
 threads      what posts them
 sink         sending until everything has its final fate
+query        KQL as query DSL: what matches for sure, and what may
+conditions   a value against a field; words in texts (words); pieces of DSL (dsl)
+snapshot     what indices held at one moment, in pages
+reader       search, counts, histograms, alerts
 """
 
 from __future__ import annotations

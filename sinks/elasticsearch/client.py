@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,6 +16,7 @@ from urllib.parse import quote, urlencode
 
 from elastic_transport import ConnectionTimeout, HttpHeaders, TransportError
 from elasticsearch import Elasticsearch
+from elasticsearch.serializer import DEFAULT_SERIALIZERS, CompatibilityModeJsonSerializer
 
 from connwatch.errors import (
     ServerAccessError,
@@ -24,6 +26,7 @@ from connwatch.errors import (
     ServerLockedError,
 )
 
+from .fitting import loads
 from .settings import Settings
 from .transport import address, failure, node_class, node_configs
 
@@ -38,6 +41,15 @@ _BLOCKS: Final = "/_cluster/settings?filter_path=*.cluster.blocks"
 #: blocks that writes meet, by their names under `cluster.blocks` and `index.blocks`
 WRITE_BLOCKS: Final = ("read_only", "read_only_allow_delete", "write")
 _VERSION: Final = re.compile(r"(\d{1,4})\.(\d{1,4})\.(\d{1,4})")
+
+_VERBATIM: ContextVar[bool] = ContextVar("_VERBATIM", default=False)
+
+
+class _Json(CompatibilityModeJsonSerializer):
+    """Reads numbers as the text that they are where that is asked for."""
+
+    def loads(self, data: bytes) -> Any:
+        return loads(data) if _VERBATIM.get() else super().loads(data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,7 @@ class Server:
         self.client = Elasticsearch(
             node_configs(settings, headers, connections),
             node_class=node_class(settings),
+            serializers={**DEFAULT_SERIALIZERS, _Json.mimetype: _Json()},
             randomize_nodes_in_pool=False,
             max_retries=len(settings.nodes) - 1,
             retry_on_status=(),
@@ -111,19 +124,22 @@ class Server:
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
         once: bool = False,
+        verbatim: bool = False,
     ) -> Response:
         """One request, whatever the status of its answer.
 
         body: bytes as they are, else something that becomes JSON. params: of the query. timeout:
-        seconds, None as in the settings. A node that cannot be reached is passed over for the next
-        one (at the next request, if `once`), an answer of any status is not. ServerError: no answer
-        came; whether the request took effect is not known then, see `transport.unsent`.
+        seconds, None as in the settings. verbatim: numbers of the answer are `fitting.Number`. A
+        node that cannot be reached is passed over for the next one (at the next request, if
+        `once`), an answer of any status is not. ServerError: no answer came; whether the request
+        took effect is not known then, see `transport.unsent`.
         """
         target = f"{path}{'&' if '?' in path else '?'}{urlencode(params)}" if params else path
         sent = HttpHeaders({"accept": JSON})
         if body is not None:
             sent["content-type"] = JSON
         sent.update(headers or {})
+        before = _VERBATIM.set(verbatim)
         try:
             answer = self.client.transport.perform_request(
                 method,
@@ -136,6 +152,8 @@ class Server:
             )
         except TransportError as error:
             raise self._failure(error, timeout) from error
+        finally:
+            _VERBATIM.reset(before)
         meta = answer.meta
         named = {name.lower(): value for name, value in meta.headers.items()}
         return Response(meta.status, named, answer.body, address(meta.node))
