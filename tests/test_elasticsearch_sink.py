@@ -170,7 +170,7 @@ WHOLE: dict[str, tuple[Response, type[ServerError] | None, dict[str, Any]]] = {
     "a pause until a time gone by": (
         answer(503, **{"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}), ServerAwayError, {"after": 0.0},
     ),
-    "a gateway": (answer(502, "<html>"), ServerAwayError, {"busy": True}),
+    "a gateway": (answer(502, "<html>"), ServerAwayError, {"busy": True, "unsure": True, "cut": False}),
     "too large": (answer(413, "<html>"), None, {"too_long": True, "divide": "too large for the server (413)"}),
     "nobody known": (answer(401, {"error": error("security_exception")}), ServerAccessError, {}),
     "no rights": (answer(403, {"error": error("security_exception")}), ServerAccessError, {}),

@@ -82,7 +82,7 @@ class Outcome:
     some are to be sent again. after: seconds that the server asks to wait first. divide: the server
     cannot take these documents in one request, for this reason. too_long: as they are too many
     bytes. busy: the server has too much to do. cut: it was sent, and no answer came, or none that
-    can be read: the server may have taken any of them.
+    can be read. unsure: the server may have taken any of them, as after a cut or a status of 5xx.
     """
 
     fates: npt.NDArray[np.uint8]
@@ -93,6 +93,7 @@ class Outcome:
     too_long: bool = False
     busy: bool = False
     cut: bool = False
+    unsure: bool = False
 
     @property
     def final(self) -> int:
@@ -136,7 +137,7 @@ def outcome(answer: Response, count: int) -> Outcome:
             where=answer.node,
             hint="it is overloaded, or a part of it is away",
         )
-        return _later(count, busy, after=after, busy=True)
+        return _later(count, busy, after=after, busy=True, unsure=answer.status >= 500)
     return _later(count, refusal(answer, "POST /_bulk"), after=after)
 
 
@@ -206,9 +207,15 @@ def _locked(said: str, node: str) -> ServerLockedError:
 
 
 def _later(
-    count: int, trouble: ServerError, *, after: float = 0.0, busy: bool = False, cut: bool = False
+    count: int,
+    trouble: ServerError,
+    *,
+    after: float = 0.0,
+    busy: bool = False,
+    cut: bool = False,
+    unsure: bool = False,
 ) -> Outcome:
-    return Outcome(_none(count), {}, trouble, after, busy=busy, cut=cut)
+    return Outcome(_none(count), {}, trouble, after, busy=busy, cut=cut, unsure=cut or unsure)
 
 
 def _none(count: int) -> npt.NDArray[np.uint8]:

@@ -46,10 +46,10 @@ class Sent:
     """What became of the documents of one send.
 
     stored: events that the server created; known: events that it had already, of which unsure are
-    perhaps from an earlier attempt of this send that got no answer. updated: alerts that were
-    created or brought up to date; removed: alerts that are not there any more. refused: for good.
-    fates: of each event, as in a `Receipt`; later: alerts that have no final fate. error: why
-    sending was given up; None: it was not.
+    perhaps from an earlier attempt of this send that got no answer, or a status of 5xx. updated:
+    alerts that were created or brought up to date; removed: alerts that are not there any more.
+    refused: for good, in the order of the documents. fates: of each event, as in a `Receipt`;
+    later: alerts that have no final fate. error: why sending was given up; None: it was not.
     """
 
     stored: int

@@ -150,7 +150,7 @@ class Work:
         self._count(post.places, outcome.fates)
         for place, reason in outcome.reasons.items():
             self._refuse(int(post.places[place]), reason)
-        if outcome.cut:
+        if outcome.unsure:
             self._unsure[post.places] = True
         left = post.places[outcome.fates == Fate.RETRY]
         if left.size:
