@@ -118,7 +118,7 @@ def test_many_pages_are_one_answer(reader: ServerReader, monkeypatch: pytest.Mon
 
 QUESTIONS = [
     "source.port: (" + " or ".join(map(str, range(3_000))) + ")",
-    " and ".join(f"not zeek.connection.label: x{n}*" for n in range(1_500)),
+    "not zeek.connection.label: (" + " or ".join(f"x{n}*" for n in range(1_500)) + ")",
     "zeek.connection.label: " + "*a" * 200,
     "zeek.connection.label: " + "a" * 5_000 + "*",
     "f" * 2_000,

@@ -59,7 +59,8 @@ def compile_events(
     if start is not None or end is not None:
         compiler.used.add("@timestamp")
         found = both([Bounds.exactly(conditions.span("@timestamp", start, end)), found])
-    if clauses(found.certain) + clauses(found.possible) > _CLAUSES:
+    different = found.certain != found.possible
+    if clauses(found.certain) + different * clauses(found.possible) > _CLAUSES:
         found = OPEN
     if not known:
         found = Bounds(NONE, found.possible)
