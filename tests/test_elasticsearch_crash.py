@@ -17,6 +17,8 @@ from sink_contract import events
 
 from connwatch.sinks.elasticsearch import ElasticsearchSink, Sent
 
+pytestmark = pytest.mark.lengthy
+
 ROWS = 6_000
 LIMIT = 100_000
 

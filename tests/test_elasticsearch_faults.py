@@ -18,6 +18,8 @@ from sink_contract import events
 from connwatch.sinks.elasticsearch import Sent, State
 from connwatch.sinks.elasticsearch.bodies import Alert
 
+pytestmark = pytest.mark.lengthy
+
 ROWS = 600
 #: about forty events
 LIMIT = 40_000

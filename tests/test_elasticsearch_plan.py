@@ -41,7 +41,9 @@ def test_plan_setup_and_remove(
     planned = said("plan")
     assert planned.count("create") == 5
     assert f"create     index template      {prefix}-events\n" in planned
+    assert "note     templates   5 things are to be made" in said("check")
     assert said("setup") == planned.replace("5 to change, 0 in the way", "5 changed")
+    assert "ok       templates   present and current" in said("check")
     assert said("setup") == "0 changed\n"
     settings = read_settings(nodes=(elasticsearch.url,), environment={})
     with connect(settings) as server:
@@ -61,6 +63,8 @@ def test_a_conflict_is_exit_1_of_plan_and_an_error_of_setup(
     elasticsearch.ask("PUT", f"/{index}", {})
     assert run(["elasticsearch", "plan", *options]) == 1
     assert "1 in the way" in capsys.readouterr().out
+    assert run(["elasticsearch", "check", *options]) == 1
+    assert f"failed   templates   index {index}: an index has the name" in capsys.readouterr().out
     assert run(["elasticsearch", "setup", *options]) == 3
     assert "another prefix" in capsys.readouterr().err
 

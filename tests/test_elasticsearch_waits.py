@@ -31,6 +31,8 @@ from connwatch.sinks.elasticsearch import (
 )
 from connwatch.sinks.elasticsearch.layout import Layout
 
+pytestmark = pytest.mark.lengthy
+
 Waits = tuple[Callable[[Elastic, str], Any], Callable[[Elastic, str], Any], str]
 
 

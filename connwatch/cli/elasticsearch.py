@@ -70,14 +70,16 @@ def check(config_file: Path | None, urls: tuple[str, ...], as_json: bool) -> int
     """Say whether a server can be used, before anything is sent to it. Exit 1 if it cannot.
 
     Looks at the connection, the version, what the server offers, the user and his privileges,
-    blocks on writing, and the clocks.
+    blocks on writing, the clocks, and the templates.
     """
     # Loaded when it is needed: the client takes half a second.
-    from connwatch.elastic import connection_settings
+    from connwatch.elastic import connection_settings, layout
     from connwatch.sinks.elasticsearch import check as checked
+    from connwatch.sinks.elasticsearch.setup import templates
 
     section = section_of(config_file, urls)
-    found = checked(connection_settings(section, urls), section.prefix)
+    probes = [templates(layout(section))]
+    found = checked(connection_settings(section, urls), section.prefix, probes)
     failed = sum(one.state == "failed" for one in found)
     if as_json:
         findings = [

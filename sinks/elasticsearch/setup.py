@@ -7,13 +7,14 @@ A conflict is something that is there and stands in the way: nothing is changed 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal, TypeAlias
 
 from connwatch.errors import ServerError
 
+from .check import Finding, Probe
 from .client import Server, refusal, segment
 from .layout import Layout
 from .mappings import PRIORITY, VERSION, components, index_templates, leaves
@@ -102,6 +103,24 @@ def plan(
         mappings = wanted[layout.component(family)]["template"]["mappings"]
         changes += _indices(server, family, mappings, layout)
     return Plan(tuple(changes), lifecycle)
+
+
+def templates(layout: Layout) -> Probe:
+    """Whether templates, fields and aliases are there, and those of this version."""
+
+    def probe(server: Server) -> Iterator[Finding]:
+        made = plan(server, layout, settings=False)
+        if made.conflicts:
+            told = "; ".join(f"{one.kind} {one.name}: {one.detail}" for one in made.conflicts)
+            yield Finding("templates", "failed", told, "another prefix, or remove what is named")
+        elif made.pending:
+            number = f"{len(made.pending)} things are to be made or brought up to date"
+            hint = "connwatch elasticsearch setup; else whoever sends first does it"
+            yield Finding("templates", "note", number, hint)
+        else:
+            yield Finding("templates", "ok", "present and current")
+
+    return probe
 
 
 def _with_settings_of(found: Mapping[str, Any], template: Mapping[str, Any]) -> dict[str, Any]:
