@@ -93,6 +93,8 @@ class Sender:
         self._told, self._last, self._for_ever = told, "", for_ever
         self._expired = -_EXPIRE
         self._sink: ElasticsearchSink | None = None
+        self._changed = 0
+        self._error: BaseException | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
 
@@ -123,6 +125,7 @@ class Sender:
         return sink.state.error if sink is not None else None if failed is None else str(failed)
 
     def _tell(self) -> None:
+        self.check()
         problem = self.problem
         if problem is not None and problem != self._last:
             self._told(problem)
@@ -146,14 +149,19 @@ class Sender:
             time.sleep(_SOON)
         return True
 
+    def check(self) -> None:
+        """Raise what ended the thread, which nobody foresaw."""
+        if self._error is not None:
+            raise self._error
+
     def measures(self) -> dict[str, Any]:
-        """For the status."""
-        events, alerts = self.waiting
+        """For the status. queued_alerts: as of the last look, at most so many as go together."""
+        self.check()
         sink = self._sink
         return {
             "name": ElasticsearchSink.name,
-            "queue": events,
-            "queued_alerts": alerts,
+            "queue": self._outbox.rows,
+            "queued_alerts": self._changed,
             "retries": self.retries if sink is None else sink.state.failures,
             "retried": 0 if sink is None else sink.state.retried,
             "error": self.problem,
@@ -170,6 +178,9 @@ class Sender:
                 if self._refused:
                     self._outbox.stop.set()
                 self._end.wait(_RETRYING.pause(self.retries))
+            except BaseException as error:  # noqa: BLE001  handed over, and raised by `check`
+                self._error = error
+                return
 
     def _send_all(self) -> None:
         """Connect, and send until the end or an error."""
@@ -196,6 +207,7 @@ class Sender:
     def _step(self, sink: ElasticsearchSink) -> bool:
         """Send some of what waits; whether there was anything."""
         parts, changed = self._outbox.pending(_ROWS), self._outbox.changed(_ALERTS)
+        self._changed = len(changed)
         events = pl.concat([empty(), *(part.events(self._store.folder) for part in parts)])
         alerts, places = self._alerts(sink.server, changed)
         sent = sink.send(events, alerts, self._end)

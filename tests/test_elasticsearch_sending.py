@@ -18,6 +18,7 @@ from fake_server import Answer, fake_server
 from live_support import BEGIN, header, lines
 from sink_contract import delivery, events
 
+from connwatch import sending
 from connwatch.cli import run as command
 from connwatch.config import Elasticsearch
 from connwatch.sending import Sender
@@ -309,6 +310,22 @@ def test_a_replay_does_not_wait_for_a_server_that_wants_nothing_of_it(tmp_path: 
             assert not sender.drain()
             assert sender.waiting == (1_000, 0)
     assert "401" in told[0]
+
+
+def test_a_fault_of_the_program_does_not_let_anybody_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sending, "connect", broken)
+    section = Elasticsearch(nodes=("http://127.0.0.1:9",))
+    with EmbeddedStore(tmp_path / "store") as store, Sender(store, section) as sender:
+        rows = events(range(3))
+        run = store.begin_run()
+        run.write(delivery(rows), run.classify(rows)[1])
+        with pytest.raises(ZeroDivisionError):
+            sender.drain()
 
 
 @pytest.mark.lengthy
