@@ -272,13 +272,13 @@ def test_hits_are_counted_by_span_as_a_plain_loop_does(times: list[int], cuts: l
     spans = [(group, first, last) for group in "ab" for first, last in bounds]
     frame = pl.DataFrame(
         {
-            "number": list(range(len(spans))),
+            "alert": list(range(len(spans))),
             "rule": ["r"] * len(spans),
             "group": [group for group, _, _ in spans],
             "start": pl.Series([first for _, first, _ in spans], dtype=pl.Int64).cast(UTC),
             "end": pl.Series([last for _, _, last in spans], dtype=pl.Int64).cast(UTC),
         },
-        schema_overrides={"number": pl.Int64, "rule": pl.String, "group": pl.String},
+        schema_overrides={"alert": pl.Int64, "rule": pl.String, "group": pl.String},
     )
     wanted = {
         number: counted
