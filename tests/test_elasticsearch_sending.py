@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -166,11 +167,15 @@ def say(server: Elastic, alert: str, status: str) -> None:
     server.ask("POST", f"/{hit['_index']}/_update/{alert}", word)
 
 
-def followed(config: Path, *more: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "connwatch.cli", "run", "-c", str(config), *more],
-        stderr=subprocess.PIPE,
-    )
+@contextmanager
+def followed(config: Path, *more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Killed at the end, if it still runs."""
+    arguments = [sys.executable, "-m", "connwatch.cli", "run", "-c", str(config), *more]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.lengthy
@@ -182,19 +187,14 @@ def test_a_live_run_is_killed_while_it_sends(elasticsearch: Elastic, tmp_path: P
     made = lines(6_000)
     chance = random.Random(2)
     for part in range(3):
-        process = followed(config)
-        try:
-            with log.open("ab") as out:
-                for start in range(part * 2_000, (part + 1) * 2_000, 200):
-                    out.write(b"".join(made[start : start + 200]))
-                    out.flush()
-                    time.sleep(chance.random() / 4)
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-    last = followed(config, "--until-idle", "2")
-    _, said = last.communicate(timeout=120)
-    assert last.returncode == 0, said
+        with followed(config), log.open("ab") as out:
+            for start in range(part * 2_000, (part + 1) * 2_000, 200):
+                out.write(b"".join(made[start : start + 200]))
+                out.flush()
+                time.sleep(chance.random() / 4)
+    with followed(config, "--until-idle", "2") as last:
+        _, said = last.communicate(timeout=120)
+        assert last.returncode == 0, said
     assert same(elasticsearch, tmp_path / "store") == 6_000
     with EmbeddedStore(tmp_path / "store") as store:
         outbox = store.open_outbox(1)
