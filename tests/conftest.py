@@ -26,8 +26,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes long on each server is asked of the newest one alone, but by `make test-all`."""
     for item in items:
         chosen = getattr(item, "callspec", None)
-        server = None if chosen is None else chosen.params.get("elasticsearch")
-        if server in VERSIONS[:-1] and item.get_closest_marker("lengthy"):
+        params = {} if chosen is None else chosen.params
+        server = params.get("elasticsearch") or params.get("secured")
+        if server in SECURED[:-1] and item.get_closest_marker("lengthy"):
             item.add_marker(pytest.mark.slow)
 
 

@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import polars as pl
-import pytest
 from elastic import Elastic
-from elastic_servers import VERSIONS
 
 from connwatch.sinks.elasticsearch import (
     ElasticsearchSink,
@@ -22,12 +20,6 @@ from connwatch.sinks.elasticsearch import (
 from connwatch.sinks.elasticsearch.layout import Layout
 from connwatch.sinks.elasticsearch.setup import setup
 
-#: marks what is tested with the newest version, and with others in the slow tests
-NEWEST = pytest.mark.parametrize(
-    "elasticsearch",
-    [VERSIONS[-1], *(pytest.param(one, marks=pytest.mark.slow) for one in VERSIONS[:-1])],
-    indirect=True,
-)
 #: pauses that tests can wait for
 QUICK = Retrying(first=0.02, longest=0.2)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from elastic import Elastic, MissingError, Node, free_port
 from elastic_servers import Servers, lacking
-from sending import NEWEST, everything, sink
+from sending import everything, sink
 from sink_contract import events
 
 from connwatch.sinks.elasticsearch import ElasticsearchSink, Sent
@@ -92,7 +92,6 @@ def nodes(elastic_servers: Servers) -> Iterator[Callable[..., Node]]:
             node.kill()
 
 
-@NEWEST
 def test_a_server_killed_in_mid_bulk(elasticsearch: Elastic) -> None:
     node = elasticsearch.node
     if node is None:
@@ -114,7 +113,6 @@ def test_a_server_killed_in_mid_bulk(elasticsearch: Elastic) -> None:
         assert sent.stored > ROWS // 10
 
 
-@NEWEST
 def test_a_sender_killed_in_mid_bulk(elasticsearch: Elastic) -> None:
     path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), os.path.dirname(__file__)]))  # noqa: PTH120
     with sink(elasticsearch, limit=LIMIT) as to:

@@ -12,7 +12,7 @@ from elastic_events import alert
 from fake_server import Answer
 from gate import Forward, Rule, gate, rejected
 from proxy import Fault, proxy
-from sending import NEWEST, everything, ids, sink
+from sending import everything, ids, sink
 from sink_contract import events
 
 from connwatch.sinks.elasticsearch import Sent, State
@@ -36,7 +36,6 @@ FAULTS: dict[str, tuple[Fault, int, float]] = {
 }
 
 
-@NEWEST
 @pytest.mark.parametrize("case", FAULTS)
 def test_networks_that_fail(elasticsearch: Elastic, case: str) -> None:
     fault, times, seconds = FAULTS[case]
@@ -56,7 +55,6 @@ def test_networks_that_fail(elasticsearch: Elastic, case: str) -> None:
             assert sent.unsure == sent.known > 0
 
 
-@NEWEST
 def test_a_server_that_is_away_for_long_and_comes_back(elasticsearch: Elastic) -> None:
     rows = events(range(ROWS))
     held: list[State] = []
@@ -136,7 +134,6 @@ RULES: dict[str, Rule] = {
 }
 
 
-@NEWEST
 @pytest.mark.parametrize("case", RULES)
 def test_servers_that_fail(elasticsearch: Elastic, case: str) -> None:
     rows = events(range(ROWS))
@@ -154,7 +151,6 @@ def test_servers_that_fail(elasticsearch: Elastic, case: str) -> None:
         assert way.most <= 4
 
 
-@NEWEST
 def test_retry_after_is_kept_to(elasticsearch: Elastic) -> None:
     rows, times = events(range(3)), []
 
@@ -168,7 +164,6 @@ def test_retry_after_is_kept_to(elasticsearch: Elastic) -> None:
     assert times[1] - times[0] >= 1.0
 
 
-@NEWEST
 def test_only_what_failed_is_sent_again(elasticsearch: Elastic) -> None:
     rows, asked = events(range(9)), []
 
@@ -184,7 +179,6 @@ def test_only_what_failed_is_sent_again(elasticsearch: Elastic) -> None:
     assert asked == [9, 2]
 
 
-@NEWEST
 def test_one_document_that_is_too_large_is_refused_by_its_id(elasticsearch: Elastic) -> None:
     rows = events(range(20)).with_columns(
         pl.when(pl.col("source.port") == 7)
@@ -201,7 +195,6 @@ def test_one_document_that_is_too_large_is_refused_by_its_id(elasticsearch: Elas
     assert len(ids(elasticsearch)) == 19
 
 
-@NEWEST
 def test_what_is_not_final_when_it_is_stopped_is_said(elasticsearch: Elastic) -> None:
     rows = events(range(ROWS))
     stop = threading.Event()
@@ -227,7 +220,6 @@ def test_what_is_not_final_when_it_is_stopped_is_said(elasticsearch: Elastic) ->
     assert ids(elasticsearch) == sorted(rows["event.id"])
 
 
-@NEWEST
 def test_held_bytes_are_bounded_whatever_the_server_does(elasticsearch: Elastic) -> None:
     """Bytes under way, looked at whenever the server is asked."""
     rows, held = events(range(3_000)), []

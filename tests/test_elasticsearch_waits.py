@@ -17,7 +17,7 @@ from elastic import Elastic
 from elastic_servers import PASSWORDS
 from fake_server import PRODUCT, Answer
 from gate import Forward, gate
-from sending import NEWEST, everything, ids, sink
+from sending import everything, ids, sink
 from sink_contract import delivery, events
 
 from connwatch.errors import ServerAccessError, ServerKindError, ServerTrustError
@@ -59,7 +59,6 @@ BLOCKS: dict[str, Waits] = {
 }  # fmt: skip
 
 
-@NEWEST
 @pytest.mark.parametrize("case", BLOCKS)
 def test_an_index_that_takes_no_writes_for_now(elasticsearch: Elastic, case: str) -> None:
     begin, end, told = BLOCKS[case]
@@ -95,7 +94,6 @@ def _until(look: Callable[[], State], wanted: Callable[[State], bool]) -> State:
 DENIED = Answer(403, {"error": {"type": "security_exception", "reason": "not you"}}, PRODUCT)
 
 
-@NEWEST
 def test_a_user_without_rights_is_told_clearly(elasticsearch: Elastic) -> None:
     rows = events(range(5))
     retrying = Retrying(first=0.01, longest=0.02, attempts=3)
@@ -137,7 +135,6 @@ def test_a_user_who_may_only_read(secured: Elastic) -> None:
     assert PASSWORDS["reader"] not in f"{told.value} {sent}"
 
 
-@NEWEST
 def test_what_answers_is_something_else_and_patience_ends(elasticsearch: Elastic) -> None:
     def page(_number: int, _lines: bytes, _forward: Forward) -> Answer:
         return Answer(200, b"<html>log in</html>", {"Content-Type": "text/html"})
@@ -150,7 +147,6 @@ def test_what_answers_is_something_else_and_patience_ends(elasticsearch: Elastic
     assert sent.refused == ()
 
 
-@NEWEST
 def test_a_certificate_that_expires_and_is_renewed(elasticsearch: Elastic, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     good = authority.issue("good", "127.0.0.1")

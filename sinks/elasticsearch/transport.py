@@ -190,9 +190,7 @@ def unsent(error: BaseException) -> bool:
     """Whether a request that failed for this reason (and those behind it) never left here."""
     link: BaseException | None = error
     while link is not None:
-        if isinstance(
-            link, (ServerTrustError, NewConnectionError, ConnectTimeoutError, ProxyError)
-        ):
+        if isinstance(link, _UNSENT):
             return True
         link = link.__cause__
     return False
