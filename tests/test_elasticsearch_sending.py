@@ -312,6 +312,18 @@ def test_a_replay_does_not_wait_for_a_server_that_wants_nothing_of_it(tmp_path: 
     assert "401" in told[0]
 
 
+def test_what_is_known_of_places_goes_with_the_alerts(tmp_path: Path) -> None:
+    places = "SELECT id FROM outbox_places ORDER BY id"
+    with EmbeddedStore(tmp_path / "store") as store, store.database.changing():
+        database = store.database
+        database.execute("INSERT INTO alerts VALUES ('there', 'r', 'g', 0, 0, '{}')")
+        database.execute("INSERT INTO outbox_alerts VALUES ('to be removed', 1, 0)")
+        rows = [("there", "i"), ("to be removed", "i"), ("gone", "i")]
+        database.executemany("INSERT INTO outbox_places VALUES (?, ?)", rows)
+    with EmbeddedStore(tmp_path / "store") as store:
+        assert store.database.execute(places).fetchall() == [("there",), ("to be removed",)]
+
+
 def test_a_fault_of_the_program_does_not_let_anybody_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ def clean(folder: Path, database: Database) -> None:
     """Delete what a killed writer left, and replaced files whose grace is over."""
     while expire(folder, database):
         pass
+    outbox.forget(database)
     known = {row[0] for row in database.execute("SELECT name FROM files")}
     known.update(row[0] for row in database.execute("SELECT name FROM replaced"))
     known.update(outbox.names(database))

@@ -234,6 +234,15 @@ def is_known(database: Database, alert: str) -> bool:
     return database.execute(query, (alert,)).fetchone() is not None
 
 
+def forget(database: Database) -> None:
+    """Forget where a server has alerts that the store has no more, and nothing is to be sent of."""
+    with database.upholding():
+        database.execute(
+            "DELETE FROM outbox_places WHERE id NOT IN (SELECT id FROM alerts)"
+            " AND id NOT IN (SELECT id FROM outbox_alerts)"
+        )
+
+
 def names(database: Database) -> set[str]:
     """The files of the outbox."""
     query = "SELECT name FROM outbox WHERE name IS NOT NULL"
