@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+import sys
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -70,3 +74,21 @@ def test_few_of_many_leave_at_once_only_when_that_saves_much() -> None:
     most[:40] = False
     assert kept.without(most).numbers.tolist() == list(range(40, 80))
     assert not kept.without(np.zeros(80, dtype=np.bool_)).parts
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+def test_few_that_stay_do_not_hold_the_texts_of_the_others() -> None:
+    def held() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    number, text, grown = 1 << 16, 200, []
+    kept = Records()
+    for step in range(20):
+        new = rows(step * number, number, step)
+        new = new.with_columns(pl.col("event.id").str.pad_start(text, "0"))
+        few = kept.numbers % 100 == 0
+        few[-(number // 2) :] = True
+        kept = kept.without(few).followed_by(new, number)
+        grown.append(held())
+    assert len(kept.parts) == len(grown)
+    assert grown[-1] - grown[5] < 5 * number * text

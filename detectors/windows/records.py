@@ -78,7 +78,7 @@ class Records:
             if (part.height - left) * _SHARE <= part.height:
                 parts.append(part)
             elif left:
-                parts.append(part.filter(pl.Series(here)))
+                parts.append(compact(part.filter(pl.Series(here)), part.height))
         return Records(tuple(parts))
 
     def followed_by(self, new: pl.DataFrame, of: int) -> Records:
