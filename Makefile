@@ -22,7 +22,7 @@ demo: $(STAMP)
 	$(BIN)/connwatch explain --store build/demo $$($(BIN)/connwatch alerts 'rule.name: "Port scan of one host"' --store build/demo --format ndjson | sed 's/.*"event":{"id":"\([0-9a-f]*\)".*/\1/')
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -m "not slow"
+	CONNWATCH_EXAMPLES=25 $(BIN)/python -m pytest -q -m "not slow"
 
 test-all: test-wheel
 	$(BIN)/python -m pytest -q
@@ -33,7 +33,7 @@ test-wheel: $(STAMP)
 	$(PYTHON) -m venv $(AWAY)/venv
 	$(AWAY)/venv/bin/python $(PIP) "$$(ls $(WHEEL)/*.whl)[plots]" cryptography hypothesis pytest
 	cp -R README.md CHANGELOG.md docs deploy $(wildcard sample_logs) tests pyproject.toml $(AWAY)/
-	cd $(AWAY) && CONNWATCH_KILLS=8 CONNWATCH_DATA="$${CONNWATCH_DATA:-$(CURDIR)/../shared/data}" venv/bin/python -m pytest -q -m "not slow and not source and not lengthy" -o testpaths=tests
+	cd $(AWAY) && CONNWATCH_KILLS=8 CONNWATCH_EXAMPLES=10 CONNWATCH_DATA="$${CONNWATCH_DATA:-$(CURDIR)/../shared/data}" venv/bin/python -m pytest -q -m "not slow and not source and not lengthy" -o testpaths=tests
 
 # As many kills as KILLS says, or as MINUTES allow; what comes out is in build/crash.json too.
 KILLS ?= 1000

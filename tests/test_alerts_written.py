@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sink_contract import delivery, events
@@ -69,7 +70,7 @@ def plain(row: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(
     st.lists(FIELDS, min_size=1, max_size=25),
     st.sampled_from([("source.ip",), ("source.ip", "destination.ip"), ("zeek.session_id",), ()]),
@@ -170,7 +171,7 @@ def steps(folder: Path, plan: list[tuple[str, list[int]]]) -> list[dict[str, Any
     return seen
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(STEPS)
 def test_the_short_way_into_the_store_leaves_what_the_long_way_leaves(
     tmp_path_factory: pytest.TempPathFactory, plan: list[tuple[str, list[int]]]
@@ -183,7 +184,7 @@ def test_the_short_way_into_the_store_leaves_what_the_long_way_leaves(
     assert short == long
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     st.lists(st.tuples(st.lists(st.integers(0, 1500), max_size=12), st.booleans()), max_size=8),
     st.booleans(),

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from zoneinfo import available_timezones
 
+from examples import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -127,7 +128,7 @@ configs = st.builds(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(configs)
 @example(Config(sources=(SourceConfig("/not-utf-8-\udcff"),), store=Path("/\udcff")))
 @example(Config(sources=(SourceConfig("/\x1b[31m\u202e"),), settle=1e-300))

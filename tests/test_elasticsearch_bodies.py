@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 from elastic_events import START, alert, frame, frames, one
+from examples import examples
 from hypothesis import given, settings
 
 from connwatch.render import nested
@@ -38,7 +39,7 @@ def known(document: dict[str, Any]) -> dict[str, Any]:
 
 
 @given(frames())
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_documents_are_the_events_nested_and_give_them_back(events: pl.DataFrame) -> None:
     texts = documents(events).to_list()
     assert from_documents(map(loads, texts)).equals(events)
@@ -48,7 +49,7 @@ def test_documents_are_the_events_nested_and_give_them_back(events: pl.DataFrame
 
 
 @given(frames())
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_each_event_is_two_lines_whatever_it_says(events: pl.DataFrame) -> None:
     bodies = list(event_bodies(events, LAYOUT, limit=1_000))
     lines = b"".join(body.data for body in bodies).split(b"\n")

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from elastic import Elastic
 from elastic_events import START, alert, frame, one
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sink_contract import check_sink, delivery, events
@@ -242,7 +243,7 @@ def test_requests_at_once_grow_slowly_and_are_halved_once_for_each_failure() -> 
     assert pace.requests == 1
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.data())
 def test_every_document_has_one_fate_whatever_the_server_says(data: st.DataObject) -> None:
     """Against a server that draws its answers: each document ends once, none twice or never."""

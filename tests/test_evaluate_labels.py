@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -212,7 +213,7 @@ PORTS = st.sampled_from([22, 80])
 MINUTES = st.integers(0, 100)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     events=st.lists(st.tuples(HOSTS, PORTS, HOSTS, PORTS, MINUTES, MINUTES), min_size=1, max_size=8),
     rows=st.lists(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import polars as pl
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -86,7 +87,7 @@ def test_every_hit_is_listed_once() -> None:
     ]
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     gaps=st.lists(st.integers(0, 14), min_size=1, max_size=25),
     hosts=st.data(),

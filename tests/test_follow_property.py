@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import zstandard
+from examples import examples
 from follow_support import Reader, header, record, row
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -229,7 +230,7 @@ FIXED = not os.environ.get("CONNWATCH_FUZZ")
 
 
 @given(**CASES)
-@settings(max_examples=60, derandomize=FIXED)
+@settings(max_examples=examples(60), derandomize=FIXED)
 def test_every_line_once(text: str, pattern: str, actions: list[tuple[str, Any]]) -> None:
     check(text, pattern, actions)
 

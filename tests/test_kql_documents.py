@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_kql_property import written
@@ -197,7 +198,7 @@ def _holds(name: str, sign: str, wanted: str, value: Any) -> bool:
     return bool({":": value == number, ">": value > number, "<=": value <= number}[sign])
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(_QUERY, st.lists(_DOCUMENT, min_size=1, max_size=4))
 def test_a_query_means_what_a_plain_loop_says(query: Any, documents: list[Any]) -> None:
     parsed = parse(written(query))

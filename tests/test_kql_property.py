@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,13 +61,13 @@ _TREE = st.recursive(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(_TREE)
 def test_what_is_written_is_read_back(tree: Node) -> None:
     assert parse(to_kql(tree)).root == tree
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.text(alphabet='ab:*<>=()" \\{}and', max_size=14))
 def test_any_text_is_read_or_refused_with_its_place(text: str) -> None:
     try:
@@ -133,7 +134,7 @@ def _plainly(query: Any, event: dict[str, Any]) -> bool:
     return fnmatch.fnmatchcase(here, value.replace("?", "[?]"))
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(_QUERIES, _EVENTS)
 def test_a_query_means_what_a_plain_loop_says(query: Any, events: list[dict[str, Any]]) -> None:
     compiled = compile_query(parse(written(query)), now=NOW)

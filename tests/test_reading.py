@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import zstandard
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import ordered
@@ -157,7 +158,7 @@ def test_a_folder_without_permission_is_named_and_the_rest_is_read(tmp_path: Pat
     assert done.stdout.startswith("1 ")
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(
     st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b"")), max_size=12),
     st.integers(1, 40),
@@ -270,7 +271,7 @@ def test_files_that_overlap_are_streams_of_their_own_and_that_is_said(tmp_path: 
     assert events["zeek.session_id"].to_list() == ["A0", "B10", "A4000", "B4010", "A8000", "B8010"]
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     st.lists(st.lists(st.integers(0, 20), min_size=1, max_size=12), min_size=1, max_size=4),
     st.randoms(),

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -126,7 +127,7 @@ _ROW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(st.lists(_ROW, min_size=1, max_size=5))
 def test_a_line_of_ndjson_is_the_nested_event(rows: list[dict[str, Any]]) -> None:
     frame = pl.DataFrame([{name: row.get(name) for name in STORED} for row in rows], STORED)

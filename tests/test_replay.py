@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import zstandard
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import replayed
@@ -101,7 +102,7 @@ def as_log(lines: list[str]) -> bytes:
     return (header() + "".join(lines)).encode()
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(
     st.integers(0, 10**6),
     st.integers(1, 120),
@@ -293,7 +294,7 @@ def test_a_replay_that_is_killed_is_completed_by_the_next(tmp_path: Path, rules:
         }
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(st.integers(0, 10**6), st.integers(2, 100), st.integers(1, 99))
 def test_the_beginning_and_then_the_whole_is_the_whole(
     tmp_path_factory: pytest.TempPathFactory, counting: RuleSet, seed: int, number: int, cut: int

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sink_contract import delivery, events
@@ -208,7 +209,7 @@ PLAN = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(PLAN)
 def test_the_store_is_what_a_plain_set_would_be(
     tmp_path_factory: pytest.TempPathFactory, plan: list[tuple[str, list[int]]]

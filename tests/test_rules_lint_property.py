@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sigma.rule import SigmaRule
@@ -97,7 +98,7 @@ def formula(rule: SigmaRule) -> Formula:
     return read([one.parsed for one in rule.detection.parsed_condition], FIELDS)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     st.tuples(*[COMPARISONS] * 4),
     st.tuples(*[COMPARISONS] * 4),

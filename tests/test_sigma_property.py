@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_sigma import EVENTS, MATCHES, load, write
@@ -60,7 +61,7 @@ def plainly(field: str, modifier: str, value: Any, event: dict[str, Any]) -> boo
     return fnmatch.fnmatchcase(here.lower(), pattern.lower())
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     st.tuples(_VALUES, _VALUES, _VALUES),
     _CONDITIONS,
@@ -115,7 +116,7 @@ def test_rules_that_look_alike_are_told_apart(tmp_path: Path) -> None:
     assert sorted(titles[key] for key in found["rule"]) == ["a", "c"]
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.lists(st.sampled_from(list(EVENTS)), min_size=1, max_size=40))
 def test_many_rules_at_once_match_what_each_matches_alone(
     tmp_path_factory: pytest.TempPathFactory, names: list[str]

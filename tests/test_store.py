@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sink_contract import check_sink, delivery, events
@@ -52,7 +53,7 @@ def test_events_come_back_as_they_were(tmp_path: Path) -> None:
     ]
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     st.lists(
         st.lists(st.lists(st.integers(0, 30), max_size=12), max_size=4), min_size=1, max_size=3
@@ -109,7 +110,7 @@ def found(
     )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=25, unique=True), st.data())
 def test_alerts_are_the_same_however_the_hits_came(
     tmp_path_factory: pytest.TempPathFactory, seconds: list[int], data: st.DataObject

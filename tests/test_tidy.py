@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sink_contract import delivery, events
@@ -190,7 +191,7 @@ PLAN = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(PLAN)
 def test_a_run_classifies_as_a_plain_set_whatever_upkeep_does(
     tmp_path_factory: pytest.TempPathFactory, plan: list[tuple[str, list[int]]]

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_windows_property import _EVENT, _RULE, BASES, batch, settled, text, timed
@@ -39,7 +40,7 @@ def combined(both: list[Correlated], group: tuple[str, ...]) -> Correlated:
     )
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(
     _RULE,
     _RULE,
@@ -81,7 +82,7 @@ def test_the_records_that_fire_are_those_of_the_engine(
             assert (row["lacking"] <= 0) == row["fires"]
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(_RULE, st.lists(_EVENT, min_size=1, max_size=30))
 def test_an_entity_has_the_groups_that_it_is_in(
     tmp_path_factory: pytest.TempPathFactory, rule: dict[str, Any], events: list[dict[str, Any]]

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -356,7 +357,7 @@ def told(rule: dict[str, Any], value: float, most: int) -> float:
 
 
 @settings(
-    max_examples=100,
+    max_examples=examples(100),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(_RULE, st.lists(_EVENT, min_size=1, max_size=30), st.lists(st.integers(0, 30), max_size=5))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,7 +39,7 @@ def rows(first: int, number: int, seed: int) -> pl.DataFrame:
     )
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(_STEP, max_size=20))
 def test_what_is_seen_stays_as_it_was(plan: list[tuple[int, float, int]]) -> None:
     with pytest.MonkeyPatch.context() as patch:

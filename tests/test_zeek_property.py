@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import from_json, tsv
@@ -70,7 +71,7 @@ def _rows(draw: st.DrawFn) -> str:
     )
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(st.lists(_rows(), max_size=8), st.lists(st.integers(1, 20), max_size=3))
 def test_text_the_paths_and_the_blocks_agree(rows: list[str], cuts: list[int]) -> None:
     data = (header() + "".join(line + "\n" for line in rows)).encode()
@@ -109,7 +110,7 @@ def _plainly(line: str) -> dict[str, Any] | None:
     }
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     st.lists(
         st.tuples(
@@ -161,7 +162,7 @@ def _records(draw: st.DrawFn) -> str:
     )
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(st.lists(_records(), min_size=1, max_size=8), st.lists(st.integers(1, 8), max_size=3))
 def test_json_the_paths_and_the_blocks_agree(records: list[str], cuts: list[int]) -> None:
     first = json.dumps(
