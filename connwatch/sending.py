@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -21,15 +21,23 @@ import polars as pl
 from connwatch import elastic
 from connwatch.config import Elasticsearch
 from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, Delivery, Receipt, Refusal
-from connwatch.errors import ConnwatchError, ServerAwayError, ServerLockedError
+from connwatch.errors import ConnwatchError, ServerError
+from connwatch.holding import PASSES, Held
 from connwatch.schema import empty
 from connwatch.sinks.elasticsearch import Server, Settings, connect
 from connwatch.sinks.elasticsearch.bodies import Alert
 from connwatch.sinks.elasticsearch.layout import Layout
 from connwatch.sinks.elasticsearch.pace import Retrying
-from connwatch.sinks.elasticsearch.retention import Retention, drop, expired, has_lifecycle
-from connwatch.sinks.elasticsearch.setup import plan, setup
-from connwatch.sinks.elasticsearch.sink import ElasticsearchSink
+from connwatch.sinks.elasticsearch.retention import (
+    Retention,
+    drop,
+    expired,
+    has_lifecycle,
+    index_names,
+)
+from connwatch.sinks.elasticsearch.room import lacking
+from connwatch.sinks.elasticsearch.setup import carry_out, plan
+from connwatch.sinks.elasticsearch.sink import ElasticsearchSink, Sent
 from connwatch.sinks.embedded import EmbeddedStore
 from connwatch.sinks.embedded.dead_letters import DeadLetter, letters
 from connwatch.sinks.embedded.outbox import Changed
@@ -46,8 +54,6 @@ _RETRYING: Final = Retrying(attempts=3)
 _PATIENCE: Final = 3.0
 #: seconds between two looks for indices that are too old
 _EXPIRE: Final = 3_600.0
-#: what passes without anybody's help
-_PASSES: Final = (ServerAwayError, ServerLockedError)
 
 
 @dataclass(slots=True)
@@ -94,6 +100,9 @@ class Sender:
         self._expired = -_EXPIRE
         self._sink: ElasticsearchSink | None = None
         self._changed = 0
+        self._held = Held(_RETRYING)
+        self._there: set[str] = set()
+        self._resting = False
         self._error: BaseException | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
@@ -120,9 +129,12 @@ class Sender:
 
     @property
     def problem(self) -> str | None:
-        """Why nothing is sent at the moment; None: there is nothing in the way."""
-        sink, failed = self._sink, self.failed
-        return sink.state.error if sink is not None else None if failed is None else str(failed)
+        """Why nothing is sent at the moment, or what is for some indices waits; None: there is
+        nothing in the way."""
+        sink = self._sink
+        failed = self.failed or self._held.error
+        now = None if sink is None else sink.state.error
+        return now if now is not None or failed is None else str(failed)
 
     def _tell(self) -> None:
         self.check()
@@ -134,8 +146,8 @@ class Sender:
     @property
     def _refused(self) -> bool:
         """Whether waiting does not help."""
-        failed = self.failed
-        return not self._for_ever and failed is not None and not isinstance(failed, _PASSES)
+        failed = self.failed or (self._held.helpless if self._resting else None)
+        return not self._for_ever and failed is not None and not isinstance(failed, PASSES)
 
     def drain(self, stop: threading.Event | None = None, *, patient: bool = True) -> bool:
         """Wait until everything is sent; whether it was. stop: when it is set, do not wait.
@@ -185,11 +197,15 @@ class Sender:
     def _send_all(self) -> None:
         """Connect, and send until the end or an error."""
         with _opened(self._settings, self._layout, self._retention) as sink:
+            self._there = set(index_names(sink.server, self._layout))
             self._sink, self.failed = sink, None
             try:
                 while not self._end.is_set():
                     self._expire(sink.server)
-                    if not self._step(sink):
+                    self._resting = not self._step(sink)
+                    if self._refused:
+                        self._outbox.stop.set()
+                    if self._resting:
                         self._outbox.wait_for_news(_LOOK)
             finally:
                 self._sink = None
@@ -205,42 +221,83 @@ class Sender:
             drop(server, expired(server, self._layout, self._retention, today))
 
     def _step(self, sink: ElasticsearchSink) -> bool:
-        """Send some of what waits; whether there was anything."""
-        parts, changed = self._outbox.pending(_ROWS), self._outbox.changed(_ALERTS)
+        """Send some of what waits, but for indices that take nothing for now; whether there was
+        anything."""
+        now, held = time.monotonic(), self._held
+        parts = self._outbox.pending(_ROWS, held.parts(now))
+        changed = self._outbox.changed(_ALERTS, held.alerts(now))
         self._changed = len(changed)
         events = pl.concat([empty(), *(part.events(self._store.folder) for part in parts)])
         alerts, places = self._alerts(sink.server, changed)
-        sent = sink.send(events, alerts, self._end)
+        names = self._layout.event_indices(events)
+        closed = held.closed(now)
+        full = self._full(sink.server, names, alerts, closed)
+        closed.update(full)
+        open_ = ~names.is_in(closed)
+        going = [n for n, each in enumerate(alerts) if closed.isdisjoint(a.index for a in each)]
+        ready = events.filter(open_)
+        sent = sink.send(ready, [a for n in going for a in alerts[n]], self._end, leave=True)
         if sent.error is not None:
             raise sent.error
-        if not sent.done:
-            return False  # the end; what was taken already is known there the next time
+        if not sent.done and self._end.is_set():
+            return False  # what was taken already is known there the next time
         self.retries = 0
-        self._outbox.done(parts, self._letters(events, changed, sent.refused))
-        self._outbox.sent(changed, places)
+        left = (~open_).to_numpy(writable=True)
+        left[open_.to_numpy()] = sent.fates == "retry"
+        numbers = self._outbox.done(
+            parts, self._letters(events, changed, sent.refused), events.filter(left)
+        )
+        unsent = {one.id for one in sent.later}
+        done = [n for n in going if changed[n].id not in unsent]
+        self._outbox.sent([changed[n] for n in done], [places[n] for n in done])
+        taken = {*names.filter(~left), *(one.index for n in done for one in alerts[n])}
+        self._there |= taken
+        held.learn({**full, **sent.stuck}, taken, time.monotonic())
+        held.forget((one.number for one in parts), (one.id for one in changed))
+        held.keep(numbers, names.filter(left))
+        for n in set(range(len(changed))).difference(done):
+            held.keep_alert(changed[n].id, (one.index for one in alerts[n]))
+        self._count(sent)
+        return bool(ready.height or going)
+
+    def _count(self, sent: Sent) -> None:
         counts = self.counts
         counts.stored += sent.stored
         counts.known += sent.known
         counts.alerts += sent.updated + sent.removed
         counts.refused += len(sent.refused)
-        return bool(parts or changed)
+
+    def _full(
+        self,
+        server: Server,
+        names: pl.Series,
+        alerts: Sequence[Sequence[Alert]],
+        closed: Collection[str],
+    ) -> dict[str, ServerError]:
+        """Indices that would have to be made, and for which there is no room; and why."""
+        put = {one.index for each in alerts for one in each if one.document is not None}
+        new = {*names.unique(), *put} - self._there - set(closed)
+        error = lacking(server, self._layout, new)
+        return {} if error is None else dict.fromkeys(new, error)
 
     def _alerts(
         self, server: Server, changed: Sequence[Changed]
-    ) -> tuple[list[Alert], list[str | None]]:
+    ) -> tuple[list[list[Alert]], list[str | None]]:
         """What is to be done with each alert, and where each is then."""
-        todo: list[Alert] = []
+        todo: list[list[Alert]] = []
         places: list[str | None] = []
         for one in changed:
             index = None
+            here: list[Alert] = []
             if one.document is not None:
                 index = self._layout.alert_index(one.document)
-                todo.append(Alert(one.id, index, one.document, one.status))
+                here.append(Alert(one.id, index, one.document, one.status))
             elif not one.joined:
                 index = one.place  # retention here is not retention there
             if one.place is not None and one.place != index:
                 self._keep_word(server, one.id, one.place)
-                todo.append(Alert(one.id, one.place, None))
+                here.append(Alert(one.id, one.place, None))
+            todo.append(here)
             places.append(index)
         return todo, places
 
@@ -286,8 +343,8 @@ def _opened(
     the section says of them; later only an administrator changes that."""
     with connect(settings, writing=True) as server:
         wanted = plan(server, layout, retention, settings=False)
-        if wanted.pending or wanted.conflicts:
-            first = all(one.action == "create" for one in wanted.changes)
-            setup(server, layout, retention, settings=first)
+        if all(one.action == "create" for one in wanted.changes):
+            wanted = plan(server, layout, retention)
+        carry_out(server, wanted)
         with closing(ElasticsearchSink(server, layout, retrying=_RETRYING)) as sink:
             yield sink

@@ -78,7 +78,7 @@ def test_show_prints_what_takes_effect_and_loads_again(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = config(capsys, "show", "-c", file)
-    assert text.startswith("store: /var/lib/connwatch\nrules:\n")
+    assert text.startswith("store: /var/lib/connwatch\njournal: ")
     assert "\nidle_limit: 2\n" in text
     document = json.loads(config(capsys, "show", "-c", file, "--json"))
     assert document["sources"][0]["path"] == f"{file.parent}/logs/conn.log"

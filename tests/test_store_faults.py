@@ -21,7 +21,8 @@ from test_store import found
 from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA
 from connwatch.errors import StoreDamagedError, StoreError, StoreFullError
 from connwatch.schema import UTC
-from connwatch.sinks.embedded import EmbeddedStore, StoreReader, catalogue, maintenance, store
+from connwatch.sinks.embedded import EmbeddedStore, StoreReader, catalogue, maintenance
+from connwatch.sinks.embedded import rejects as kept_rejects
 from connwatch.sinks.embedded.alerts import within
 from connwatch.sinks.embedded.catalogue import transaction
 
@@ -224,7 +225,7 @@ def test_a_catalogue_that_is_not_made_yet_is_no_store(tmp_path: Path) -> None:
 
 
 def test_rejects_over_the_cap_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "REJECTS_CAP", 5)
+    monkeypatch.setattr(kept_rejects, "CAP", 5)
     with EmbeddedStore(tmp_path) as opened:
         for numbers in (range(3), range(1, 4), range(8), range(5)):
             opened.write(delivery(events([]), rejects=rejects(numbers)))

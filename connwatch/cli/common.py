@@ -29,8 +29,19 @@ def store_option(command: Command) -> Command:
         type=click.Path(path_type=Path, file_okay=False),
         default=default_store,
         show_default="CONNWATCH_STORE, else your data folder",
+        callback=_named_folder,
         help="Folder of the store.",
     )(command)
+
+
+def _named_folder(context: click.Context, option: click.Parameter, store: Path) -> Path:
+    if str(store) == "none":
+        raise UsageError(
+            "none is no folder",
+            where="--store",
+            hint="`store: none` is for the configuration of `run`; ./none is a folder of that name",
+        )
+    return store
 
 
 def rules_option(command: Command) -> Command:

@@ -180,7 +180,9 @@ def _sending(
 
 
 def _wait(problem: str) -> None:
-    say(f"Elasticsearch: {problem}\nWhat it has not taken stays in the store if you stop here.")
+    for line in f"Elasticsearch: {problem}".splitlines():
+        say(line)
+    say("What it has not taken stays in the store if you stop here.")
 
 
 def _as_error(skipped: Any) -> InputError:

@@ -22,7 +22,7 @@ from connwatch.alert import Written
 from connwatch.cli.common import chosen_rules, complain, out, rules_option, say, store_option
 from connwatch.cli.config import config_option, configured_rules, read_config
 from connwatch.cli.live_view import show, watch
-from connwatch.config import STDIN, Config, SourceConfig
+from connwatch.config import NO_STORE, STDIN, Config, SourceConfig
 from connwatch.detectors.indicators import Lists
 from connwatch.errors import StoreError, UsageError
 from connwatch.ingest.formats import FORMATS
@@ -83,7 +83,11 @@ def _follow(
         return read
 
     config = prepared.config
-    with EmbeddedStore(config.store) as store, _sending(store, config, signals) as sender:
+    journal = config.store == NO_STORE
+    with (
+        EmbeddedStore(config.folder, journal=journal) as store,
+        _sending(store, config, signals) as sender,
+    ):
         run = LiveRun(prepared, store, signals, read=again, report=outside, sender=sender)
         run.follow(until_idle)
         if sender is not None and until_idle is not None:

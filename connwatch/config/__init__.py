@@ -12,7 +12,7 @@ page       the tables of docs/configuration.md
 from __future__ import annotations
 
 from .elasticsearch import Elasticsearch
-from .kinds import BUNDLED, STDIN
+from .kinds import BUNDLED, NO_STORE, STDIN
 from .load import load, parse
 from .model import Config, Http, Limits, Log, Retention, SourceConfig
 from .page import markdown
@@ -20,6 +20,7 @@ from .show import first_file, plain, to_yaml
 
 __all__ = [
     "BUNDLED",
+    "NO_STORE",
     "STDIN",
     "Config",
     "Elasticsearch",

@@ -25,6 +25,7 @@ from connwatch.errors import ConfigError
 #: a rule folder and a source that are words, not paths
 BUNDLED: Final = Path("bundled")
 STDIN: Final = "-"
+NO_STORE: Final = Path("none")
 
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SPAN: Final = re.compile(r"([0-9]{1,12}) ?([smhdw])")

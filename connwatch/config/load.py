@@ -13,8 +13,8 @@ import yaml
 from connwatch.errors import ConfigError, ConfigFaultsError
 
 from .document import document, file_text, place
-from .kinds import Context, Kind, Scalar, shown, suggestion
-from .model import Config
+from .kinds import NO_STORE, Context, Kind, Scalar, shown, suggestion
+from .model import Config, Retention
 from .setting import ListOf, MapOf, Section, Setting
 
 #: faults that are told, of a file that has more
@@ -49,6 +49,8 @@ def parse(text: str, path: Path, *, formats: Collection[str]) -> Config:
     complete, config = True, None
     try:
         config = reader.section(Config, root, "")
+        if isinstance(config, Config) and not reader.faults:
+            reader.without_store(root, config)
     except _Enough:
         complete = False
     if not isinstance(config, Config) or reader.faults:
@@ -72,6 +74,19 @@ class _Reader:
     def in_order(self) -> list[ConfigError]:
         """The faults as they stand in the file."""
         return [error for *_, error in sorted(self.faults, key=lambda fault: fault[:2])]
+
+    def without_store(self, root: yaml.MappingNode, config: Config) -> None:
+        """What `store: none` needs, and what makes no sense with it."""
+        if config.store != NO_STORE:
+            return
+        at = {key.value: key for key, _ in root.value}
+        if not config.elasticsearch.named:
+            told = "store: none keeps nothing, and no server is named that would"
+            self._fault(at["store"], told, "name one: elasticsearch.nodes; or name a store")
+        if config.retention != Retention():
+            told = "retention is of the store, and there is none (store: none)"
+            hint = "elasticsearch.keep_events and keep_alerts are of the server"
+            self._fault(at["retention"], told, hint)
 
     def section(self, of: type, node: yaml.Node, name: str) -> Any:
         """An instance of a class of the model. name: of the key it stands under, "" at the top."""

@@ -17,6 +17,7 @@ from connwatch.paths import default_store
 from .elasticsearch import Elasticsearch
 from .kinds import (
     BUNDLED,
+    NO_STORE,
     STDIN,
     Address,
     Days,
@@ -196,14 +197,24 @@ class Log:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything `connwatch run` is told. Paths are absolute, except `BUNDLED` among the rules and
-    `STDIN` as a source."""
+    """Everything `connwatch run` is told. Paths are absolute, except `NO_STORE` as the store,
+    `BUNDLED` among the rules and `STDIN` as a source."""
 
     store: Path = field(
         default_factory=lambda: default_store().absolute(),
         metadata=says(
+            File(words=(NO_STORE,)),
+            "Folder of the store. `none` keeps only what Elasticsearch has not acknowledged yet"
+            " (`./none` is a folder of that name).",
+            shown="`CONNWATCH_STORE`, else your data folder",
+        ),
+    )
+    journal: Path = field(
+        default_factory=lambda: default_store().absolute(),
+        metadata=says(
             File(),
-            "Folder of the store.",
+            "With `store: none`: folder of the journal, which has what is still to be sent, and"
+            " what a restart needs.",
             shown="`CONNWATCH_STORE`, else your data folder",
         ),
     )
@@ -299,6 +310,11 @@ class Config:
     log: Log = field(
         default_factory=Log, metadata=says(Section(Log), "What the program says about itself.")
     )
+
+    @property
+    def folder(self) -> Path:
+        """Where the run keeps what it keeps: the store, or the journal where there is none."""
+        return self.journal if self.store == NO_STORE else self.store
 
     def rule_paths(self, bundled: Path) -> list[Path]:
         """The rule files and folders, with the folder `bundled` for the word; none: no rules."""

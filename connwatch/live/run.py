@@ -231,10 +231,11 @@ class LiveRun:
         self.reloads += 1
         try:
             prepared = self._read()
-            if prepared.config.store != self.prepared.config.store:
+            now = self.prepared.config
+            if (prepared.config.store, prepared.config.folder) != (now.store, now.folder):
                 raise ConfigError(
                     "another store needs a new start",
-                    where=str(prepared.config.store),
+                    where=str(prepared.config.folder),
                     hint="stop and start connwatch run; everything else of the file is unchanged",
                 )
             if prepared.config.elasticsearch != self.prepared.config.elasticsearch:

@@ -50,6 +50,8 @@ _HELP: Final = {
     " indices, or use elasticsearch.routing: month",
     "security_exception": "deploy/elasticsearch/role.json is the role that connwatch needs",
 }
+#: failures of a shard that is away, while others may go on
+_SHARDS: Final = ("unavailable_shards_exception", "no_shard_available_action_exception")
 #: whole requests that are wrong whatever is in them
 _NOT_CONTENT: Final = ("media_type_header_exception", "security_exception", "validation_exception")
 
@@ -83,6 +85,7 @@ class Outcome:
     cannot take these documents in one request, for this reason. too_long: as they are too many
     bytes. busy: the server has too much to do. cut: it was sent, and no answer came, or none that
     can be read. unsure: the server may have taken any of them, as after a cut or a status of 5xx.
+    apart: what is to be sent again waits for its own indices, not for the server.
     """
 
     fates: npt.NDArray[np.uint8]
@@ -94,6 +97,7 @@ class Outcome:
     busy: bool = False
     cut: bool = False
     unsure: bool = False
+    apart: bool = False
 
     @property
     def final(self) -> int:
@@ -161,7 +165,7 @@ def _read(items: list[Mapping[str, Any]], node: str) -> Outcome:
     fates = np.empty(len(items), np.uint8)
     reasons: dict[int, str] = {}
     trouble: ServerError | None = None
-    busy = False
+    busy = passing = False
     # A loop: the answer is a list of objects.
     for place, item in enumerate(items):
         ((action, told),) = item.items()
@@ -171,12 +175,15 @@ def _read(items: list[Mapping[str, Any]], node: str) -> Outcome:
             fate, why = _failed(action, status, told["error"], node)
             if fate is Fate.REFUSED:
                 reasons[place] = _said(told["error"])
-            busy = busy or isinstance(why, ServerAwayError)
+            away = isinstance(why, ServerAwayError)
+            busy = busy or away
+            passing = passing or (away and told["error"]["type"] not in _SHARDS)
             # What somebody must see to is said before what passes.
             if trouble is None or isinstance(trouble, ServerAwayError):
                 trouble = why or trouble
         fates[place] = fate
-    return Outcome(fates, reasons, trouble, busy=busy)
+    apart = trouble is not None and not passing
+    return Outcome(fates, reasons, trouble, busy=busy, apart=apart)
 
 
 def _failed(

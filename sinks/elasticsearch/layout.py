@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from hashlib import blake2b
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import polars as pl
 
@@ -104,12 +104,20 @@ class Layout:
         """The index of the events of a dataset and a day (UTC)."""
         return f"{self.events}-{dataset_part(dataset)}-{day.strftime(_FORMATS[self.routing])}"
 
+    def one_index(self, events: pl.DataFrame) -> str | None:
+        """The index of all events; None: they go to several, or there are none."""
+        dataset, times = events["event.dataset"], events["@timestamp"]
+        if events.is_empty() or not dataset.eq_missing(dataset[0]).all():
+            return None
+        first, last = cast(datetime, times.min()).date(), cast(datetime, times.max()).date()
+        return self.event_index(dataset[0] or "", first) if first == last else None
+
     def event_indices(self, events: pl.DataFrame) -> pl.Series:
         """The index of each event: event.dataset and @timestamp are read."""
+        one = self.one_index(events)
+        if one is not None:
+            return pl.repeat(one, events.height, dtype=pl.String, eager=True).alias("index")
         dataset, days = events["event.dataset"], events["@timestamp"].dt.date()
-        if days.len() and days.min() == days.max() and dataset.eq_missing(dataset[0]).all():
-            name = self.event_index(dataset[0] or "", days[0])
-            return pl.repeat(name, days.len(), dtype=pl.String, eager=True).alias("index")
         places = events.select(dataset=dataset.fill_null(""), day=days)
         named = places.unique(maintain_order=True)
         names = [self.event_index(dataset, day) for dataset, day in named.iter_rows()]

@@ -73,8 +73,11 @@ class Pace:
         """How many may be under way: one, as long as it is not known whether the server is back."""
         return 1 if self.failures else int(self.window)
 
-    def learn(self, outcome: Outcome, size: int, started: float, now: float) -> None:
-        """What an answer says. size: of the request, in bytes; started: when it was sent."""
+    def learn(
+        self, outcome: Outcome, size: int, started: float, now: float, *, left: bool = False
+    ) -> None:
+        """What an answer says. size: of the request, in bytes; started: when it was sent. left:
+        what waits for its own index is left, so that others need not wait."""
         if outcome.too_long:
             self.ceiling = self.limit = max(1, min(self.limit, size // 2))
         if outcome.busy and started >= self._halved:
@@ -85,11 +88,11 @@ class Pace:
         if outcome.trouble is None and outcome.divide is None:
             self.window = min(float(self.most), self.window + 1 / self.window)
             self.limit = min(self.ceiling, self.limit * 2)
-        if outcome.final or outcome.divide is not None:
+        if outcome.final or outcome.divide is not None or left:
             self.failures = self.helpless = 0
             self.progress = now
-        self.trouble = outcome.trouble
-        if outcome.trouble is not None and not outcome.final:
+        self.trouble = None if left else outcome.trouble
+        if self.trouble is not None and outcome.trouble is not None and not outcome.final:
             self._fail(outcome.trouble, outcome.after, started, now)
 
     def _fail(self, trouble: ServerError, after: float, started: float, now: float) -> None:

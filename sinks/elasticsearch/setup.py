@@ -132,8 +132,14 @@ def _with_settings_of(found: Mapping[str, Any], template: Mapping[str, Any]) -> 
 def setup(
     server: Server, layout: Layout, retention: Retention | None = None, *, settings: bool = True
 ) -> Plan:
-    """Do what the plan says, and return it. Conflicts are a ServerError: nothing is done then."""
+    """Plan, do what the plan says (`carry_out`), and return it."""
     made = plan(server, layout, retention, settings=settings)
+    carry_out(server, made)
+    return made
+
+
+def carry_out(server: Server, made: Plan) -> None:
+    """Do what a plan says. Conflicts are a ServerError: nothing is done then."""
     if made.conflicts:
         told = "\n".join(f"{one.kind} {one.name}: {one.detail}" for one in made.conflicts)
         raise ServerError(
@@ -143,7 +149,6 @@ def setup(
         )
     for change in made.pending:
         _done(server, "PUT", change.path, change.body)
-    return made
 
 
 def remove(server: Server, layout: Layout, *, indices: bool = False) -> list[str]:

@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,19 +26,18 @@ from connwatch.contracts import Delivery, Receipt, Refusal
 from connwatch.errors import ServerAwayError, ServerError, ServerLockedError
 from connwatch.schema import empty
 
-from .bodies import LIMIT, Alert
+from .bodies import INDICES, LIMIT, Alert
 from .bulk import Outcome, post
 from .client import Server
 from .layout import Layout
 from .pace import Pace, Retrying
 from .threads import Threads
-from .work import Post, Work
+from .work import NEVER, Post, Work
 
 #: how often it is looked whether to stop, seconds
 _LOOK: Final = 0.1
 #: what the rate of the last moments is taken from, seconds
 _MOMENTS: Final = 10.0
-_NEVER: Final = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,8 @@ class Sent:
     perhaps from an earlier attempt of this send that got no answer, or a status of 5xx. updated:
     alerts that were created or brought up to date; removed: alerts that are not there any more.
     refused: for good, in the order of the documents. fates: of each event, as in a `Receipt`;
-    later: alerts that have no final fate. error: why sending was given up; None: it was not.
+    later: alerts that have no final fate. stuck: indices that take nothing for now, and why, where
+    what is for them was to be left. error: why sending was given up; None: it was not.
     """
 
     stored: int
@@ -60,6 +60,7 @@ class Sent:
     refused: tuple[Refusal, ...]
     fates: pl.Series
     later: tuple[Alert, ...]
+    stuck: Mapping[str, ServerError]
     error: ServerError | None = None
 
     @property
@@ -105,8 +106,9 @@ class ElasticsearchSink:
     """Sends to one server; one thread at a time, others wait.
 
     requests: that are under way at once, at most. limit: bytes of one before compression; one that
-    is ready may wait besides. gzip: None unless everything stays on this machine. grace: seconds
-    that answers are waited for when sending is to stop. `close` leaves the server open.
+    is ready may wait besides. indices: that one goes to, at most. gzip: None unless everything
+    stays on this machine. grace: seconds that answers are waited for when sending is to stop.
+    `close` leaves the server open.
     """
 
     name = "elasticsearch"
@@ -119,11 +121,13 @@ class ElasticsearchSink:
         retrying: Retrying | None = None,
         requests: int = 4,
         limit: int = LIMIT,
+        indices: int = INDICES,
         gzip: bool | None = None,
         grace: float = 5.0,
     ) -> None:
         self.server = server
         self.layout = layout
+        self.indices = indices
         self.grace = grace
         self.gzip = not _near(server) if gzip is None else gzip
         self._pace = Pace(retrying or Retrying(), requests, limit, len(server.settings.nodes))
@@ -144,7 +148,8 @@ class ElasticsearchSink:
         alerts = [
             Alert(one["event"]["id"], self.layout.alert_index(one), one) for one in delivery.alerts
         ]
-        sent = self._send(delivery.events, alerts, threading.Event(), once=True)
+        work = self._work_of(delivery.events, alerts)
+        sent = self._send(work, threading.Event(), once=True)
         if isinstance(sent.error, ServerError) and not _passes(sent.error) and not sent.done:
             raise sent.error
         return Receipt(sent.fates, tuple(one.id for one in sent.later), sent.refused)
@@ -154,25 +159,30 @@ class ElasticsearchSink:
         events: pl.DataFrame | None = None,
         alerts: Sequence[Alert] = (),
         stop: threading.Event | None = None,
+        *,
+        leave: bool = False,
     ) -> Sent:
         """Goes on until every document has its final fate, `stop` is set, or `retrying` says that
-        it is enough.
+        it is enough. leave: what its own index does not take for now, as there is a block on it, is
+        left without a fate, and does not hold up others.
 
         events: the schema's stored columns. alerts: those with the same id and index take the place
         of those before. Alerts are sent behind the events.
         """
-        events = empty() if events is None else events
-        return self._send(events, alerts, stop or threading.Event(), once=False)
+        work = self._work_of(empty() if events is None else events, alerts)
+        return self._send(work, stop or threading.Event(), leave=leave)
+
+    def _work_of(self, events: pl.DataFrame, alerts: Sequence[Alert]) -> Work:
+        return Work(events, alerts, self.layout, self.indices)
 
     def _send(
-        self, events: pl.DataFrame, alerts: Sequence[Alert], stop: threading.Event, *, once: bool
+        self, work: Work, stop: threading.Event, *, once: bool = False, leave: bool = False
     ) -> Sent:
-        work = Work(events, alerts, self.layout)
         with self._guard:
             self._work = work
             self._pace.begin(time.monotonic())
             try:
-                error = _Send(self, work, stop, once=once).run()
+                error = _Send(self, work, stop, once=once, leave=leave).run()
             finally:
                 for name in _COUNTS:
                     self._before[name] += getattr(work, name)
@@ -187,6 +197,7 @@ class ElasticsearchSink:
             work.refused,
             work.fates,
             work.later,
+            work.stuck,
             error,
         )
 
@@ -219,9 +230,10 @@ class _Send:
     """One send: bodies are made here while threads post those before."""
 
     def __init__(
-        self, sink: ElasticsearchSink, work: Work, stop: threading.Event, *, once: bool
+        self, sink: ElasticsearchSink, work: Work, stop: threading.Event, *, once: bool, leave: bool
     ) -> None:
-        self.sink, self.work, self.stop, self.once = sink, work, stop, once
+        self.sink, self.work, self.stop = sink, work, stop
+        self.once, self.leave = once, leave
         self.pace = sink._pace
         self.flying = sink._flying = {}
         self.answers: queue.SimpleQueue[tuple[int, float, Future[Outcome]]] = queue.SimpleQueue()
@@ -234,7 +246,7 @@ class _Send:
         while self.work.waiting and not self._over():
             self._begin()
             self._learn(self._wait(time.monotonic()))
-        end = time.monotonic() + (_NEVER if self.once else self.sink.grace)
+        end = time.monotonic() + (NEVER if self.once else self.sink.grace)
         while self.flying and (left := end - time.monotonic()) > 0:
             self._learn(min(left, _LOOK))
         self.sink._flying = {}
@@ -243,7 +255,7 @@ class _Send:
     def _over(self) -> bool:
         if self.stop.is_set():
             return True
-        if self.once and self.ready is None and not self.flying and self.work.due in (None, _NEVER):
+        if self.ready is None and not self.flying and self.work.due in (None, NEVER):
             return True
         if not self.once and self.pace.over(time.monotonic()):
             self.error = self.pace.trouble
@@ -284,10 +296,14 @@ class _Send:
         outcome = told.result()
         now = time.monotonic()
         one = self.flying.pop(number)
-        self.pace.learn(outcome, len(one.data), started, now)
+        left = self.leave and outcome.apart
+        self.pace.learn(outcome, len(one.data), started, now, left=left)
         pause = max(self.pace.retrying.pause(one.tries + 1), outcome.after)
         due = now + pause if outcome.final else max(now, self.pace.until)
-        self.work.done(one, outcome, _NEVER if self.once else due)
+        if left:
+            self.work.leave(one, outcome)
+        else:
+            self.work.done(one, outcome, NEVER if self.once else due)
         if outcome.final:
             self._moment(now, outcome.final)
         if self.once and outcome.trouble is not None and not outcome.final:

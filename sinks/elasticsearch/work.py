@@ -17,13 +17,16 @@ import numpy.typing as npt
 import polars as pl
 
 from connwatch.contracts import Refusal
+from connwatch.errors import ServerError
 
-from .bodies import Alert, Body, alert_bodies, event_bodies
+from .bodies import INDICES, Alert, Body, alert_bodies, event_bodies
 from .bulk import Fate, Outcome
 from .layout import Layout
 
 Places: TypeAlias = npt.NDArray[np.int64]
 
+#: when something is due that this send is not to send again
+NEVER: Final = float("inf")
 _NAMES: Final = {
     int(Fate.RETRY): "retry",
     int(Fate.STORED): "stored",
@@ -63,13 +66,25 @@ class Work:
     """Events and alerts on their way. Places: events in order, then alerts.
 
     events: the schema's stored columns. alerts: of those with one id and index the last counts. A
-    document is waiting until it has a final fate.
+    document is waiting until it has a final fate. Events are sent index by index, so that few of
+    these are written to at a time; `indices`: by one request, at most.
+
+    stuck: indices that take nothing for now, and why (see `leave`).
     """
 
-    def __init__(self, events: pl.DataFrame, alerts: Sequence[Alert], layout: Layout) -> None:
-        self.events = events
+    def __init__(
+        self,
+        events: pl.DataFrame,
+        alerts: Sequence[Alert],
+        layout: Layout,
+        indices: int = INDICES,
+    ) -> None:
+        self._one, self._names, self._order = _places(events, layout)
+        self.events = events if self._order is None else events[self._order]
         self.alerts = alerts
         self.layout = layout
+        self.indices = indices
+        self.stuck: dict[str, ServerError] = {}
         self.stored = self.known = self.unsure = self.updated = self.removed = self.retried = 0
         self._refusals: dict[int, Refusal] = {}
         count = events.height + len(alerts)
@@ -86,13 +101,22 @@ class Work:
     @property
     def fates(self) -> pl.Series:
         """Of each event, as a receipt has it."""
-        whole = pl.Series("fate", self._fates[: self.events.height])
+        found = self._fates[: self.events.height]
+        if self._order is not None:
+            found = found[np.argsort(self._order)]
+        whole = pl.Series("fate", found)
         return whole.replace_strict(_NAMES, return_dtype=pl.String)
 
     @property
     def refused(self) -> tuple[Refusal, ...]:
         """In the order of the documents."""
-        return tuple(self._refusals[place] for place in sorted(self._refusals))
+        return tuple(self._refusals[place] for place in sorted(self._refusals, key=self._given))
+
+    def _given(self, place: int) -> int:
+        """Where a document stood when it was handed in."""
+        if self._order is None or place >= len(self._order):
+            return place
+        return int(self._order[place])
 
     @property
     def refusals(self) -> int:
@@ -140,7 +164,7 @@ class Work:
             return alert_bodies((self.alerts[place - first] for place in places), limit=limit)
         whole = len(places) == self.events.height
         some = self.events if whole else self.events[places]
-        return event_bodies(some, self.layout, limit=limit)
+        return event_bodies(some, self.layout, limit=limit, indices=self.indices)
 
     def done(self, post: Post, outcome: Outcome, due: float) -> None:
         """What came of a request. due: when what is left of it may be sent again."""
@@ -157,6 +181,20 @@ class Work:
             self.retried += left.size
             self._again(_Group(left, post.tries + 1, due))
 
+    def leave(self, post: Post, outcome: Outcome) -> None:
+        """The indices of what is left of a request take nothing for now: it has no fate yet."""
+        if outcome.trouble is None:
+            return
+        first = self.events.height
+        left = post.places[outcome.fates == Fate.RETRY]
+        names = {self.alerts[place - first].index for place in left[left >= first]}
+        if self._one is not None and (left < first).any():
+            names.add(self._one)
+        elif self._names is not None:
+            names.update(self._names.gather(left[left < first]).unique())
+        self.stuck.update(dict.fromkeys(names, outcome.trouble))
+        self.done(post, outcome, NEVER)
+
     def _divide(self, post: Post, reason: str) -> None:
         if len(post.places) == 1:
             self._fates[post.places] = Fate.REFUSED
@@ -170,7 +208,8 @@ class Work:
     def _again(self, group: _Group) -> None:
         """Behind everything that is waiting already; groups of the same kind become one."""
         last = self._groups[-1] if self._groups else None
-        if last is not None and last.tries and last.made is None and self._alike(last, group):
+        alike = last is not None and self._alike(last, group)
+        if last is not None and last.tries and last.made is None and alike:
             last.places = np.sort(np.concatenate([last.places, group.places]))
             last.tries, last.due = max(last.tries, group.tries), max(last.due, group.due)
         else:
@@ -178,7 +217,8 @@ class Work:
 
     def _alike(self, one: _Group, other: _Group) -> bool:
         first = self.events.height
-        return bool((one.places[0] < first) == (other.places[0] < first))
+        both = one.places[0] < first, one.due == NEVER
+        return both == (other.places[0] < first, other.due == NEVER)
 
     def _count(self, places: Places, fates: npt.NDArray[np.uint8]) -> None:
         self._fates[places] = fates
@@ -197,3 +237,19 @@ class Work:
         else:
             refusal = Refusal("alert", self.alerts[place - first].id, reason)
         self._refusals[place] = refusal
+
+
+def _places(
+    events: pl.DataFrame, layout: Layout
+) -> tuple[str | None, pl.Series | None, Places | None]:
+    """The index of all events, or else (None) of each in the order in which they are to be sent,
+    and that order, index by index; None: as they are."""
+    one = layout.one_index(events)
+    if one is not None or events.is_empty():
+        return one, None, None
+    names = layout.event_indices(events)
+    runs = names.rank("dense").to_numpy()
+    if bool((runs[1:] >= runs[:-1]).all()):
+        return None, names, None
+    order = np.argsort(runs, kind="stable")
+    return None, names.gather(order), order

@@ -15,7 +15,7 @@ import shutil
 import sqlite3
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -163,21 +163,37 @@ class Outbox:
         with self._news:
             self._news.wait(seconds)
 
-    def pending(self, rows: int) -> list[Part]:
-        """The oldest parts: so many events about, but at least one part if there is one."""
-        query = "SELECT number, rows, name, crc, data FROM outbox ORDER BY number"
+    def pending(self, rows: int, without: Sequence[int] = ()) -> list[Part]:
+        """The oldest parts: so many events about, but at least one part if there is one. without:
+        numbers of parts that are to wait."""
+        query = (
+            "SELECT number, rows, name, crc, data FROM outbox"
+            " WHERE number NOT IN (SELECT value FROM json_each(?)) ORDER BY number"
+        )
         found: list[Part] = []
         with catalogue.errors(self._folder), self._database.guard:
-            for row in self._database.execute(query):
+            for row in self._database.execute(query, (json.dumps(without),)):
                 found.append(Part(*row))
                 if sum(part.rows for part in found) >= rows:
                     break
         return found
 
-    def done(self, parts: Sequence[Part], refused: Sequence[DeadLetter] = ()) -> None:
-        """These are sent, or what the server refused of them is kept: they leave the outbox."""
+    def done(
+        self,
+        parts: Sequence[Part],
+        refused: Sequence[DeadLetter] = (),
+        left: pl.DataFrame | None = None,
+    ) -> list[int]:
+        """These are sent, or what the server refused of them is kept: they leave the outbox, but
+        for events that are `left`. Numbers of the parts that have these."""
+        if left is not None and left.height == sum(part.rows for part in parts):
+            return [part.number for part in parts if part.number is not None]
+        rest = [] if left is None else self.part(left)
         with catalogue.errors(self._folder), self._database.upholding():
             dead_letters.insert(self._database, refused)
+            for part in rest:
+                part.insert(self._database)
+            numbers = [self._one("SELECT last_insert_rowid()")] if rest else []
             self._database.executemany(
                 "DELETE FROM outbox WHERE number = ?", ((part.number,) for part in parts)
             )
@@ -185,18 +201,21 @@ class Outbox:
             if part.name is not None:
                 (self._folder / part.name).unlink(missing_ok=True)
         with self._news:
-            self._rows -= sum(part.rows for part in parts)
+            self._rows += sum(part.rows for part in rest) - sum(part.rows for part in parts)
             self._news.notify_all()
+        return numbers
 
-    def changed(self, most: int) -> list[Changed]:
-        """Some of the alerts that the server is to know more of."""
+    def changed(self, most: int, without: Collection[str] = ()) -> list[Changed]:
+        """Some of the alerts that the server is to know more of. without: ids of those that are to
+        wait."""
         query = (
             "SELECT o.id, a.document, j.old IS NOT NULL, o.change, o.status, p.place"
             " FROM outbox_alerts o LEFT JOIN alerts a ON a.id = o.id"
-            " LEFT JOIN aliases j ON j.old = o.id LEFT JOIN outbox_places p ON p.id = o.id LIMIT ?"
+            " LEFT JOIN aliases j ON j.old = o.id LEFT JOIN outbox_places p ON p.id = o.id"
+            " WHERE o.id NOT IN (SELECT value FROM json_each(?)) LIMIT ?"
         )
         with catalogue.errors(self._folder), self._database.guard:
-            rows = self._database.execute(query, (most,)).fetchall()
+            rows = self._database.execute(query, (json.dumps([*without]), most)).fetchall()
         return [
             Changed(one, text and json.loads(text), bool(joined), change, bool(status), place)
             for one, text, joined, change, status, place in rows

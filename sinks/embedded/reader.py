@@ -15,7 +15,7 @@ from connwatch.contracts import REJECT_SCHEMA
 from connwatch.errors import StoreDamagedError, StoreError
 from connwatch.schema import STORED
 
-from . import catalogue, maintenance
+from . import catalogue, journal, maintenance
 from .dead_letters import DeadLetter, kept
 from .files import EVER, listed
 from .numbers import numbers
@@ -24,7 +24,8 @@ from .small import SCHEMAS, parts, together
 
 
 class StoreReader:
-    """What is in a store. Raises StoreError when there is none."""
+    """What is in a store. Raises StoreError when there is none, or for events, hits and alerts of a
+    journal."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,22 +49,31 @@ class StoreReader:
     def close(self) -> None:
         self._database.close()
 
+    def _check(self) -> None:
+        with catalogue.errors(self.folder):
+            if journal.is_one(self._database):
+                raise journal.refused(self.folder)
+
     def events(self, start: datetime | None = None, end: datetime | None = None) -> pl.LazyFrame:
         """Events whose file overlaps start (inclusive) to end (exclusive): the schema's stored
         columns. Filter on @timestamp for the exact span."""
+        self._check()
         return self._scan("events", *_span(start, end))
 
     def hits(self) -> pl.LazyFrame:
         """All hits (`HIT_SCHEMA`)."""
+        self._check()
         return self._scan("hits", *EVER)
 
     def alerts(self) -> list[Document]:
         """All alerts, by their beginning."""
+        self._check()
         rows = self._rows("SELECT document FROM alerts ORDER BY first, id")
         return [json.loads(document) for (document,) in rows]
 
     def alert(self, alert_id: str) -> Document:
         """One alert by its id, an earlier id of it, or the beginning of an id that is unique."""
+        self._check()
         wanted = alert_id.lower()
         if not wanted or any(letter not in "0123456789abcdef" for letter in wanted):
             raise StoreError(

@@ -164,7 +164,7 @@ def _remove_day(folder: Path, database: Database, day: date) -> None:
     """Remove the events of a day, and of those before it, with their keys."""
     cut = _micros(day) + _DAY
     with database.upkeep:
-        _into_files(folder, database, ("events", "event-keys"), cut)
+        into_files(folder, database, ("events", "event-keys"), cut)
         with database.guard:
             events = [s for s in listed(database, "events", EVER[0], cut - 1) if s.last < cut]
             keys = listed(database, "event-keys", EVER[0], cut - 1)
@@ -183,7 +183,7 @@ def _remove_day(folder: Path, database: Database, day: date) -> None:
                 tell(database, stored.kind, [stored], rest)
 
 
-def _into_files(folder: Path, database: Database, kinds: tuple[str, ...], cut: int) -> None:
+def into_files(folder: Path, database: Database, kinds: tuple[str, ...], cut: int) -> None:
     """Leave no small part that reaches before a moment, but for those that are just being made."""
     for kind in kinds:
         with database.guard:
@@ -219,7 +219,7 @@ def _remove_alerts(folder: Path, database: Database, cut: int) -> int:
     Nothing is committed meanwhile: an alert that grows while it goes would lose hits it has.
     """
     with database.upkeep:
-        _into_files(folder, database, ("hits", "hit-keys"), cut)
+        into_files(folder, database, ("hits", "hit-keys"), cut)
         with database.guard:
             left, gone = _without_hits(folder, database, cut)
             left.update(_without_keys(folder, database, hit_keys(gone)))

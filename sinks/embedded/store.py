@@ -5,30 +5,31 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import polars as pl
-import polars_hash as plh
 
-from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, SHOWN_SCHEMA, Delivery, Receipt
+from connwatch.contracts import HIT_SCHEMA, SHOWN_SCHEMA, Delivery, Receipt
 from connwatch.errors import StoreError
 from connwatch.schema import empty
 
-from . import alerts, catalogue, maintenance, outbox, resume, tidy
+from . import alerts, catalogue, maintenance, outbox, rejects, resume, tidy
+from . import journal as journals
 from .files import EVER, Stored, listed, make_folder, write
 from .keys import Index, keys
 from .keys import hit_keys as of_hits
 from .lock import WriterLock
 from .small import Small, parts, small, together
 
-#: rejects that are kept; more are counted, not stored
-REJECTS_CAP: Final = 1_000_000
+#: seconds between two times that a journal lets go of what it does not need
+_SHED: Final = 10.0
 
 _NO_EVENTS: Final = empty()
 _NO_HITS: Final = pl.DataFrame(schema=HIT_SCHEMA)
@@ -41,15 +42,20 @@ FATES: Final = ("new", "known", "duplicate")
 class EmbeddedStore:
     """The one writer of a store; see `Run` for how a replay writes.
 
+    journal: keep only what a run needs whose events go to a server (see `journal`); such a store is
+    written to in no other way.
+
     Raises StoreBusyError when another process writes, StoreFullError when no space is left (what
     was committed stays whole), StoreError for the rest.
     """
 
     name = "embedded"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, journal: bool = False) -> None:
         self.folder = folder
         self.outbox: outbox.Outbox | None = None
+        self._writes_journal = journal
+        self._shed = 0.0
         with catalogue.errors(folder):
             make_folder(folder)
             self._lock = WriterLock(folder)
@@ -61,6 +67,9 @@ class EmbeddedStore:
         try:
             with catalogue.errors(folder):
                 maintenance.clean(folder, self.database)
+                if journal:
+                    journals.begin(folder, self.database)
+                self.is_journal = journals.is_one(self.database)
         except BaseException:
             self._let_go()
             raise
@@ -84,6 +93,10 @@ class EmbeddedStore:
         that can be done."""
         with suppress(StoreError):  # a full disk: they are safe where they are
             tidy.fold_all(self.folder, self.database)
+            if self._writes_journal:
+                self.shed()
+                with catalogue.errors(self.folder):
+                    journals.shrink(self.database)
         self._let_go()
 
     def _let_go(self) -> None:
@@ -108,7 +121,21 @@ class EmbeddedStore:
             few = self.database.execute("SELECT count(*) FROM small").fetchone()[0]
         return {"files": int(files), "small_parts": int(few), "bytes": int(size)}
 
+    def shed(self) -> None:
+        """Of a journal: let go of what is not needed any more."""
+        self._shed = time.monotonic()
+        with catalogue.errors(self.folder):
+            # The system's clock: no more goes than if a record's clock were right.
+            journals.shed(self.folder, self.database, datetime.now(UTC))
+
+    def shed_now_and_then(self) -> None:
+        """The same, unless this is no journal or it was done a moment ago."""
+        if self._writes_journal and time.monotonic() - self._shed >= _SHED:
+            self.shed()
+
     def begin_run(self) -> Run:
+        """StoreError: it is a journal, and was not opened as one."""
+        self._check()
         if self.outbox is not None:
             self.outbox.stop.clear()
         return Run(self)
@@ -124,6 +151,10 @@ class EmbeddedStore:
         with catalogue.errors(self.folder), self.database.guard:
             return resume.read(self.folder, self.database)
 
+    def _check(self) -> None:
+        if self.is_journal and not self._writes_journal:
+            raise journals.refused(self.folder)
+
     def write(self, delivery: Delivery) -> Receipt:
         """Store one delivery; events that are there already are "known"."""
         run = self.begin_run()
@@ -137,6 +168,7 @@ class EmbeddedStore:
     def set_alert_status(self, alert_id: str, status: str, *, only_open: bool = False) -> None:
         """Write down what an analyst says of an alert: its whole id, or one that it once had.
         only_open: unless something was said of it already."""
+        self._check()
         with catalogue.errors(self.folder), self.database.changing():
             database = self.database
             row = database.execute(
@@ -237,6 +269,8 @@ class Run:
             for name in rubbish:
                 (store.folder / name).unlink(missing_ok=True)
             tidy.relieve(store.folder, database)
+        if state is not None:
+            store.shed_now_and_then()
         if store.outbox is not None:
             store.outbox.committed(rows)
             store.outbox.wait_for_room()
@@ -251,19 +285,27 @@ class Run:
             fresh = self._hits.classify(wanted) == 0
             hit_keys = self._hits.pending(wanted.filter(fresh))
         hits = delivery.hits.filter(fresh)
-        events = _write_events(folder, delivery.events)
+        kept: list[Stored | Small] = []
         outgoing: list[outbox.Part] = []
+        if self._store.is_journal:
+            assert self._store.outbox is not None  # noqa: S101  a journal is there for it
+            outgoing += self._store.outbox.part(delivery.events)
+        else:
+            kept = _write_events(folder, delivery.events)
         if self._store.outbox is not None:
-            outgoing += self._store.outbox.parts_of(events)
+            outgoing += self._store.outbox.parts_of(kept)
             outgoing += [] if known is None else self._store.outbox.part(known)
         self._growing.add(delivery, hits)
+        if not self._store.is_journal:
+            kept += _write(folder, "hits", hits)
         # What is in files, or out of date with the next delivery, need not wait for the commit.
         return _Staged(
             replace(delivery, events=_NO_EVENTS, hits=_NO_HITS, alerts=(), shown=_NO_SHOWN),
-            [*events, *_write(folder, "hits", hits)],
+            kept,
             _write_keys(folder, "event-keys", event_keys),
             _write_keys(folder, "hit-keys", hit_keys),
             outgoing,
+            journals.REJECTS if self._store.is_journal else rejects.CAP,
         )
 
     def hurry(self) -> None:
@@ -282,20 +324,22 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class _Staged:
-    """A delivery whose files are written; its alerts are with those of the whole commit."""
+    """A delivery whose files are written; its alerts are with those of the whole commit.
+    most_rejects: how many the store may have."""
 
     delivery: Delivery
     made: list[Stored | Small]
     event_index: list[Stored | Small]
     hit_index: list[Stored | Small]
     outgoing: list[outbox.Part]
+    most_rejects: int
 
     def insert(self, database: sqlite3.Connection) -> None:
         """In a transaction: all of it is part of the store."""
         delivery = self.delivery
         for part in (*self.made, *self.event_index, *self.hit_index, *self.outgoing):
             part.insert(database)
-        _keep_rejects(database, delivery.rejects)
+        rejects.keep(database, delivery.rejects, self.most_rejects)
         resume.keep(database, delivery.checkpoint, delivery.journal)
 
 
@@ -342,41 +386,3 @@ def _part(
     """A frame as a small part; or written to a file, if it is too large for one."""
     found = small(kind, day, frame, first, last)
     return write(folder, kind, day, frame, first, last) if found is None else found
-
-
-def _keep_rejects(database: sqlite3.Connection, rejects: pl.DataFrame) -> None:
-    if rejects.is_empty():
-        return
-    ids = rejects.select(
-        plh.concat_str(
-            pl.col("format"), pl.col("reason"), pl.col("raw"), separator="\x00"
-        ).nchash.xxh3_128(return_binary=True, byte_order="big")
-    ).to_series()
-    found = rejects.with_columns(ids.alias("id"))
-    room = REJECTS_CAP - int(database.execute("SELECT count(*) FROM rejects").fetchone()[0])
-    if found.height > room:
-        found = _within_cap(database, found, max(room, 0))
-    database.executemany(
-        "INSERT OR IGNORE INTO rejects VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        found.select("id", *REJECT_SCHEMA).iter_rows(),
-    )
-
-
-def _within_cap(database: sqlite3.Connection, found: pl.DataFrame, room: int) -> pl.DataFrame:
-    """What there is room for of the rejects that are not there yet; the others are counted."""
-    there = [
-        identity
-        for identity in found["id"]  # near the cap only, and of one commit
-        if database.execute("SELECT 1 FROM rejects WHERE id = ?", (identity,)).fetchone()
-    ]
-    missing = found.unique("id", keep="first", maintain_order=True).filter(
-        ~pl.col("id").is_in(there)
-    )
-    over = missing.height - room
-    if over > 0:
-        database.execute(
-            "INSERT INTO meta VALUES ('rejects_over_cap', ?1)"
-            " ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + ?1",
-            (over,),
-        )
-    return missing.head(room)
