@@ -173,6 +173,33 @@ def joined(
     return union
 
 
+def united(document: Document, there: Document) -> Document:
+    """One document of two that tell of one alert, where nobody knows which hits both count: the
+    count is the larger one. What says no more than the other is nothing new; status as in
+    `there`, unless nothing was said of it."""
+    own, others = document["connwatch"], there["connwatch"]
+    said = [one["status"] for one in (others, own) if one["status"] != "open"]
+    if _covers(there, document):
+        union = there
+    elif _covers(document, there) or ("values" in own) != ("values" in others):
+        union = document
+    elif "lists" in own.get("values", {}) or "lists" in others.get("values", {}):
+        union = max(document, there, key=lambda one: one["connwatch"]["count"])
+    else:
+        union = joined([document, there], max(own["count"], others["count"]))
+    return {**union, "connwatch": {**union["connwatch"], "status": said[0] if said else "open"}}
+
+
+def _covers(one: Document, other: Document) -> bool:
+    """Whether an alert has all that is told of another."""
+    event, its = one["event"], other["event"]
+    return bool(
+        event["start"] <= its["start"]
+        and event["end"] >= its["end"]
+        and one["connwatch"]["count"] >= other["connwatch"]["count"]
+    )
+
+
 def _values(several: list[Document]) -> Document:
     """What windows measured in alerts that are one: what fired first, and the most of all."""
     own = dict(several[0])

@@ -25,6 +25,7 @@ from explaining import (
 from support import replayed
 from test_zeek_tsv import header
 
+from connwatch.behind import StoreRecords
 from connwatch.cli import run
 from connwatch.cli.explain_alert import alert_facts, alert_lines
 from connwatch.cli.explain_entity import entity_facts, entity_lines
@@ -190,9 +191,10 @@ def test_a_rule_of_several_windows(
     rules = windowed(tmp_path)
     _, (alert,) = replayed([log], store, rules)
     with StoreReader(store) as reader:
-        found = alert_facts(reader, reader.alert(alert["event"]["id"]), rules)
+        records = StoreRecords(reader)
+        found = alert_facts(records, reader.alert(alert["event"]["id"]), rules)
         near = entity_facts(
-            reader, rules, named_rule(rules, "Ports"), Entity("10.0.0.2"), (None, None)
+            records, rules, named_rule(rules, "Ports"), Entity("10.0.0.2"), (None, None)
         )
     assert found["rule"]["changed"] == []
     assert found["values"]["window"] == "one host"

@@ -15,6 +15,7 @@ import click
 from connwatch.cli.alerts import alerts
 from connwatch.cli.common import complain, say
 from connwatch.cli.config import config
+from connwatch.cli.copy import copy
 from connwatch.cli.dead_letters import dead_letters
 from connwatch.cli.elasticsearch import elasticsearch
 from connwatch.cli.evaluate import evaluate
@@ -38,7 +39,7 @@ def commands() -> None:
 
 for command in (
     replay, follow, tail, status, reload, search, alerts, explain, rules, indicators, evaluate,
-    store, elasticsearch, dead_letters, rejects, config, formats, schema, version,
+    store, copy, elasticsearch, dead_letters, rejects, config, formats, schema, version,
 ):  # fmt: skip
     commands.add_command(command)
 rules.add_command(lint)

@@ -8,10 +8,19 @@ import click
 import polars as pl
 
 from connwatch.alert import Document, digest
-from connwatch.cli.common import FORMATS, now, out, say, store_option
+from connwatch.behind import ServerRecords
+from connwatch.cli.common import (
+    FORMATS,
+    chosen_rules,
+    now,
+    out,
+    rules_option,
+    say,
+    store_option,
+)
 from connwatch.cli.elasticsearch import server_options
 from connwatch.cli.report import alert_table
-from connwatch.cli.searched import on_server, server_reader
+from connwatch.cli.searched import on_server, server_reader, tell_doubt
 from connwatch.cli.wording import lost
 from connwatch.errors import UsageError
 from connwatch.query import parse
@@ -43,6 +52,7 @@ _EVIDENCE = (
 )
 @store_option
 @server_options
+@rules_option
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("--limit", type=click.IntRange(0), default=0, help="Alerts at most; 0 for all.")
 @click.option("--digest", "only_digest", is_flag=True, help="Print one hash over the alerts alone.")
@@ -51,11 +61,15 @@ def alerts(
     store: Path,
     config_file: Path | None,
     urls: tuple[str, ...],
+    rule_paths: tuple[str, ...],
     form: str,
     limit: int,
     only_digest: bool,
 ) -> None:
     """List alerts, show one with its evidence, or set its status.
+
+    A server does not hold which events are behind an alert: there, `events` runs its rule again
+    over what is there, so name the rules (--rules) if they are not the bundled ones.
 
     \b
     connwatch alerts 'connwatch.level: (high or critical) and connwatch.status: open'
@@ -68,12 +82,6 @@ def alerts(
             f"alerts {action} takes the id of one alert", hint="connwatch alerts lists them"
         )
     if on_server(config_file, urls):
-        if action == "events":
-            raise UsageError(
-                "Elasticsearch does not hold which events are behind an alert",
-                where="alerts events",
-                hint="`alerts show ID` has its evidence; all events are behind it in the store",
-            )
         with server_reader(config_file, urls) as server:
             if action == "list":
                 _list(" ".join(rest), server.alerts(), form, limit, only_digest)
@@ -81,6 +89,10 @@ def alerts(
             document = server.alert(rest[0])
             if action == "show":
                 _show(document, form, None)
+            elif action == "events":
+                found = ServerRecords(server, chosen_rules(rule_paths)).found(document)
+                tell_doubt(found)
+                _events(found.events, found.gone, document, form)
             else:
                 server.set_alert_status(document["event"]["id"], _STATUS[action])
     else:
@@ -92,7 +104,9 @@ def alerts(
             if action == "show":
                 _show(document, form, reader.gone_events(document["event"]["id"]))
             elif action == "events":
-                _events(reader, document, form)
+                alert = document["event"]["id"]
+                events = reader.alert_events(alert).collect()
+                _events(events, reader.gone_events(alert), document, form)
         if action in _STATUS:
             with EmbeddedStore(store) as writer:
                 writer.set_alert_status(document["event"]["id"], _STATUS[action])
@@ -198,9 +212,7 @@ def _counted(values: Document) -> str:
     )
 
 
-def _events(reader: StoreReader, document: Document, form: str) -> None:
-    events = reader.alert_events(document["event"]["id"]).collect()
-    gone = reader.gone_events(document["event"]["id"])
+def _events(events: pl.DataFrame, gone: int, document: Document, form: str) -> None:
     if gone:
         say(lost(gone, document["connwatch"]["count"]))
     if form == "table":

@@ -13,6 +13,7 @@ from typing import Any, Final
 import polars as pl
 
 from connwatch.alert import COUNTED, Document, fired, iso
+from connwatch.behind import Records
 from connwatch.cli import wording
 from connwatch.cli.explain_entity import part_lines
 from connwatch.cli.explain_records import (
@@ -31,7 +32,6 @@ from connwatch.detectors.ruleset import Correlation, Rule, RuleSet
 from connwatch.detectors.windows.entity import Entity
 from connwatch.detectors.windows.trace import nearest
 from connwatch.render import moment, number
-from connwatch.sinks.embedded import StoreReader
 
 #: what of an alert's values its window asked for; the rest is what it measured
 _ASKED: Final = ("window", "measure", "fields", "rules", "condition", "timespan_seconds")
@@ -39,14 +39,14 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _GROUPS: Final = 5
 
 
-def alert_facts(reader: StoreReader, document: Document, rules: RuleSet) -> dict[str, Any]:
+def alert_facts(source: Records, document: Document, rules: RuleSet) -> dict[str, Any]:
     """Everything that there is to say, as JSON shows it."""
     own, event = document["connwatch"], document["event"]
     rule = next((one for one in rules.every if one.key == own["key"]["rule"]), None)
     last = datetime.fromisoformat(event["end"])
     quiet = timedelta(microseconds=own["key"]["suppress_us"])
-    newest = reader.events().select(pl.col("connwatch.log_time").max()).collect().item()
-    gone = reader.gone_events(event["id"])
+    newest = source.newest()
+    gone = source.gone(document)
     facts: dict[str, Any] = {
         "id": event["id"],
         "message": document["message"],
@@ -71,9 +71,9 @@ def alert_facts(reader: StoreReader, document: Document, rules: RuleSet) -> dict
         "events": {"count": own["count"], "listed": own["evidence"], "gone": gone},
     }
     if isinstance(rule, Correlation) and "measure" in facts["values"] and not gone:
-        _counted(reader, document, rules, rule, facts)
+        _counted(source, document, rules, rule, facts)
     if "lines" not in facts:
-        _listed(reader, document, rule, facts)
+        _listed(source, document, rule, facts)
     return facts
 
 
@@ -109,7 +109,7 @@ def _places(rule: Correlation, values: Mapping[str, Any]) -> list[int]:
 
 
 def _counted(
-    reader: StoreReader,
+    source: Records,
     document: Document,
     rules: RuleSet,
     rule: Correlation,
@@ -121,7 +121,7 @@ def _counted(
         return
     first, last = (datetime.fromisoformat(event[name]) for name in ("start", "end"))
     values = tuple((name, _text(value)) for name, value in own["group"].items())
-    found = run(reader, rules, rule, Entity(values=values), (first, last + _MICROSECOND))
+    found = run(source, rules, rule, Entity(values=values), (first, last + _MICROSECOND))
     places = _places(rule, own["values"])
     place = places[0] if places else 0
     records = found.traced.records(place)
@@ -166,14 +166,14 @@ def _text(value: object) -> str | None:
 
 
 def _listed(
-    reader: StoreReader,
+    source: Records,
     document: Document,
     rule: Rule | Correlation | None,
     facts: dict[str, Any],
 ) -> None:
     """The events behind an alert over time, and for a rule about one record how it matches the
     first of them."""
-    events = reader.alert_events(document["event"]["id"])
+    events = source.behind(document)
     times = events.select("connwatch.log_time").collect()
     series = over_time(times, pl.len(), pl.lit(value=False))
     if series is not None:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import polars as pl
 
 from connwatch.alert import iso
+from connwatch.behind import Records
 from connwatch.cli.explain_records import (
     Run,
     event_facts,
@@ -30,7 +31,6 @@ from connwatch.errors import UsageError
 from connwatch.ingest.addresses import canonical
 from connwatch.render import moment, number
 from connwatch.schema import BY_NAME
-from connwatch.sinks.embedded import StoreReader
 
 Span = tuple[datetime | None, datetime | None]
 
@@ -81,7 +81,7 @@ def _address(text: str) -> str:
 
 
 def entity_facts(
-    reader: StoreReader,
+    source: Records,
     rules: RuleSet,
     rule: Rule | Correlation,
     entity: Entity,
@@ -96,13 +96,13 @@ def entity_facts(
     }
     if isinstance(rule, Rule):
         own = read(
-            reader,
+            source,
             {*rule.needs, "event.dataset", *SIDES, *(name for name, _ in entity.values)},
-            entity.concerned_by(rule.group_by),
+            entity.alternatives_by(rule.group_by),
             span,
         )
         return {**told, "kind": "record", **_single(rule, own)}
-    return {**told, "kind": "windows", **_windows(reader, rules, rule, entity, span)}
+    return {**told, "kind": "windows", **_windows(source, rules, rule, entity, span)}
 
 
 def _single(rule: Rule, events: pl.DataFrame) -> dict[str, Any]:
@@ -141,10 +141,10 @@ def _without(columns: frozenset[str], events: pl.DataFrame) -> dict[str, int]:
 
 
 def _windows(
-    reader: StoreReader, rules: RuleSet, rule: Correlation, entity: Entity, span: Span
+    source: Records, rules: RuleSet, rule: Correlation, entity: Entity, span: Span
 ) -> dict[str, Any]:
     """Of a rule about many records: for each of its windows, which groups came how close."""
-    found = run(reader, rules, rule, entity, span)
+    found = run(source, rules, rule, entity, span)
     titles = {one.key: one.title for one in (*found.only.every, *found.only.rules)}
     windows = []
     for place in range(len(rule.windows.windows)):

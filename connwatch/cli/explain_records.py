@@ -1,4 +1,4 @@
-"""What both questions of `connwatch explain` read from the store, and run a rule over."""
+"""What both questions of `connwatch explain` read of records, and run a rule over."""
 
 from __future__ import annotations
 
@@ -11,25 +11,22 @@ from typing import Any, Final
 import polars as pl
 
 from connwatch.alert import iso
+from connwatch.behind import ORDER, Records
 from connwatch.cli import wording
 from connwatch.cli.timeline import BLOCKS, PLAIN, Series, draw, drawable, level
 from connwatch.detectors.alerts import asked
 from connwatch.detectors.ruleset import Correlation, Rule, RuleSet, match
-from connwatch.detectors.windows.entity import Entity, stored
+from connwatch.detectors.windows.entity import Alternatives, Entity, stored
 from connwatch.detectors.windows.spec import Presence, Threshold
 from connwatch.detectors.windows.trace import Near, Trace, inside, trace
 from connwatch.render import moment
 from connwatch.schema import STORED
-from connwatch.sinks.embedded import StoreReader
 
-#: the order of a replay: log time, then the log and the place in it
-_ORDER: Final = ("connwatch.log_time", "event.dataset", "log.file.path", "event.sequence")
 #: what is told of a record
 SHOWN: Final = (
     "event.id", "@timestamp", "source.ip", "source.port", "destination.ip", "destination.port",
     "network.transport", "zeek.connection.state", "log.file.path",
 )  # fmt: skip
-_TIME: Final = pl.col("connwatch.log_time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,7 @@ class Run:
 
 
 def run(
-    reader: StoreReader,
+    records: Records,
     rules: RuleSet,
     rule: Correlation,
     entity: Entity,
@@ -60,7 +57,7 @@ def run(
     start, end = span
     lead = timedelta(microseconds=sum(one.timespan for one in only.correlated))
     events = read(
-        reader,
+        records,
         {*rule.needs, *(name for one in only.correlated for name in one.columns)}.union(
             *(one.needs for one in only.rules),
             *(
@@ -69,7 +66,7 @@ def run(
                 for base in range(len(rule.windows.bases))
             ),
         ),
-        entity.narrowed(only.correlated),
+        entity.alternatives(only.correlated),
         (None if start is None else start - lead, end),
     )
     matches = match(only, events)
@@ -78,24 +75,18 @@ def run(
 
 
 def read(
-    reader: StoreReader,
+    records: Records,
     columns: Iterable[str],
-    condition: pl.Expr | None,
+    alternatives: Alternatives | None,
     span: tuple[datetime | None, datetime | None],
 ) -> pl.DataFrame:
-    """Stored records in the order of a replay, with what `columns` of the schema need. A record
-    begins before its log time, so that only an end leaves whole files out."""
-    start, end = span
+    """Stored records in the order of a replay, with what `columns` of the schema need.
+
+    alternatives: what they have; None for all. span: log time, the end exclusive."""
     roots = {root for name in columns for root in stored(name).meta.root_names()}
-    events = reader.events(None, end)
-    for bound in (
-        None if start is None else pl.lit(start) <= _TIME,
-        None if end is None else pl.lit(end) > _TIME,
-        condition,
-    ):
-        events = events if bound is None else events.filter(bound)
-    names = [name for name in STORED if name in {*roots, *_ORDER, *SHOWN}]
-    return events.select(names).collect().sort(_ORDER, maintain_order=True)
+    names = [name for name in STORED if name in {*roots, *ORDER, *SHOWN}]
+    found = records.read(names, alternatives, span)
+    return found.sort(ORDER, maintain_order=True)
 
 
 def window_facts(run: Run, place: int) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import click
 import polars as pl
 from click.core import ParameterSource
 
+from connwatch.behind import Behind
+from connwatch.cli.common import say
 from connwatch.cli.elasticsearch import section_of
 from connwatch.errors import UsageError
 from connwatch.query import by, count, histogram, search
@@ -88,3 +90,9 @@ def server_reader(config_file: Path | None, urls: tuple[str, ...]) -> ServerRead
     section = section_of(config_file, urls)
     names = layout(section)
     return ServerReader(connect(connection_settings(section, urls)), names)
+
+
+def tell_doubt(found: Behind) -> None:
+    """Say why the events found behind an alert may not be those that it counted."""
+    if found.doubt is not None:
+        say(f"which events are behind the alert is not certain: {found.doubt}")

@@ -11,13 +11,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_, or_
-from typing import Final
+from typing import Final, TypeAlias
 
 import polars as pl
 
 from connwatch.schema import BY_NAME, DERIVED
 
 from .held import Correlated
+
+#: columns with the values of them that a record has together, None for no value; any of these
+Alternatives: TypeAlias = tuple[tuple[tuple[str, str | None], ...], ...]
 
 SIDES: Final = ("source.ip", "destination.ip")
 _ADDRESSES: Final = frozenset({*SIDES, "source.address", "destination.address"})
@@ -44,16 +47,16 @@ class Entity:
         """Whether a record of one base concerns the entity, over columns by their names."""
         return self._holds(self._wanted(rule, place, base), pl.col)
 
-    def concerned_by(self, group: Sequence[str]) -> pl.Expr:
-        """Whether a stored record concerns the entity, for alerts grouped by these columns."""
-        wanted = self.values if self.address is None else self.among(group)
-        return self._holds(wanted, stored)
+    def alternatives_by(self, group: Sequence[str]) -> Alternatives:
+        """What stored records that concern the entity have, for alerts grouped by these columns."""
+        return self._alternatives(self.values if self.address is None else self.among(group))
 
-    def narrowed(self, rules: Iterable[Correlated]) -> pl.Expr | None:
-        """A condition on stored records that keeps all records of all groups that concern the
-        entity; None where only a look at all records tells which groups do."""
+    def alternatives(self, rules: Iterable[Correlated]) -> Alternatives | None:
+        """What all records of all groups that concern the entity have; None where only a look at
+        all records tells which groups do."""
         rules = list(rules)
-        conditions, columns = [], set()
+        found: dict[tuple[tuple[str, str | None], ...], None] = {}
+        columns = set()
         for rule in rules:
             for place, window in enumerate(rule.windows):
                 for base, group in enumerate(window.group_by):
@@ -62,11 +65,20 @@ class Entity:
                     if not names <= set(group):
                         return None
                     columns.add(names)
-                    conditions.append(self._holds(wanted, stored))
+                    found.update(dict.fromkeys(self._alternatives(wanted)))
         # What a rule counts of another one may stand in groups of others.
-        if len(rules) > 1 and len(columns) > 1:
+        if not found or (len(rules) > 1 and len(columns) > 1):
             return None
-        return reduce(or_, conditions) if conditions else None
+        return tuple(found)
+
+    def narrowed(self, rules: Iterable[Correlated]) -> pl.Expr | None:
+        """A condition on stored records that keeps all records of all groups that concern the
+        entity; None where only a look at all records tells which groups do."""
+        found = self.alternatives(rules)
+        return None if found is None else condition(found)
+
+    def _alternatives(self, wanted: Sequence[tuple[str, str | None]]) -> Alternatives:
+        return (tuple(wanted),) if self.address is None else tuple((one,) for one in wanted)
 
     def _wanted(
         self, rule: Correlated, place: int, base: int
@@ -83,6 +95,22 @@ class Entity:
         if not each:
             return pl.lit(value=True)
         return reduce(or_ if self.address is not None else and_, each)
+
+
+def condition(alternatives: Alternatives) -> pl.Expr:
+    """Whether a stored record has one of these."""
+    return reduce(
+        or_,
+        (
+            reduce(
+                and_,
+                (_has(stored(name), BY_NAME[name].dtype, value) for name, value in one),
+                pl.lit(value=True),
+            )
+            for one in alternatives
+        ),
+        pl.lit(value=False),
+    )
 
 
 def stored(name: str) -> pl.Expr:

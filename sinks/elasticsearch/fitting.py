@@ -55,6 +55,50 @@ def fitting(events: pl.DataFrame) -> pl.DataFrame:
     return events.with_columns(changed) if changed else events
 
 
+def changed(events: pl.DataFrame) -> pl.Series:
+    """Of each event, whether `fitting` gives it another value (and not only other JSON text)."""
+    fit = fitting(events)
+    found = pl.repeat(value=False, n=events.height, dtype=pl.Boolean, eager=True)
+    for name in STORED if fit is not events else ():
+        other = fit[name].ne_missing(events[name])
+        if name in OBJECTS and other.any():
+            pairs = zip(events[name].filter(other), fit[name].filter(other), strict=True)
+            really = pl.Series([_rewritten(one) != text for one, text in pairs], dtype=pl.Boolean)
+            other = other.scatter(other.arg_true(), really)
+        found = found | other
+    return found
+
+
+def _rewritten(text: str) -> str | None:
+    """A JSON text as all are written here; None: it cannot be read."""
+    try:
+        return read_object(loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def marked(events: pl.DataFrame) -> pl.Series:
+    """Of each event, whether it has a value that was cut before (`MARK`)."""
+    texts = [name for name, dtype in STORED.items() if dtype == pl.String and name not in OBJECTS]
+    lists = [name for name, dtype in STORED.items() if dtype == STRINGS]
+    return events.select(
+        pl.any_horizontal(
+            *(pl.col(name).str.ends_with(MARK).fill_null(value=False) for name in texts),
+            *(
+                pl.col(name)
+                .list.eval(pl.element().str.ends_with(MARK))
+                .list.any()
+                .fill_null(value=False)
+                for name in lists
+            ),
+            *(
+                pl.col(name).str.contains(MARK, literal=True).fill_null(value=False)
+                for name in sorted(OBJECTS)
+            ),
+        ).alias("marked")
+    ).to_series()
+
+
 def cut(text: str, longest: int = LONGEST) -> str:
     """Text of at most `longest` bytes of UTF-8; where there were more, it ends in `MARK`."""
     data = text.encode()

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 import polars as pl
 
-from connwatch.alert import Document, micros
+from connwatch.alert import Document, iso, micros
 from connwatch.errors import StoreError
 from connwatch.query import run
 from connwatch.query.run import commonest, over_time
@@ -25,7 +25,7 @@ from connwatch.schema import BY_NAME, OBJECTS, STORED, UTC, empty
 from .client import Server, refusal, segment
 from .conditions import ADDRESSES
 from .documents import from_documents
-from .dsl import ALL, Dsl
+from .dsl import ALL, Dsl, all_of, any_of, between
 from .layout import Layout
 from .mappings import field as mapping_of
 from .query import Asked, compile_events
@@ -156,6 +156,52 @@ class ServerReader:
                 for page in self._decided(events, asked, query, now, start, end)
             ]
         return over_time(pl.concat(counts).lazy(), every, start, end)
+
+    def refresh(self) -> None:
+        """Let all that was sent before be found at once. Who may not ask for that, as he may only
+        read, finds it after a second."""
+        for alias in self.layout.families:
+            path = f"/{segment(alias)}/_refresh"
+            self.server.perform("POST", path, params={"ignore_unavailable": "true"})
+
+    def in_order(
+        self,
+        query: Query,
+        *,
+        now: datetime,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        since: datetime | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        """The stored columns of all that match, page by page, by @timestamp; times that a server
+        cannot order come last. since: leave out those before it, but for these."""
+        first = start if since is None else since
+        asked = compile_events(query, now=now, start=first, end=end, also=("@timestamp",))
+        wanted = asked.certain
+        if asked.doubtful is not None:
+            wanted = any_of([asked.certain, asked.doubtful])
+        with self._events() as events:
+            for page in events.pages(wanted, sort=_order("@timestamp", False), verbatim=True):
+                rows = _frame(page).lazy()
+                yield run.matching(rows, query, now=now, start=start, end=end).collect()
+
+    def alert_pages(
+        self, start: datetime | None = None, end: datetime | None = None
+    ) -> Iterator[list[Document]]:
+        """The alerts that have hits at or after `start`, and before `end` (log time), by their
+        beginning."""
+        parts = [ALL]
+        if start is not None:
+            parts.append(between("event.end", gte=iso(start)))
+        if end is not None:
+            parts.append(between("event.start", lt=iso(end)))
+        with Snapshot(self.server, self.layout.alerts) as alerts:
+            for page in alerts.pages(all_of(parts), sort=_order("event.start", False)):
+                yield [_alert_of(hit["_source"]) for hit in page]
+
+    def alerts_of(self, ids: Sequence[str]) -> list[tuple[Document, str]]:
+        """The alerts with these ids that are there, each with its index."""
+        return self._alerts({"terms": {"event.id": list(ids)}}) if ids else []
 
     def alerts(self) -> list[Document]:
         """All alerts, by their beginning."""

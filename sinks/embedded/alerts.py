@@ -28,6 +28,9 @@ _REMEMBERED: Final = 100_000
 #: hits of a commit that are few
 _FEW: Final = 200
 _KEY: Final = ("rule", "group")
+#: of an alert that was taken from elsewhere: how many of the hits that it counts are not among
+#: those of the store. Hits that come later are these first, so that none is counted twice
+UNKNOWN: Final = "hits_unknown"
 
 
 class Growth(NamedTuple):
@@ -88,7 +91,7 @@ class Growing:
         """One delivery more. fresh: its hits that the store did not have."""
         delivered = [Written.of(alert) for alert in delivery.alerts]
         self._newest.update((alert.id, alert) for alert in delivered)
-        spans = _spans(delivered) if delivery.spans is None else delivery.spans
+        spans = spans_of(delivered) if delivery.spans is None else delivery.spans
         for alert, (new, shown) in growth(spans, fresh, delivery.shown).items():
             before = self._growth.get(alert, Growth(0, {}))
             both = Counter(before.shown) + Counter(shown)
@@ -124,7 +127,7 @@ def merge(database: sqlite3.Connection, grown: Sequence[Grown], own: Own) -> lis
     """Bring the alerts of one commit in; the ids of those that are others now."""
     if not grown:
         return []
-    near = _near(database, [one.alert for one in grown])
+    near = near_ones(database, [one.alert for one in grown])
     changes = _Changes()
     groups: dict[tuple[str, str], list[int]] = {}
     for number, (alert, _, _) in enumerate(grown):
@@ -150,7 +153,7 @@ def _apart(grown: Sequence[Grown]) -> bool:
     )
 
 
-def _near(database: sqlite3.Connection, alerts: Sequence[Written]) -> list[list[str]]:
+def near_ones(database: sqlite3.Connection, alerts: Sequence[Written]) -> list[list[str]]:
     """For each alert, the ids of those stored ones of its rule and group that may be joined."""
     database.execute(
         "CREATE TEMP TABLE IF NOT EXISTS wanted"
@@ -220,7 +223,7 @@ def _listed(
     return counts
 
 
-def _spans(alerts: Sequence[Written]) -> pl.DataFrame:
+def spans_of(alerts: Sequence[Written]) -> pl.DataFrame:
     """`SPAN_SCHEMA` of documents."""
     return pl.DataFrame(
         {
@@ -290,12 +293,14 @@ def _merge_one(group: list[Document], grown: Grown, changes: _Changes) -> None:
     ]
     if not new and len(near) != 1:
         return
+    unknown = sum(one["connwatch"].get(UNKNOWN, 0) for one in near)
     union = joined(
         [alert, *near],
-        new + sum(one["connwatch"]["count"] for one in near),
+        max(0, new - unknown) + sum(one["connwatch"]["count"] for one in near),
         shown,
     )
-    said = [status for one in near if (status := one["connwatch"]["status"]) != "open"]
+    mark(union, max(0, unknown - new))
+    said = [status for one in (*near, alert) if (status := one["connwatch"]["status"]) != "open"]
     union["connwatch"]["status"] = said[0] if said else "open"
     own = union["event"]["id"]
     changes.alone[own] = union == alert
@@ -306,6 +311,13 @@ def _merge_one(group: list[Document], grown: Grown, changes: _Changes) -> None:
     changes.gone.pop(own, None)
     changes.put[own] = union
     group[:] = [*(one for one in group if one not in near), union]
+
+
+def mark(document: Document, unknown: int) -> None:
+    """Say in a document how many of the hits that it counts the store does not know (`UNKNOWN`)."""
+    document["connwatch"].pop(UNKNOWN, None)
+    if unknown:
+        document["connwatch"][UNKNOWN] = unknown
 
 
 _PUT: Final = "INSERT OR REPLACE INTO alerts VALUES (?, ?, ?, ?, ?, ?)"

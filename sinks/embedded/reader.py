@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -70,6 +71,31 @@ class StoreReader:
         self._check()
         rows = self._rows("SELECT document FROM alerts ORDER BY first, id")
         return [json.loads(document) for (document,) in rows]
+
+    def alert_pages(
+        self, start: datetime | None = None, end: datetime | None = None, size: int = 1_000
+    ) -> Iterator[list[Document]]:
+        """The alerts that have hits at or after `start`, and before `end` (log time), by their
+        beginning, so many at once."""
+        first, last = _span(start, end)
+        place: tuple[int, str] = (EVER[0], "")
+        while rows := self._rows(
+            "SELECT first, id, document FROM alerts WHERE last >= ? AND first <= ?"
+            " AND (first, id) > (?, ?) ORDER BY first, id LIMIT ?",
+            *(first, last, *place, size),
+        ):
+            yield [json.loads(document) for _, _, document in rows]
+            place = rows[-1][:2]
+
+    def alerts_of(self, ids: Sequence[str]) -> list[Document]:
+        """The alerts with these ids that are there."""
+        rows = (self._rows("SELECT document FROM alerts WHERE id = ?", one) for one in ids)
+        return [json.loads(document) for found in rows for (document,) in found]
+
+    def earlier_ids(self, ids: Sequence[str]) -> dict[str, str]:
+        """Ids that became part of one of these alerts, each with the id it leads to."""
+        rows = (self._rows("SELECT old, id FROM aliases WHERE id = ?", one) for one in ids)
+        return {old: new for found in rows for old, new in found}
 
     def alert(self, alert_id: str) -> Document:
         """One alert by its id, an earlier id of it, or the beginning of an id that is unique."""
