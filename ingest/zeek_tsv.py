@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from connwatch.contracts import Block, Parsed
+from connwatch.contracts import Block, Parsed, newlines
 from connwatch.schema import empty
 
 from .lines import split_lines
@@ -121,7 +121,7 @@ def _pieces(block: Block, state: Header) -> Iterator[_Piece]:
     for begin, end in _marks(data, state):
         if begin > start:
             run = data[start:begin]
-            lines = run.count(b"\n")
+            lines = newlines(run)
             yield _Piece(run, block.offset + start, line, lines, False)
             line += lines
         yield _Piece(data[begin:end], block.offset + begin, line, 1, True)
