@@ -8,6 +8,7 @@ of its answer; types without an answer have their code there and keep their dire
 
 from __future__ import annotations
 
+import binascii
 import socket
 from functools import cache
 from typing import Final
@@ -15,6 +16,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 import polars_hash as plh
+from numpy.typing import NDArray
 
 #: ICMP types that ask or answer -> the type on the other side
 _ICMP: Final = {8: 0, 0: 8, 13: 14, 14: 13, 15: 16, 16: 15, 10: 9, 9: 10, 17: 18, 18: 17}
@@ -23,8 +25,10 @@ _ICMP6: Final = {
     130: 131, 131: 130, 144: 145, 145: 144, 139: 140, 140: 139,
 }  # fmt: skip
 _WITH_PORTS: Final = (6, 17, 132)
-#: rows from which on it is worth while to share the work
-_MANY: Final = 5_000
+#: of a flow between IPv4 addresses with ports: its 16 bytes are two numbers
+_V4: Final = ("s", "d", "p", "q", "protocol")
+#: bytes of a SHA-1, and what base64 makes of them
+_DIGEST, _TEXT = 20, 28
 
 
 def community_ids(events: pl.DataFrame, numbers: pl.DataFrame) -> pl.Series:
@@ -32,7 +36,7 @@ def community_ids(events: pl.DataFrame, numbers: pl.DataFrame) -> pl.Series:
 
     numbers: the events' addresses as `addresses.numbers` gives them.
     """
-    frame = events.select(
+    frame = events.select_seq(
         "source.port",
         "destination.port",
         pl.col("network.iana_number").cast(pl.UInt16, strict=False).alias("protocol"),
@@ -42,17 +46,15 @@ def community_ids(events: pl.DataFrame, numbers: pl.DataFrame) -> pl.Series:
         _destination="destination.ip",
         s=numbers["source.ip"],
         d=numbers["destination.ip"],
-    ).with_columns(_ports())
-    v4 = frame["s"].is_not_null() & frame["d"].is_not_null()
-    if v4.all():
-        return _finish(frame, _ends_v4())
+    ).with_columns_seq(_ports())
+    plain = frame.select_seq(pl.all_horizontal(pl.col(_V4).is_not_null())).to_series()
+    if plain.all():
+        return _ids(_plain_flows(frame))
     both = frame.with_row_index("_row")
     parts = [
-        pl.DataFrame({"_row": part["_row"], "id": _finish(part, ends)})
-        for part, ends in (
-            (both.filter(v4), _ends_v4()),
-            (_packed(both.filter(~v4)), _first() + _second()),
-        )
+        pl.DataFrame({"_row": part["_row"], "id": _ids(flows(part))})
+        for part, flows in ((both.filter(plain), _plain_flows), (both.filter(~plain), _flows))
+        if part.height
     ]
     return pl.concat(parts).sort("_row")["id"]
 
@@ -84,16 +86,26 @@ def _keeps() -> pl.Expr:
     return pl.col("fixed") | (s < d) | ((s == d) & (p <= q))
 
 
-def _first() -> pl.Expr:
-    return pl.when("keeps").then("s").otherwise("d")
+def _plain_flows(frame: pl.DataFrame) -> pl.Series:
+    """The bytes to be hashed where `_V4` are set."""
+    s, d, p, q = (pl.col(name).cast(pl.UInt64) for name in ("s", "d", "p", "q"))
+    keeps = pl.col("keeps")
+    first, second = pl.when(keeps).then(s).otherwise(d), pl.when(keeps).then(d).otherwise(s)
+    port, other = pl.when(keeps).then(p).otherwise(q), pl.when(keeps).then(q).otherwise(p)
+    protocol = pl.col("protocol").cast(pl.UInt64) % 256
+    halves = frame.with_columns_seq(keeps=_keeps()).select_seq(
+        first * 2**16 + second // 2**16,
+        (second % 2**16) * 2**48 + protocol * 2**40 + port * 2**16 + other,
+    )
+    flows = np.empty((frame.height, 2), ">u8")
+    for place, half in enumerate(halves):
+        flows[:, place] = half.to_numpy()
+    return _rows(flows.view(np.uint8))
 
 
-def _second() -> pl.Expr:
-    return pl.when("keeps").then("d").otherwise("s")
-
-
-def _ends_v4() -> pl.Expr:
-    return _bytes(_first().cast(pl.UInt64) * 2**32 + _second())
+def _rows(matrix: NDArray[np.uint8]) -> pl.Series:
+    """Each row of a matrix as a binary value."""
+    return pl.Series(matrix).cast(pl.List(pl.UInt8)).cast(pl.Binary)
 
 
 def _bytes(number: pl.Expr) -> pl.Expr:
@@ -117,31 +129,33 @@ def _packed(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _finish(frame: pl.DataFrame, ends: pl.Expr) -> pl.Series:
+def _flows(frame: pl.DataFrame) -> pl.Series:
+    """The bytes to be hashed, of any flow; null where the protocol has no number."""
+    packed = _packed(frame).with_columns_seq(keeps=_keeps())
+    first, second = pl.when("keeps").then("s"), pl.when("keeps").then("d")
     p = pl.when("keeps").then("p").otherwise("q")
     q = pl.when("keeps").then("q").otherwise("p")
     # Protocols without ports end after the padding byte.
     tail = _bytes(p * 65536 + q).fill_null(b"")
+    ends = first.otherwise("d") + second.otherwise("s")
     flow = pl.lit(b"\0\0") + ends + _bytes(pl.col("protocol") * 256) + tail
-    # The streaming engine works on both halves of a column at once; the expression is one chain.
-    # Of few rows, it takes longer to start than to compute.
-    digests = (
-        frame.lazy()
-        .with_columns(keeps=_keeps())
-        .select(x=flow)
-        .select(x=plh.col("x").nchash.sha1())
-        .collect(engine="streaming" if frame.height >= _MANY else "in-memory")
-    )
-    return digests.select(
-        id=pl.when(pl.col("x").is_not_null()).then(
-            pl.concat_str(pl.lit("1:"), pl.lit(_unhexed(digests["x"])).bin.encode("base64"))
-        )
-    ).to_series()
+    return packed.select_seq(flow=flow).to_series()
 
 
-def _unhexed(digests: pl.Series) -> pl.Series:
-    """SHA-1 in hex digits as bytes, null as zeros. Polars decodes one text at a time, which takes
-    three times as long."""
-    digits = digests.fill_null("0" * 40).str.join("").item()
-    whole = np.frombuffer(bytes.fromhex(digits), np.uint8).reshape(-1, 20)
-    return pl.Series(whole).cast(pl.List(pl.UInt8)).cast(pl.Binary)
+def _ids(flows: pl.Series) -> pl.Series:
+    """The Community IDs of flows; null for null."""
+    digests = flows.to_frame("x").select_seq(plh.col("x").nchash.sha1()).to_series()
+    # Of all at once: Polars decodes and encodes one text at a time, which takes twice as long.
+    digits = digests.fill_null("0" * 2 * _DIGEST).str.join("").item()
+    padded = np.zeros((len(flows), _DIGEST + 1), np.uint8)
+    padded[:, :_DIGEST] = np.frombuffer(bytes.fromhex(digits), np.uint8).reshape(-1, _DIGEST)
+    encoded = np.frombuffer(binascii.b2a_base64(padded.data, newline=False), np.uint8)
+    texts = np.empty((len(flows), 2 + _TEXT), np.uint8)
+    texts[:, :2] = np.frombuffer(b"1:", np.uint8)
+    texts[:, 2:] = encoded.reshape(-1, _TEXT)
+    texts[:, -1] = ord("=")  # where base64 has put the byte too many
+    ids = _rows(texts).cast(pl.String)
+    return ids.zip_with(digests.is_not_null(), _NO_ID) if digests.has_nulls() else ids
+
+
+_NO_ID: Final = pl.Series([None], dtype=pl.String)

@@ -54,13 +54,17 @@ class LogTime:
             events = pl.concat([self._doubted, events])
         if events.is_empty():
             return events
-        ends = events.select(DERIVED["event.end"].dt.epoch("us")).to_series().to_numpy()
+        ends = events.select_seq(DERIVED["event.end"].dt.epoch("us")).to_series().to_numpy()
         times, certain, future = _log_times(ends, self.latest, last=last)
         self._doubted = events.slice(certain)
         self.future += future
         if certain:
             self.latest = int(times[-1])
-        return events.head(certain).with_columns(pl.Series(LOG_TIME, times).cast(UTC))
+        # Not with_columns: of columns cut at different places it would make new ones, all of them.
+        filled = events.head(certain)
+        return filled.replace_column(
+            filled.get_column_index(LOG_TIME), pl.Series(LOG_TIME, times).cast(UTC)
+        )
 
 
 def _log_times(ends: _Times, latest: int | None, *, last: bool) -> tuple[_Times, int, int]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Final
 
 import polars as pl
@@ -18,18 +17,9 @@ from connwatch.schema import UTC, conform, empty
 from .addresses import canonical
 from .rejects import reject_rows
 from .zeek import FIELDS, REQUIRED
+from .zeek_transport import of_transport
 
 _LATEST: Final = 4_102_444_800_000_000  # 2100-01-01 in µs: later is a broken clock or a wrong unit
-
-#: Transport names by IP protocol number, where Zeek says unknown_transport (and ip_proto) itself
-PROTOCOLS: Final[dict[int, str]] = {
-    1: "icmp", 2: "igmp", 4: "ipv4", 6: "tcp", 17: "udp", 33: "dccp", 41: "ipv6", 46: "rsvp",
-    47: "gre", 50: "esp", 51: "ah", 58: "ipv6-icmp", 88: "eigrp", 89: "ospf", 103: "pim",
-    108: "ipcomp", 112: "vrrp", 115: "l2tp", 132: "sctp", 136: "udplite",
-}  # fmt: skip
-_NUMBERS: Final = {name: number for number, name in PROTOCOLS.items()}
-_WITH_PORTS: Final = ("tcp", "udp", "sctp", "dccp", "udplite")
-_ICMP: Final = ("icmp", "ipv6-icmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,16 +126,16 @@ def _faults(
 
 
 def _events(records: Records, addresses: dict[str, pl.Series], origin: Origin) -> pl.DataFrame:
-    frame = records.fields.with_columns(
+    if not addresses or records.fields.is_empty():
+        return empty()
+    # Not all at once: columns cut at other places would be put together for that.
+    frame = records.fields.with_columns_seq(
         *(column.alias(name) for name, column in addresses.items()),
         records.raw.alias("_raw"),
         records.line.alias("_line"),
         records.offset.alias("_offset"),
     )
-    if not addresses or frame.is_empty():
-        return empty()
-    has = set(records.fields.columns)
-    frame = frame.with_columns(_transport("ip_proto" in has).alias("proto"))
+    has = {field.name for field in records.fields if field.null_count() < len(field)}
     plain = {
         column: pl.col(name)
         for name, (column, kind) in FIELDS.items()
@@ -159,7 +149,7 @@ def _events(records: Records, addresses: dict[str, pl.Series], origin: Origin) -
         "event.sequence": pl.col("_line"),
         "log.file.path": pl.lit(origin.path),
         "log.offset": pl.col("_offset"),
-        "network.iana_number": _number("ip_proto" in has),
+        **{name: pl.lit(column) for name, column in of_transport(frame).items()},
     }
     if origin.sensor:
         columns["observer.name"] = pl.lit(origin.sensor)
@@ -173,13 +163,12 @@ def _events(records: Records, addresses: dict[str, pl.Series], origin: Origin) -
             columns[column] = (
                 pl.col(name).str.to_uppercase().str.replace_all(":", "-", literal=True)
             )
-    columns.update(_ports(has))
     for name in ("zeek.connection.vlan", "zeek.connection.inner_vlan"):
         if name in columns:
             columns[name] = columns[name].cast(pl.Int64)
     if records.extra is not None:
         columns["connwatch.extra"] = pl.lit(records.extra)
-    return conform(frame.select(expr.alias(name) for name, expr in columns.items()))
+    return conform(frame.select_seq(expr.alias(name) for name, expr in columns.items()))
 
 
 def event_id(origin: Origin) -> pl.Expr:
@@ -190,46 +179,3 @@ def event_id(origin: Origin) -> pl.Expr:
     )
     hexed: pl.Expr = digest.bin.encode("hex")
     return hexed
-
-
-@cache
-def _transport(numbered: bool) -> pl.Expr:
-    proto = pl.col("proto").str.to_lowercase()
-    v6 = pl.col("id.orig_h").str.contains(":", literal=True)
-    named = pl.when((proto == "icmp") & v6).then(pl.lit("ipv6-icmp")).otherwise(proto)
-    if not numbered:
-        return named.replace({"unknown_transport": "unknown"})
-    number = pl.col("ip_proto").replace_strict(PROTOCOLS, default=None, return_dtype=pl.String)
-    unknown = proto == "unknown_transport"
-    return pl.when(unknown).then(number.fill_null("unknown")).otherwise(named)
-
-
-@cache
-def _number(numbered: bool) -> pl.Expr:
-    """IANA's number as text: as logged, else by the transport's name."""
-    by_name = pl.col("proto").replace_strict(
-        {name: str(number) for name, number in _NUMBERS.items()},
-        default=None,
-        return_dtype=pl.String,
-    )
-    if not numbered:
-        return by_name
-    logged = pl.col("ip_proto").cast(pl.String)
-    # Zeek's ip_proto of ICMP is 1 or 58 as well; where it is unset the name decides.
-    return pl.coalesce(logged, by_name)
-
-
-def _ports(has: set[str]) -> dict[str, pl.Expr]:
-    """Ports, and for ICMP the type and code that Zeek writes in their place."""
-    icmp = pl.col("proto").is_in(_ICMP)
-    ported = pl.col("proto").is_in(_WITH_PORTS)
-    columns: dict[str, pl.Expr] = {}
-    for field, port, other in (
-        ("id.orig_p", "source.port", "zeek.connection.icmp.type"),
-        ("id.resp_p", "destination.port", "zeek.connection.icmp.code"),
-    ):
-        if field in has:
-            value = pl.col(field)
-            columns[port] = pl.when(~icmp & (ported | (value > 0))).then(value)
-            columns[other] = pl.when(icmp).then(value)
-    return columns

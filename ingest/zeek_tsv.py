@@ -18,12 +18,12 @@ from typing import Any, Final
 
 import polars as pl
 
-from connwatch.contracts import Block, Parsed
+from connwatch.contracts import Block, Parsed, newlines
 from connwatch.schema import empty
 
 from .lines import split_lines
 from .rejects import reject_rows
-from .zeek import FIELDS, REQUIRED, Kind
+from .zeek import FIELDS, REQUIRED, TYPES, Kind
 from .zeek_events import Origin, Records, make
 from .zeek_exact import SECONDS, exact
 from .zeek_extra import as_json
@@ -121,7 +121,7 @@ def _pieces(block: Block, state: Header) -> Iterator[_Piece]:
     for begin, end in _marks(data, state):
         if begin > start:
             run = data[start:begin]
-            lines = run.count(b"\n")
+            lines = newlines(run)
             yield _Piece(run, block.offset + start, line, lines, False)
             line += lines
         yield _Piece(data[begin:end], block.offset + begin, line, 1, True)
@@ -200,7 +200,7 @@ def fast(piece: _Piece, header: Header) -> Records | None:
         return None
     if typed.height != rows.height or typed[header.fields[-1]].null_count():
         return None
-    typed = typed.with_columns(_last(header))
+    typed = typed.with_columns_seq(_last(header))
     if not _sound(typed, header):
         return None
     extra = as_json(
@@ -258,7 +258,7 @@ def _sound(typed: pl.DataFrame, header: Header) -> bool:
     if typed.schema[last] == pl.Int64():
         checks.append((pl.col(last) >= 0).all())
     # NaN compares as greater than any number here, so it is not sound either.
-    return all(typed.select(check.alias(str(i)) for i, check in enumerate(checks)).row(0))
+    return all(typed.select_seq(check.alias(str(i)) for i, check in enumerate(checks)).row(0))
 
 
 def _known(typed: pl.DataFrame, header: Header) -> pl.DataFrame:
@@ -271,6 +271,8 @@ def _known(typed: pl.DataFrame, header: Header) -> pl.DataFrame:
             known.append((column * 1_000_000).round().cast(pl.Int64))
         elif kind == "bool":
             known.append(column == "T")
+        elif kind == "set" and typed[name].null_count() == typed.height:
+            known.append(pl.lit(None, TYPES[kind]).alias(name))
         elif kind == "set":
             known.append(set_items(column, header).alias(name))
         elif kind in ("string", "addr"):
@@ -279,4 +281,4 @@ def _known(typed: pl.DataFrame, header: Header) -> pl.DataFrame:
             )
         elif kind is not None:
             known.append(column)
-    return typed.select(known)
+    return typed.select_seq(known)

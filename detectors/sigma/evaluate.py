@@ -170,7 +170,7 @@ class Evaluation:
             if dtype == STRINGS or (dtype.is_numeric() and name not in _PORTS):
                 self._columns[name] = _Column(whole, distinct=False)
             else:
-                self._columns[name] = _distinct(whole)
+                self._columns[name] = _distinct(whole.to_series())
         return self._columns[name]
 
     def _code(self, name: str) -> pl.Series:
@@ -233,13 +233,13 @@ def _looked(name: str, wanted: Sequence[object]) -> Test:
     return Test(_base(name), (name, *wanted), pl.col(name).is_in(wanted).fill_null(value=False))
 
 
-def _distinct(whole: pl.DataFrame) -> _Column:
+def _distinct(whole: pl.Series) -> _Column:
     """A column's distinct values, where they are a quarter of it or less."""
     if whole.head(_SAMPLE).n_unique() * 2 > _SAMPLE:
-        return _Column(whole, distinct=False)
+        return _Column(whole.to_frame(), distinct=False)
     values = whole.unique()
-    few = values.height * 4 <= whole.height
-    return _Column(values if few else whole, few)
+    few = len(values) * 4 <= len(whole)
+    return _Column((values if few else whole).to_frame(), few)
 
 
 def _selected(frame: pl.DataFrame, tests: Sequence[Test]) -> dict[object, Outcome]:

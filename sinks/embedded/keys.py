@@ -31,10 +31,14 @@ Numbers = NDArray[np.uint64]
 def keys(ids: pl.Series, times: pl.Series) -> pl.DataFrame:
     """Columns hi, lo (UInt64) of ids (32 hex digits) and their @timestamp."""
     digits = ids.str.join("").item()
-    parts = np.frombuffer(bytes.fromhex(digits), ">u4").reshape(-1, 4).astype(np.uint64)
-    second = (times.to_physical().to_numpy() // 1_000_000).astype(np.uint64)
+    halves = np.frombuffer(bytes.fromhex(digits), ">u8").reshape(-1, 2).astype(np.uint64)
+    first, second = halves[:, 0], halves[:, 1]
+    seconds = (times.to_physical().to_numpy() // 1_000_000).astype(np.uint64)
     return pl.DataFrame(
-        {"hi": second * _SHIFT + parts[:, 0], "lo": parts[:, 1] * _SHIFT + parts[:, 2]}
+        {
+            "hi": seconds * _SHIFT + first // _SHIFT,
+            "lo": first % _SHIFT * _SHIFT + second // _SHIFT,
+        }
     )
 
 
@@ -193,15 +197,17 @@ class Index:
             else None
         )
 
-    def classify(self, wanted: pl.DataFrame) -> pl.Series:
+    def classify(self, wanted: pl.DataFrame) -> tuple[pl.Series, pl.DataFrame]:
         """Of each row of `wanted` (hi, lo): 0 new, 1 known from before this run, 2 repeated in it.
 
-        New and known rows count as met from now on. New ones must be handed to `pending`.
+        New and known rows count as met from now on. Also the new ones as key files have them, to be
+        written; they are remembered until they are `committed`.
         """
-        order = np.argsort(wanted["hi"].to_numpy())  # found faster side by side
+        every = Keys.of(wanted)
+        order = np.argsort(every.hi)  # found faster side by side
         fate = _repeated(wanted, order)
         rows = order[fate[order] == 0]
-        hi, lo = wanted["hi"].to_numpy()[rows], wanted["lo"].to_numpy()[rows]
+        hi, lo = every.hi[rows], every.lo[rows]
         if len(hi):
             for held, keys in self._overlapping(int(hi[0]), int(hi[-1])):
                 low, high = np.searchsorted(hi, np.array([held.low, held.high + 1], np.uint64))
@@ -209,14 +215,11 @@ class Index:
                 met = at >= 0
                 if met.any():
                     fate[rows[low:high][met]] = held.met(at[met], len(keys.hi))
-        return pl.Series(fate)
-
-    def pending(self, fresh: pl.DataFrame) -> pl.DataFrame:
-        """Remember new rows until they are committed; gives them back sorted, to be written."""
-        sorted_rows = ordered(fresh)
-        if not sorted_rows.is_empty():
-            self._pending.append(Held.of(Keys.of(sorted_rows), own=True))
-        return sorted_rows
+        new = fate[rows] == 0
+        fresh = Keys(hi, lo) if new.all() else Keys(hi[new], lo[new])
+        if len(fresh.hi):
+            self._pending.append(Held.of(fresh, own=True))
+        return pl.Series(fate), pl.DataFrame({"hi": fresh.hi, "lo": fresh.lo})
 
     def _overlapping(self, low: int, high: int) -> Iterator[tuple[Held, Keys]]:
         for name, held in self._held.items():

@@ -36,7 +36,7 @@ _NO_HITS: Final = pl.DataFrame(schema=HIT_SCHEMA)
 _NO_SHOWN: Final = pl.DataFrame(schema=SHOWN_SCHEMA)
 _DAY: Final = 86_400_000_000  # microseconds
 
-FATES: Final = ("new", "known", "duplicate")
+_FATES: Final = pl.Series(["new", "known", "duplicate"])
 
 
 class EmbeddedStore:
@@ -216,9 +216,8 @@ class Run:
         """
         with catalogue.errors(self._store.folder), self._guard:
             wanted = keys(events["event.id"], events["@timestamp"])
-            fate = self._events.classify(wanted)
-            fresh = self._events.pending(wanted.filter(fate == 0))
-        return fate.replace_strict(dict(enumerate(FATES)), return_dtype=pl.String), fresh
+            fate, fresh = self._events.classify(wanted)
+        return _FATES.gather(fate), fresh
 
     def write(
         self,
@@ -281,10 +280,8 @@ class Run:
         """Write the files of a delivery; they count once the catalogue lists them."""
         folder = self._store.folder
         with self._guard:
-            wanted = of_hits(delivery.hits)
-            fresh = self._hits.classify(wanted) == 0
-            hit_keys = self._hits.pending(wanted.filter(fresh))
-        hits = delivery.hits.filter(fresh)
+            fate, hit_keys = self._hits.classify(of_hits(delivery.hits))
+        hits = delivery.hits.filter(fate == 0)
         kept: list[Stored | Small] = []
         outgoing: list[outbox.Part] = []
         if self._store.is_journal:
