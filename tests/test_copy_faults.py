@@ -220,3 +220,43 @@ def test_what_cannot_be_copied_is_said(
             assert not (tmp_path / "new").exists()
     copying.out("copy", "to-elasticsearch", *away, "--store", tmp_path / "new", code=3)
     assert "there is no store here" in copying.said
+
+
+@pytest.mark.lengthy
+def test_users_copy_what_they_may(
+    secured: Elastic,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the least role both ways; who may only read copies to a store; and nobody nothing."""
+    password = tmp_path / "password"
+    config = tmp_path / "copy.yml"
+    config.write_text(
+        f"sources: [{{path: conn.log}}]\nelasticsearch: {{nodes: [{secured.url}], prefix: "
+        f"{secured.prefix}, replicas: 0, ca: {secured.ca}, password_file: {password}}}\n"
+    )
+    copying, store = Copying(config, capsys), tmp_path / "store"
+
+    def as_user(user: str) -> None:
+        password.write_text(secured.users[user])
+        password.chmod(0o600)
+        monkeypatch.setenv("CONNWATCH_ES_USERNAME", user)
+
+    as_user("connwatch")
+    copying.replayed(store)
+    assert copying.there(store)["events"]["copied"]
+    copying.back(tmp_path / "connwatch")
+    as_user("reader")
+    copying.back(tmp_path / "reader")
+    assert (
+        copying.shown(store)
+        == copying.shown(tmp_path / "connwatch")
+        == copying.shown(tmp_path / "reader")
+    )
+    for user in ("reader", "nobody"):
+        as_user(user)
+        copying.on_server("copy", "to-elasticsearch", "--store", store, code=3)
+        assert "403" in copying.said
+    copying.on_server("copy", "to-store", "--store", tmp_path / "nobody", code=3)
+    assert "403" in copying.said
