@@ -159,6 +159,20 @@ def test_alerts_whose_rule_is_not_at_hand_come_with_what_they_list(
     same(first, third)
 
 
+@pytest.mark.lengthy
+def test_alerts_of_lists_come_back_with_the_lists(copying: Copying, tmp_path: Path) -> None:
+    feed = tmp_path / "feed.txt"
+    feed.write_text("203.0.113.99\n198.51.100.0/24\n")
+    first, second = copying.replayed(tmp_path / "first", "--indicators", feed), tmp_path / "second"
+    copying.there(first)
+    assert copying.back(second, "--indicators", feed)["alerts"]["partial"] == 0
+    same(first, second)
+    assert copying.back(tmp_path / "third")["alerts"]["partial"]
+    copying.replayed(tmp_path / "third", "--indicators", feed)
+    assert everything(tmp_path / "third")[1].equals(everything(first)[1])
+    assert copying.shown(tmp_path / "third")[2] == copying.shown(first)[2]
+
+
 def test_alerts_that_have_grown_are_brought_up_to_date_and_none_is_set_back(
     copying: Copying, tmp_path: Path
 ) -> None:
