@@ -101,6 +101,7 @@ class ServerRecords:
     def __init__(self, reader: ServerReader, rules: RuleSet) -> None:
         self._reader, self._rules = reader, rules
         self._found: dict[str, Behind] = {}
+        self._only: dict[str, RuleSet] = {}
 
     def newest(self) -> datetime | None:
         found = self._reader.search(
@@ -135,41 +136,38 @@ class ServerRecords:
         return self._found[alert]
 
     def _find(self, document: Document) -> Behind:
-        listed = self._listed(document)
         own = document["connwatch"]
-        missing = len(own["evidence"]) - listed.height
+        ids = {one["event.id"] for one in own["evidence"]}
         rule = next((one for one in self._rules.every if one.key == own["key"]["rule"]), None)
-        why = None
-        if rule is None:
-            why = "its rule is not among the rules here (--rules PATH names others)"
-        elif set(own["group"]) != set(_group(rule)):
-            why = "its rule groups alerts in another way now"
-        if rule is None or why is not None:
-            gone = missing if len(own["evidence"]) < own["count"] else own["count"] - listed.height
-            return Behind(listed, _as_hits(document, listed), gone, f"{why}: only what it lists")
+        if rule is None or set(own["group"]) != set(_group(rule)):
+            listed = self._listed(document)
+            missing = (len(ids) if len(ids) < own["count"] else own["count"]) - listed.height
+            why = (
+                "its rule is not among the rules here (--rules PATH names others)"
+                if rule is None
+                else "its rule groups alerts in another way now"
+            )
+            return Behind(listed, _as_hits(document, listed), missing, f"{why}: only what it lists")
         events, hits = self._again(document, rule)
         matched = events.join(hits.select("event.id"), on="event.id", how="semi")
-        unmatched = listed.join(hits.select("event.id"), on="event.id", how="anti")
-        if hits.height == own["count"] and unmatched.is_empty() and not missing:
+        if hits.height == own["count"] and ids <= set(hits["event.id"]):
             return Behind(_in_order(matched), hits)
-        if unmatched.height:
-            both = pl.concat([matched, unmatched])
-            return Behind(
-                _in_order(both),
-                pl.concat([hits, _as_hits(document, unmatched)]),
-                max(0, own["count"] - both.height) if missing else 0,
-                "its rule does not match all that it lists: the rule has changed",
+        listed = self._listed(document)
+        unmatched = listed.join(hits.select("event.id"), on="event.id", how="anti")
+        both = _in_order(pl.concat([matched, unmatched]))
+        gone = 0
+        if listed.height < len(ids):
+            gone = max(len(ids) - listed.height, own["count"] - both.height)
+            why = "some of its events are not there"
+        elif unmatched.height:
+            why = "its rule does not match all that it lists: the rule has changed"
+        else:
+            why = (
+                f"its rule matches {hits.height:,} events there, the alert counted"
+                f" {own['count']:,}: the rule has changed, or other events are there than those"
+                " it was run over"
             )
-        if missing:
-            gone = max(missing, own["count"] - hits.height)
-            return Behind(_in_order(matched), hits, gone, "some of its events are not there")
-        return Behind(
-            _in_order(matched),
-            hits,
-            0,
-            f"its rule matches {hits.height:,} events there, the alert counted {own['count']:,}:"
-            " the rule has changed, or other events are there than those it was run over",
-        )
+        return Behind(both, pl.concat([hits, _as_hits(document, unmatched)]), gone, why)
 
     def _listed(self, document: Document) -> pl.DataFrame:
         """The events that an alert lists, as far as they are there."""
@@ -183,7 +181,7 @@ class ServerRecords:
         them."""
         key, event = document["connwatch"]["key"], document["event"]
         first, last = (datetime.fromisoformat(event[name]) for name in ("start", "end"))
-        only = self._rules.only(rule)
+        only = self._only.setdefault(rule.key, self._rules.only(rule))
         values = tuple(
             (name, value if value is None or isinstance(value, str) else json.dumps(value))
             for name, value in document["connwatch"]["group"].items()

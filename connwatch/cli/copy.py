@@ -28,6 +28,7 @@ from connwatch.cli.searched import server_reader
 from connwatch.query import parse
 from connwatch.query.to_polars import predicates
 from connwatch.render import console, number, to_json
+from connwatch.retro import with_lists
 from connwatch.sinks.embedded import EmbeddedStore, StoreReader
 
 if TYPE_CHECKING:  # the client takes half a second to load
@@ -107,6 +108,14 @@ def to_elasticsearch(
 @copy.command("to-store")
 @_options
 @rules_option
+@click.option(
+    "--indicators",
+    "lists",
+    multiple=True,
+    metavar="LIST",
+    type=click.Path(path_type=Path),
+    help="A list that the replay had for the bundled rule on indicators; may be repeated.",
+)
 def to_store(
     kql: str,
     store: Path,
@@ -115,6 +124,7 @@ def to_store(
     start: str | None,
     end: str | None,
     rule_paths: tuple[str, ...],
+    lists: tuple[Path, ...],
     *,
     anew: bool,
     as_json: bool,
@@ -128,7 +138,7 @@ def to_store(
     from connwatch.copying.to_store import copy_to_store
 
     wanted = _wanted(kql, start, end)
-    rules = chosen_rules(rule_paths)
+    rules = with_lists(chosen_rules(rule_paths), lists)
     warn_of_rules(rules)
     # What cannot be read is said before a store is made.
     with server_reader(config_file, urls) as server, EmbeddedStore(store) as opened:

@@ -53,6 +53,7 @@ def copy_to_server(
     for page in store.alert_pages(wanted.start, wanted.end, _ALERTS):
         _alerts(store, server, sink, _listing(store, wanted, page), to)
         to.told(to)
+    server.refresh()
     progress.forget()
 
 
@@ -88,7 +89,8 @@ def _slices(
         .collect(engine="streaming")
     )
     first, rows = None, 0
-    for minute, number in minutes.iter_rows():
+    for begin, number in minutes.iter_rows():
+        minute = begin if start is None else max(begin, start)
         if first is not None and rows + number > _SLICE:
             yield first, minute
             first, rows = None, 0
@@ -101,9 +103,8 @@ def _events(
     store: StoreReader, wanted: Wanted, first: datetime, last: datetime
 ) -> Iterator[pl.DataFrame]:
     """The events of a slice."""
-    start = first if wanted.start is None else max(first, wanted.start)
     end = last if wanted.end is None else min(last, wanted.end)
-    found = matching(store.events(start, end), wanted.query, now=wanted.now, start=start, end=end)
+    found = matching(store.events(first, end), wanted.query, now=wanted.now, start=first, end=end)
     for frame in found.collect_batches(chunk_size=_SLICE):
         if frame.height:
             yield frame
@@ -159,7 +160,7 @@ def _alerts(
         wanted = _wanted(document, [one for one, _ in copies], [one for one, _ in parts])
         place = server.layout.alert_index(wanted)
         here = next((one for one, index in copies if index == place), None)
-        if here is None or _plain(here) != _plain(wanted):
+        if here is None or _plain(_known(here)) != _plain(wanted):
             todo.append(Alert(own, place, wanted, status=_says(here, wanted)))
             fates[own] = "grown" if copies else "copied"
         else:
@@ -178,14 +179,19 @@ def _alerts(
 def _wanted(document: Document, copies: Sequence[Document], parts: Sequence[Document]) -> Document:
     """What the server is to have of an alert. copies: what it has of it; parts: what it has of
     alerts that became part of it, of which only an analyst's word is not in it."""
-    own = {name: one for name, one in document["connwatch"].items() if name != UNKNOWN}
-    found = {**document, "connwatch": own}
+    found = _known(document)
     for one in copies:
-        found = united(found, one)
+        found = united(found, _known(one))
     said = [word for one in parts if (word := one["connwatch"]["status"]) != "open"]
     if said and found["connwatch"]["status"] == "open":
         found = {**found, "connwatch": {**found["connwatch"], "status": said[0]}}
     return found
+
+
+def _known(document: Document) -> Document:
+    """Without what it says of a store."""
+    own = {name: one for name, one in document["connwatch"].items() if name != UNKNOWN}
+    return {**document, "connwatch": own}
 
 
 def _says(here: Document | None, wanted: Document) -> bool:

@@ -297,7 +297,7 @@ def _merge_one(group: list[Document], grown: Grown, changes: _Changes) -> None:
     union = joined(
         [alert, *near],
         max(0, new - unknown) + sum(one["connwatch"]["count"] for one in near),
-        shown,
+        {} if unknown else shown,  # what they counted has some of these hits
     )
     mark(union, max(0, unknown - new))
     said = [status for one in (*near, alert) if (status := one["connwatch"]["status"]) != "open"]
