@@ -21,7 +21,7 @@ import polars as pl
 from connwatch import elastic
 from connwatch.config import Elasticsearch
 from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, Delivery, Receipt, Refusal
-from connwatch.errors import ConnwatchError, ServerError
+from connwatch.errors import ConnwatchError, ServerError, StoreDamagedError
 from connwatch.holding import PASSES, Held
 from connwatch.schema import empty
 from connwatch.sinks.elasticsearch import Server, Settings, connect
@@ -40,7 +40,7 @@ from connwatch.sinks.elasticsearch.setup import carry_out, plan
 from connwatch.sinks.elasticsearch.sink import ElasticsearchSink, Sent
 from connwatch.sinks.embedded import EmbeddedStore
 from connwatch.sinks.embedded.dead_letters import DeadLetter, letters
-from connwatch.sinks.embedded.outbox import Changed
+from connwatch.sinks.embedded.outbox import Changed, Part
 
 #: events and alerts that are sent together, about
 _ROWS: Final = 20_000
@@ -73,6 +73,8 @@ class Sender:
     to wait. for_ever: a server that refuses to have anything to do with us is asked again, too;
     otherwise what it does not take stays in the outbox, and nobody waits for it.
 
+    alarm: told, in another thread, what of the outbox cannot be read; `damage` has all of it.
+
     failed: why sending was given up for now. retries: how often since it last went well.
     ConfigError when the section does not say what is needed.
     """
@@ -85,11 +87,14 @@ class Sender:
         *,
         end: threading.Event | None = None,
         told: Callable[[str], None] = lambda problem: None,
+        alarm: Callable[[ConnwatchError], None] = lambda error: None,
         for_ever: bool = True,
     ) -> None:
         self.counts = Counts()
         self.failed: ConnwatchError | None = None
         self.retries = 0
+        self.damage: list[ConnwatchError] = []
+        self._alarm = alarm
         self._store = store
         self._settings = elastic.connection_settings(section, urls)
         self._layout = elastic.layout(section)
@@ -223,11 +228,11 @@ class Sender:
     def _step(self, sink: ElasticsearchSink) -> bool:
         """Send some of what waits, but for indices that take nothing for now; whether there was
         anything."""
-        now, held = time.monotonic(), self._held
-        parts = self._outbox.pending(_ROWS, held.parts(now))
+        now, held, damaged = time.monotonic(), self._held, len(self.damage)
+        parts, frames = self._read(self._outbox.pending(_ROWS, held.parts(now)))
         changed = self._outbox.changed(_ALERTS, held.alerts(now))
         self._changed = len(changed)
-        events = pl.concat([empty(), *(part.events(self._store.folder) for part in parts)])
+        events = pl.concat([empty(), *frames])
         alerts, places = self._alerts(sink.server, changed)
         names = self._layout.event_indices(events)
         closed = held.closed(now)
@@ -258,7 +263,21 @@ class Sender:
         for n in set(range(len(changed))).difference(done):
             held.keep_alert(changed[n].id, (one.index for one in alerts[n]))
         self._count(sent)
-        return bool(ready.height or going)
+        return bool(ready.height or going or len(self.damage) > damaged)
+
+    def _read(self, parts: Sequence[Part]) -> tuple[list[Part], list[pl.DataFrame]]:
+        """The parts that can be read, and what they have; others are set aside, and told."""
+        whole: list[Part] = []
+        frames: list[pl.DataFrame] = []
+        for part in parts:
+            try:
+                frames.append(part.events(self._store.folder))
+                whole.append(part)
+            except StoreDamagedError as error:
+                told = self._outbox.set_aside(part, error)
+                self.damage.append(told)
+                self._alarm(told)
+        return whole, frames
 
     def _count(self, sent: Sent) -> None:
         counts = self.counts

@@ -35,7 +35,7 @@ from connwatch.cli.common import (
 from connwatch.cli.elasticsearch import section_of, server_options
 from connwatch.cli.report import report
 from connwatch.detectors.indicators import Lists
-from connwatch.errors import InputError, UsageError
+from connwatch.errors import ConnwatchError, InputError, UsageError
 from connwatch.ingest.enrich import HomeNetworks
 from connwatch.ingest.files import discover
 from connwatch.ingest.formats import FORMATS, formats
@@ -156,7 +156,11 @@ def replay(
     alarm = bool(fail_on and pipeline.at_or_above(outcome.alerts, fail_on))
     if golden is not None and _differences(golden, kept):
         alarm = True
-    failed = [*outcome.failed, *(_as_error(one) for one in found.skipped if one.failed)]
+    failed: list[ConnwatchError] = [
+        *outcome.failed,
+        *(_as_error(one) for one in found.skipped if one.failed),
+    ]
+    failed += [] if sender is None else sender.damage
     for error in failed:
         complain(error)
     if not done:

@@ -24,7 +24,7 @@ from connwatch.cli.config import config_option, configured_rules, read_config
 from connwatch.cli.live_view import show, watch
 from connwatch.config import NO_STORE, STDIN, Config, SourceConfig
 from connwatch.detectors.indicators import Lists
-from connwatch.errors import StoreError, UsageError
+from connwatch.errors import ConnwatchError, StoreError, UsageError
 from connwatch.ingest.formats import FORMATS
 from connwatch.live.log import Logger
 from connwatch.live.outside import Outside
@@ -86,7 +86,7 @@ def _follow(
     journal = config.store == NO_STORE
     with (
         EmbeddedStore(config.folder, journal=journal) as store,
-        _sending(store, config, signals) as sender,
+        _sending(store, config, signals, outside.log) as sender,
     ):
         run = LiveRun(prepared, store, signals, read=again, report=outside, sender=sender)
         run.follow(until_idle)
@@ -95,7 +95,7 @@ def _follow(
 
 
 def _sending(
-    store: EmbeddedStore, config: Config, signals: Signals
+    store: EmbeddedStore, config: Config, signals: Signals, log: Logger
 ) -> AbstractContextManager[Sender | None]:
     """What sends to the server that is configured; nothing where none is."""
     if not config.elasticsearch.named:
@@ -103,7 +103,10 @@ def _sending(
     # Loaded when it is needed: the client takes half a second.
     from connwatch.sending import Sender
 
-    return Sender(store, config.elasticsearch, end=signals.end)
+    def alarm(error: ConnwatchError) -> None:
+        log.fail("error", "a part of what is to be sent is damaged, the rest is sent", error)
+
+    return Sender(store, config.elasticsearch, end=signals.end, alarm=alarm)
 
 
 def _prepared(config: Config) -> Prepared:

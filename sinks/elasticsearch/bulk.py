@@ -85,7 +85,8 @@ class Outcome:
     cannot take these documents in one request, for this reason. too_long: as they are too many
     bytes. busy: the server has too much to do. cut: it was sent, and no answer came, or none that
     can be read. unsure: the server may have taken any of them, as after a cut or a status of 5xx.
-    apart: what is to be sent again waits for its own indices, not for the server.
+    apart: what is to be sent again waits for its own indices, not for the server. fault: the server
+    failed (500) on all that is to be sent again, which may be a document's doing; its words.
     """
 
     fates: npt.NDArray[np.uint8]
@@ -98,6 +99,7 @@ class Outcome:
     cut: bool = False
     unsure: bool = False
     apart: bool = False
+    fault: str | None = None
 
     @property
     def final(self) -> int:
@@ -141,7 +143,8 @@ def outcome(answer: Response, count: int) -> Outcome:
             where=answer.node,
             hint="it is overloaded, or a part of it is away",
         )
-        return _later(count, busy, after=after, busy=True, unsure=answer.status >= 500)
+        fault = _short(answer.reason or "no reason") if answer.status == 500 else None
+        return _later(count, busy, after=after, busy=True, unsure=answer.status >= 500, fault=fault)
     return _later(count, refusal(answer, "POST /_bulk"), after=after)
 
 
@@ -165,7 +168,8 @@ def _read(items: list[Mapping[str, Any]], node: str) -> Outcome:
     fates = np.empty(len(items), np.uint8)
     reasons: dict[int, str] = {}
     trouble: ServerError | None = None
-    busy = passing = False
+    busy = passing = failing = False
+    fault: str | None = None
     # A loop: the answer is a list of objects.
     for place, item in enumerate(items):
         ((action, told),) = item.items()
@@ -178,12 +182,16 @@ def _read(items: list[Mapping[str, Any]], node: str) -> Outcome:
             away = isinstance(why, ServerAwayError)
             busy = busy or away
             passing = passing or (away and told["error"]["type"] not in _SHARDS)
+            if status == 500:
+                fault = fault or _said(told["error"])
+            failing = failing or (fate is Fate.RETRY and status != 500)
             # What somebody must see to is said before what passes.
             if trouble is None or isinstance(trouble, ServerAwayError):
                 trouble = why or trouble
         fates[place] = fate
     apart = trouble is not None and not passing
-    return Outcome(fates, reasons, trouble, busy=busy, apart=apart)
+    fault = None if failing else fault
+    return Outcome(fates, reasons, trouble, busy=busy, apart=apart, fault=fault)
 
 
 def _failed(
@@ -221,8 +229,10 @@ def _later(
     busy: bool = False,
     cut: bool = False,
     unsure: bool = False,
+    fault: str | None = None,
 ) -> Outcome:
-    return Outcome(_none(count), {}, trouble, after, busy=busy, cut=cut, unsure=cut or unsure)
+    unsure = unsure or cut
+    return Outcome(_none(count), {}, trouble, after, busy=busy, cut=cut, unsure=unsure, fault=fault)
 
 
 def _none(count: int) -> npt.NDArray[np.uint8]:

@@ -234,6 +234,7 @@ class _Send:
     ) -> None:
         self.sink, self.work, self.stop = sink, work, stop
         self.once, self.leave = once, leave
+        work.leaving = leave
         self.pace = sink._pace
         self.flying = sink._flying = {}
         self.answers: queue.SimpleQueue[tuple[int, float, Future[Outcome]]] = queue.SimpleQueue()

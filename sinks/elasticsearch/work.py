@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -25,6 +25,10 @@ from .layout import Layout
 
 Places: TypeAlias = npt.NDArray[np.int64]
 
+#: times that the server fails (500) on documents together before they are sent apart, and on one
+#: alone before that is refused
+_TOGETHER: Final = 3
+_ALONE: Final = 8
 #: when something is due that this send is not to send again
 NEVER: Final = float("inf")
 _NAMES: Final = {
@@ -37,21 +41,33 @@ _NAMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One request. places: of its documents, among all of the send. tries: how often they were sent
-    before."""
+    """One request. places: of its documents, among all of the send. group: what they are of."""
 
     data: bytes
     places: Places
-    tries: int
+    group: _Group
+
+    @property
+    def tries(self) -> int:
+        """How often they were sent before."""
+        return self.group.tries
 
 
 @dataclass(slots=True)
 class _Group:
-    """Documents that are sent together as far as they fit: events or alerts, not before `due`."""
+    """Documents that are sent together as far as they fit: events or alerts, not before `due`.
+
+    faults: how often the server failed on them; alone: how often on one alone, and took another one
+    right afterwards. suspect: these are that other one, which it has already.
+    """
 
     places: Places
     tries: int = 0
     due: float = 0.0
+    faults: int = 0
+    alone: int = 0
+    suspect: _Group | None = None
+    reason: str = ""
     #: what is made of them, of how many bytes at most, and how many are done
     made: Iterator[Body] | None = None
     limit: int = 0
@@ -59,7 +75,7 @@ class _Group:
 
     @property
     def rest(self) -> _Group:
-        return _Group(self.places[self.sent :], self.tries, self.due)
+        return replace(self, places=self.places[self.sent :], made=None, sent=0)
 
 
 class Work:
@@ -84,6 +100,8 @@ class Work:
         self.alerts = alerts
         self.layout = layout
         self.indices = indices
+        #: whether what waits for its own index is left to another send
+        self.leaving = False
         self.stuck: dict[str, ServerError] = {}
         self.stored = self.known = self.unsure = self.updated = self.removed = self.retried = 0
         self._refusals: dict[int, Refusal] = {}
@@ -150,7 +168,7 @@ class Work:
                 self._groups.popleft()
                 continue
             group.sent = body.first + body.count
-            return Post(body.data, group.places[body.first : group.sent], group.tries)
+            return Post(body.data, group.places[body.first : group.sent], group)
         return None
 
     @property
@@ -168,6 +186,9 @@ class Work:
 
     def done(self, post: Post, outcome: Outcome, due: float) -> None:
         """What came of a request. due: when what is left of it may be sent again."""
+        if post.group.suspect is not None:
+            self._judge(post.group.suspect, outcome, due)
+            return
         if outcome.divide is not None:
             self._divide(post, outcome.divide)
             return
@@ -179,20 +200,66 @@ class Work:
         left = post.places[outcome.fates == Fate.RETRY]
         if left.size:
             self.retried += left.size
-            self._again(_Group(left, post.tries + 1, due))
+            self._later(_Group(left, post.tries + 1, due, alone=post.group.alone), post, outcome)
+
+    def _later(self, group: _Group, post: Post, outcome: Outcome) -> None:
+        """Send it again; what the server fails on again and again in ever smaller requests, until
+        the document is found that it fails on."""
+        if outcome.fault is None or group.due == NEVER:
+            self._again(group)
+            return
+        group.faults, group.reason = post.group.faults + 1, outcome.fault
+        if group.faults < _TOGETHER:
+            self._groups.append(group)
+        elif len(group.places) > 1:
+            half = len(group.places) // 2
+            for places in (group.places[:half], group.places[half:]):
+                self._groups.append(replace(group, places=places))
+        else:
+            self._suspect(group, outcome)
+
+    def _suspect(self, group: _Group, outcome: Outcome) -> None:
+        """A document that the server fails on alone: whether the server is to blame shows another
+        one of the same index that it has taken, and takes again."""
+        place = int(group.places[0])
+        taken = np.isin(self._fates, [Fate.STORED, Fate.KNOWN, Fate.UPDATED])
+        names = self._index(np.flatnonzero(taken))
+        others = np.flatnonzero(taken)[names == self._index(group.places)[0]]
+        if others.size:
+            # Its tries say how long the other one waits then: no longer than the third pause.
+            control = _Group(others[-1:], min(group.alone, 2), group.due, suspect=group)
+            self._groups.append(control)
+        elif self.leaving and outcome.trouble is not None:
+            self.stuck[str(self._index(np.array([place]))[0])] = outcome.trouble
+            self._groups.append(replace(group, due=NEVER))
+        else:
+            self._groups.append(group)
+
+    def _judge(self, suspect: _Group, outcome: Outcome, due: float) -> None:
+        """What came of the other document that was sent behind one that the server fails on."""
+        alone = suspect.alone + 1 if outcome.final else 0
+        if alone < _ALONE:
+            self._groups.append(replace(suspect, alone=alone, due=due))
+            return
+        self._fates[suspect.places] = Fate.REFUSED
+        self.waiting -= 1
+        reason = f"the server fails on this document, and on no other: {suspect.reason}"
+        self._refuse(int(suspect.places[0]), reason)
+
+    def _index(self, places: Places) -> npt.NDArray[np.object_]:
+        """The index of each."""
+        first = self.events.height
+        ours = places[places < first]
+        events = [self._one] * ours.size if self._names is None else self._names.gather(ours)
+        alerts = [self.alerts[place - first].index for place in places[places >= first]]
+        return np.array([*events, *alerts], dtype=object)
 
     def leave(self, post: Post, outcome: Outcome) -> None:
         """The indices of what is left of a request take nothing for now: it has no fate yet."""
         if outcome.trouble is None:
             return
-        first = self.events.height
-        left = post.places[outcome.fates == Fate.RETRY]
-        names = {self.alerts[place - first].index for place in left[left >= first]}
-        if self._one is not None and (left < first).any():
-            names.add(self._one)
-        elif self._names is not None:
-            names.update(self._names.gather(left[left < first]).unique())
-        self.stuck.update(dict.fromkeys(names, outcome.trouble))
+        names = np.unique(self._index(post.places[outcome.fates == Fate.RETRY]))
+        self.stuck.update(dict.fromkeys(map(str, names), outcome.trouble))
         self.done(post, outcome, NEVER)
 
     def _divide(self, post: Post, reason: str) -> None:
@@ -203,13 +270,14 @@ class Work:
             return
         half = len(post.places) // 2
         for places in (post.places[half:], post.places[:half]):
-            self._groups.appendleft(_Group(places, post.tries))
+            self._groups.appendleft(replace(post.group, places=places, due=0.0, made=None, sent=0))
 
     def _again(self, group: _Group) -> None:
         """Behind everything that is waiting already; groups of the same kind become one."""
         last = self._groups[-1] if self._groups else None
         alike = last is not None and self._alike(last, group)
-        if last is not None and last.tries and last.made is None and alike:
+        fresh = last is not None and last.tries and last.made is None and not last.faults
+        if last is not None and fresh and alike:
             last.places = np.sort(np.concatenate([last.places, group.places]))
             last.tries, last.due = max(last.tries, group.tries), max(last.due, group.due)
         else:

@@ -88,7 +88,8 @@ CREATE TABLE IF NOT EXISTS outbox (
     rows INTEGER NOT NULL,
     name TEXT,                      -- file, path under the store's folder
     crc INTEGER NOT NULL,           -- CRC-32 of the file or the data
-    data BLOB                       -- instead of a file: as of a small part
+    data BLOB,                      -- instead of a file: as of a small part
+    first INTEGER, last INTEGER     -- as in files; null: not known
 ) STRICT;
 CREATE TABLE IF NOT EXISTS outbox_alerts (
     id TEXT PRIMARY KEY, change INTEGER NOT NULL, status INTEGER NOT NULL
@@ -219,6 +220,10 @@ def _create(database: sqlite3.Connection) -> None:
         database.executescript(script)
     if version <= VERSION:
         database.executescript(f"{_INDEX};{_OUTBOX}")
+        there = {row[1] for row in database.execute("PRAGMA table_info(outbox)")}
+        for name in ("first", "last"):
+            if name not in there:  # of an outbox that is older than these columns
+                database.execute(f"ALTER TABLE outbox ADD COLUMN {name} INTEGER")
 
 
 def _none(folder: Path) -> StoreError:

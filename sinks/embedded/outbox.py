@@ -16,7 +16,9 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,14 +29,16 @@ from connwatch.schema import STORED
 
 from . import catalogue, dead_letters
 from .dead_letters import DeadLetter
-from .files import Stored, make_folder, sync_folder, write
-from .small import Small, small, together
+from .files import Stored, checksum, listed, make_folder, sync_folder, write
+from .small import Small, parts, small, together
 
 if TYPE_CHECKING:
     from .catalogue import Database
     from .store import EmbeddedStore
 
 FOLDER: Final = "outbox"
+#: where parts go that cannot be read
+DAMAGED: Final = "damaged"
 #: seconds after which whoever waits for room looks again
 _LOOK: Final = 0.1
 _CHANGED: Final = """
@@ -49,18 +53,28 @@ ON CONFLICT (id) DO UPDATE SET change = change + 1, status = max(status, ?2)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Events that are to be sent: of a file (`name`), or with their data."""
+    """Events that are to be sent: of a file (`name`), or with their data. first, last: smallest and
+    largest @timestamp, µs since the epoch; None: not known."""
 
     number: int | None
     rows: int
     name: str | None
     crc: int
     data: bytes | None
+    first: int | None
+    last: int | None
+
+    @classmethod
+    def of(cls, one: Stored | Small, name: str | None = None) -> Part:
+        """With the content of a part of the store, or of the file `name`, which has the same."""
+        if isinstance(one, Small):
+            return cls(None, one.rows, None, one.crc, one.data, one.first, one.last)
+        return cls(None, one.rows, name or one.name, one.crc, None, one.first, one.last)
 
     def insert(self, database: sqlite3.Connection) -> None:
         database.execute(
-            "INSERT INTO outbox (rows, name, crc, data) VALUES (?, ?, ?, ?)",
-            (self.rows, self.name, self.crc, self.data),
+            "INSERT INTO outbox (rows, name, crc, data, first, last) VALUES (?, ?, ?, ?, ?, ?)",
+            (self.rows, self.name, self.crc, self.data, self.first, self.last),
         )
 
     def events(self, folder: Path) -> pl.DataFrame:
@@ -69,13 +83,14 @@ class Part:
             return together("events", [_as_small(self.number, self.rows, self.crc, self.data)])
         path = folder / str(self.name)
         try:
+            if checksum(path)[1] != self.crc:
+                raise StoreDamagedError("its content has changed", where=str(path))
             found = pl.read_parquet(path, glob=False)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise StoreDamagedError(
-                f"events that are to be sent cannot be read: {error}", where=str(path)
-            ) from error
-        missing = [pl.lit(None, t).alias(name) for name, t in STORED.items() if name not in found]
-        return found.with_columns(missing).select(list(STORED))
+        except OSError as error:
+            raise StoreDamagedError(error.strerror or str(error), where=str(path)) from error
+        except pl.exceptions.PolarsError as error:
+            raise StoreDamagedError(str(error), where=str(path)) from error
+        return _stored(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,24 +141,19 @@ class Outbox:
 
     def parts_of(self, made: Sequence[Stored | Small]) -> list[Part]:
         """Parts with the content of new parts of the store; they count once they are inserted."""
-        found = []
-        for one in made:
-            if isinstance(one, Small):
-                found.append(Part(None, one.rows, None, one.crc, one.data))
-            else:
-                found.append(Part(None, one.rows, _linked(self._folder, one.name), one.crc, None))
-        return found
+        return [
+            Part.of(one, None if isinstance(one, Small) else _linked(self._folder, one.name))
+            for one in made
+        ]
 
     def part(self, events: pl.DataFrame) -> list[Part]:
         """A part with events that the store does not keep, or has already."""
         if events.is_empty():
             return []
-        found = small("events", None, events, 0, 0) or write(
-            self._folder, FOLDER, None, events, 0, 0
-        )
-        if isinstance(found, Small):
-            return [Part(None, found.rows, None, found.crc, found.data)]
-        return [Part(None, found.rows, found.name, found.crc, None)]
+        times = events["@timestamp"].to_physical()
+        span = int(times.min()), int(times.max())  # type: ignore[arg-type]
+        found = small("events", None, events, *span)
+        return [Part.of(found or write(self._folder, FOLDER, None, events, *span))]
 
     def committed(self, rows: int) -> None:
         """Called after a commit that put so many events in."""
@@ -167,7 +177,7 @@ class Outbox:
         """The oldest parts: so many events about, but at least one part if there is one. without:
         numbers of parts that are to wait."""
         query = (
-            "SELECT number, rows, name, crc, data FROM outbox"
+            "SELECT number, rows, name, crc, data, first, last FROM outbox"
             " WHERE number NOT IN (SELECT value FROM json_each(?)) ORDER BY number"
         )
         found: list[Part] = []
@@ -204,6 +214,46 @@ class Outbox:
             self._rows += sum(part.rows for part in rest) - sum(part.rows for part in parts)
             self._news.notify_all()
         return numbers
+
+    def set_aside(self, part: Part, why: StoreDamagedError) -> StoreDamagedError:
+        """A part that cannot be read: what is left of it goes to the folder `damaged`, and what the
+        store itself has of its time takes its place. Returns what to tell about it."""
+        place = self._folder / DAMAGED / (Path(part.name).name if part.name else f"{part.number}")
+        make_folder(place.parent)
+        again = [] if part.first is None else self._again(part)
+        if part.data is not None:
+            place.write_bytes(part.data)
+        elif (self._folder / str(part.name)).exists():
+            (self._folder / str(part.name)).rename(place)
+        with catalogue.errors(self._folder), self._database.upholding():
+            self._database.execute("DELETE FROM outbox WHERE number = ?", (part.number,))
+            for one in again:
+                one.insert(self._database)
+        rows = sum(one.rows for one in again)
+        with self._news:
+            self._rows += rows - part.rows
+            self._news.notify_all()
+        return _damage(part, why, place, rows)
+
+    def _again(self, part: Part) -> list[Part]:
+        """New parts with all that can be read of the store's events of a part's time."""
+        span = part.first or 0, part.last or 0
+        frames: list[pl.DataFrame] = []
+        with catalogue.errors(self._folder), self._database.guard:
+            files = listed(self._database, "events", *span)
+            frames += [
+                one.frame() for one in parts(self._database, "events", *span) if not one.problem
+            ]
+        for one in files:
+            with suppress(OSError, pl.exceptions.PolarsError):
+                if one.is_whole(self._folder / one.name):
+                    frames.append(pl.read_parquet(self._folder / one.name, glob=False))
+        time = pl.col("@timestamp").to_physical()
+        return [
+            new
+            for frame in frames
+            for new in self.part(_stored(frame.filter(time.is_between(*span))))
+        ]
 
     def changed(self, most: int, without: Collection[str] = ()) -> list[Changed]:
         """Some of the alerts that the server is to know more of. without: ids of those that are to
@@ -266,6 +316,27 @@ def names(database: Database) -> set[str]:
     """The files of the outbox."""
     query = "SELECT name FROM outbox WHERE name IS NOT NULL"
     return {row[0] for row in database.execute(query)}
+
+
+def _stored(found: pl.DataFrame) -> pl.DataFrame:
+    """With the columns that a file lacks, as they had no values."""
+    missing = [pl.lit(None, t).alias(name) for name, t in STORED.items() if name not in found]
+    return found.with_columns(missing).select(list(STORED))
+
+
+def _damage(part: Part, why: StoreDamagedError, place: Path, rows: int) -> StoreDamagedError:
+    told = f"{part.rows:,} events that were to be sent cannot be read: {why.message}"
+    if part.first is None or part.last is None:
+        hint = "replay the logs of its time with the same server; what it has is not there twice"
+    else:
+        first, last = (
+            datetime.fromtimestamp(one / 1_000_000, UTC).isoformat(timespec="seconds")
+            for one in (part.first, part.last)
+        )
+        told += f"; {rows:,} that the store has of their time, {first} to {last}, are sent instead"
+        hint = "replay the logs of that time with the same server: nothing is there twice;"
+        hint += " connwatch store verify says what else is damaged"
+    return StoreDamagedError(told, where=str(place), hint=hint)
 
 
 def _as_small(number: int | None, rows: int, crc: int, data: bytes) -> Small:
