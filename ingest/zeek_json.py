@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
 
 from connwatch.contracts import Block, Parsed
@@ -41,9 +42,11 @@ _ISO: Final = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"
 
 @dataclass(frozen=True, slots=True)
 class JsonState:
-    """dataset: of a record that does not name its log itself."""
+    """dataset: of a record that does not name its log itself. shape: types of the keys with which
+    the fast reader read the last records; it is found anew where there is none."""
 
     dataset: str
+    shape: Mapping[str, pl.DataType] | None = field(default=None, compare=False)
 
 
 class ZeekJson:
@@ -86,12 +89,15 @@ class ZeekJson:
 
     def parse(self, block: Block, state: JsonState) -> tuple[Parsed, JsonState]:
         every = split_lines(block.data, block.line, block.offset)
-        rows = every.filter(pl.col("raw").str.strip_chars(" \t\ufeff") != "")
+        rows = every
+        if not every["raw"].str.starts_with("{").all():
+            rows = every.filter(pl.col("raw").str.strip_chars(" \t\ufeff") != "")
         origin = Origin(block.path, state.dataset, self.sensor, NAME)
-        quick = fast(block.data, rows, origin) if rows.height else None
+        quick = _quick(block.data, rows, origin, state.shape) if rows.height else None
         if quick is not None:
-            records, origin, unknown = quick
+            records, origin, unknown, types = quick
             events, rejects = make(records, origin)
+            state = replace(state, shape=types)
         else:
             events, rejects, unknown = exact(rows, origin)
         parsed = Parsed(
@@ -124,32 +130,42 @@ def _by_name(path: str) -> str:
     return DATASETS["conn"]
 
 
+def _quick(
+    data: bytes, rows: pl.DataFrame, origin: Origin, known: Mapping[str, pl.DataType] | None
+) -> tuple[Records, Origin, frozenset[str], Mapping[str, pl.DataType]] | None:
+    """As `fast` has it, and the types: those of the records before, else of the first ones here."""
+    if any(mark in data for mark in _UNCLEAN) or (b" " in data and b'" :' in data):
+        return None
+    if known is not None and (found := fast(data, rows, origin, known)) is not None:
+        return (*found, known)
+    types = shape(rows["raw"].head(_SAMPLE).to_list())
+    if types is None or types == known:
+        return None
+    found = fast(data, rows, origin, types)
+    return None if found is None else (*found, types)
+
+
 def fast(
-    data: bytes, rows: pl.DataFrame, origin: Origin
+    data: bytes, rows: pl.DataFrame, origin: Origin, types: Mapping[str, pl.DataType]
 ) -> tuple[Records, Origin, frozenset[str]] | None:
     """The records and the names of their unknown fields, if provably nothing is lost; else None.
 
-    data: the lines of `rows`. Proof: no escape and no second log in the block; the reader refuses
-    values of other types; the number of keys equals the number of values found (no unknown,
-    repeated or null key); that of quotes is twice that of keys and texts together (no number where
-    text belongs); and every bracket and brace belongs to a list or object found.
+    data: the lines of `rows`, without bytes that are the exact reader's. types: of the keys, from
+    `shape`. Proof: no second log in the block; the reader refuses values of other types; the number
+    of keys equals the number of values found (no unknown, repeated or null key); that of quotes is
+    twice that of keys and texts together (no number where text belongs); and every bracket and
+    brace belongs to a list or object found.
     """
-    if any(mark in data for mark in _UNCLEAN) or (b" " in data and b'" :' in data):
-        return None
-    types = shape(rows["raw"].head(_SAMPLE).to_list())
-    if types is None:
-        return None
     try:
         read = pl.read_ndjson(data, schema=types)
     except (pl.exceptions.ComputeError, pl.exceptions.SchemaError):
         return None
     found = _counted(read)
-    if (
-        read.height != rows.height
-        or data.count(b'":') != found.values
-        or data.count(b'"') != 2 * (found.values + found.texts)
-        or data.count(b"[") != found.lists
-        or data.count(b"{") != rows.height + found.objects
+    if read.height != rows.height or _marks(data) != (
+        found.values,
+        2 * (found.values + found.texts),
+        found.lists,
+        rows.height + found.objects,
     ):
         return None
     flattened = _flat(read)
@@ -169,6 +185,19 @@ def fast(
         Records(known, rows["raw"], rows["line"], rows["offset"], extra),
         origin,
         frozenset(unknown),
+    )
+
+
+def _marks(data: bytes) -> tuple[int, int, int, int]:
+    """How many keys' ends, quotes, brackets and braces there are."""
+    every = np.frombuffer(data, np.uint8)
+    quotes = every == ord('"')
+    ends = quotes[:-1] & (every[1:] == ord(":"))
+    return (
+        int(np.count_nonzero(ends)),
+        int(np.count_nonzero(quotes)),
+        int(np.count_nonzero(every == ord("["))),
+        int(np.count_nonzero(every == ord("{"))),
     )
 
 
@@ -234,9 +263,9 @@ def _known(read: pl.DataFrame) -> pl.DataFrame | None:
             )
         else:
             exprs.append(column)
-    if checks and not all(read.select(c.alias(str(i)) for i, c in enumerate(checks)).row(0)):
+    if checks and not all(read.select_seq(c.alias(str(i)) for i, c in enumerate(checks)).row(0)):
         return None
-    known = read.select(exprs)
+    known = read.select_seq(exprs)
     times = [name for name in known.columns if FIELDS[name][1] in ("time", "interval")]
     lost = any(known[name].null_count() != read[name].null_count() for name in times)
     return None if lost else known

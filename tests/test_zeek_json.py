@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from support import from_json
 
+from connwatch.contracts import Block
 from connwatch.ingest.zeek_json import ZeekJson
 
 GOOD: dict[str, Any] = {
@@ -140,3 +141,26 @@ def test_events_have_the_schemas_columns() -> None:
     from connwatch.schema import STORED
 
     assert from_json(lines(GOOD)).events.schema == pl.Schema(STORED)
+
+
+#: what a key may be set to, of types that the readers tell apart
+VALUES: list[Any] = [1, 1.0, 1.5, True, "1", "true", None, ["a"], {"a": 1}, 10**19]
+
+
+@pytest.mark.parametrize("key", ["ts", "duration", "orig_pkts", "service", "_path", "unknown"])
+def test_a_record_means_the_same_whatever_came_before(key: str) -> None:
+    # The separators of Zeek: the fast reader reads what it can, with the types of the block before.
+    blocks = [
+        Block(
+            "conn.log", json.dumps({**GOOD, key: one}, separators=(",", ":")).encode(), 0, 1, True
+        )
+        for one in VALUES
+    ]
+    form = ZeekJson()
+    fresh = form.begin("zeek.connection")
+    for before in blocks:
+        _, state = form.parse(before, fresh)
+        for block in blocks:
+            (alone, _), (after, _) = form.parse(block, fresh), form.parse(block, state)
+            assert after.events.equals(alone.events)
+            assert after.rejects.equals(alone.rejects)

@@ -17,7 +17,9 @@ from functools import reduce
 from operator import and_, or_
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from connwatch.schema import BY_NAME, DERIVED, STRINGS
 
@@ -130,7 +132,7 @@ class Evaluation:
         self._events = events
         self._plan = plan
         self._columns: dict[str, _Column] = {}
-        self._codes: dict[str, pl.Series] = {}
+        self._codes: dict[str, NDArray[np.intp]] = {}
         #: by the tests' keys: over the values of its column, and over the rows
         self._found: dict[object, Outcome] = {}
         few = events.height <= _SAMPLE
@@ -160,7 +162,7 @@ class Evaluation:
         found = self._found[test.key]
         if isinstance(found, bool) or not column.distinct:
             return found
-        return found.gather(self._code(test.column))
+        return _of_rows(found, self._code(test.column))
 
     def _column(self, name: str) -> _Column:
         if name not in self._columns:
@@ -173,14 +175,14 @@ class Evaluation:
                 self._columns[name] = _distinct(whole.to_series())
         return self._columns[name]
 
-    def _code(self, name: str) -> pl.Series:
+    def _code(self, name: str) -> NDArray[np.intp]:
         if name not in self._codes:
             values = self._columns[name].values.select(name).with_row_index("_code")
             whole = self._events.select(DERIVED.get(name, pl.col(name)).alias(name))
             joined = whole.join(
                 values, on=name, how="left", nulls_equal=True, maintain_order="left"
             )
-            self._codes[name] = joined["_code"]
+            self._codes[name] = joined["_code"].to_numpy().astype(np.intp)
         return self._codes[name]
 
 
@@ -240,6 +242,13 @@ def _distinct(whole: pl.Series) -> _Column:
     values = whole.unique()
     few = len(values) * 4 <= len(whole)
     return _Column((values if few else whole).to_frame(), few)
+
+
+def _of_rows(found: pl.Series, code: NDArray[np.intp]) -> pl.Series:
+    """What holds of each row. found: of each distinct value; code: which of these a row has."""
+    if found.has_nulls():
+        return found.gather(pl.Series(code))
+    return pl.Series(found.to_numpy()[code])  # three times as fast as `gather`
 
 
 def _selected(frame: pl.DataFrame, tests: Sequence[Test]) -> dict[object, Outcome]:
