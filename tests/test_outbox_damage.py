@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ from sink_contract import delivery, events
 from test_elasticsearch_sending import configured, documents
 
 from connwatch.cli import run as command
-from connwatch.errors import StoreDamagedError
-from connwatch.sinks.embedded import EmbeddedStore
+from connwatch.errors import StoreDamagedError, StoreError
+from connwatch.sinks.embedded import EmbeddedStore, StoreReader
+from connwatch.sinks.embedded.dead_letters import DeadLetter
 from connwatch.sinks.embedded.outbox import Outbox
 
 
@@ -86,6 +88,46 @@ def test_a_damaged_row_of_the_catalogue_is_set_aside_too(tmp_path: Path) -> None
             part.events(tmp_path)
         outbox.set_aside(part, why.value)
         assert all_of(outbox, tmp_path) == sorted(rows["event.id"])
+
+
+def test_what_cannot_be_read_for_the_moment_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EmbeddedStore(tmp_path) as store:
+        outbox = store.open_outbox(1_000_000)
+        run = store.begin_run()
+        rows = events(range(3_000))
+        run.write(delivery(rows), run.classify(rows)[1])
+        (part,) = outbox.pending(1)
+
+        def full(_: Path) -> None:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("connwatch.sinks.embedded.outbox.checksum", full)
+            with pytest.raises(StoreError, match="Too many open files") as why:
+                part.events(tmp_path)
+        assert not isinstance(why.value, StoreDamagedError)
+        assert all_of(outbox, tmp_path) == sorted(rows["event.id"])
+
+
+def test_what_is_refused_is_kept_though_nothing_else_was_sent(tmp_path: Path) -> None:
+    letter = DeadLetter(None, "elasticsearch", 0.0, "why", "alert", "{}")
+    with EmbeddedStore(tmp_path) as store:
+        outbox = store.open_outbox(1_000_000)
+        run = store.begin_run()
+        rows = events(range(20))
+        run.write(delivery(rows), run.classify(rows)[1])
+        assert outbox.done([], [letter], events([])) == []
+        parts = outbox.pending(100)
+        assert outbox.done(parts, [letter], rows) == [parts[0].number]
+        (number,) = outbox.done(parts, [letter], rows.head(5))
+        assert [part.number for part in outbox.pending(100)] == [number] != [parts[0].number]
+        assert outbox.rows == 5
+        assert outbox.done(outbox.pending(100), [letter]) == []
+        assert outbox.rows == 0
+    with StoreReader(tmp_path) as reader:
+        assert len(reader.dead_letters()) == 4
 
 
 def test_an_outbox_of_before_is_read(tmp_path: Path) -> None:

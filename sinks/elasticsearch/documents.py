@@ -17,6 +17,7 @@ Values that no server takes are changed, so that an event is never refused for o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -60,8 +61,21 @@ _SECONDS: Final = pl.Series(
 
 #: a name in a nested document -> what stands there: a column's name, or names below it
 Tree: TypeAlias = dict[str, "str | Tree"]
+
+
+@dataclass(frozen=True, slots=True)
+class Few:
+    """One of a few texts for each row. place: which."""
+
+    texts: pl.Series
+    place: pl.Series
+
+    def with_(self, before: str = "", after: str = "") -> Few:
+        return Few(before + self.texts + after, self.place)
+
+
 #: text as it is, or one for each row
-Piece: TypeAlias = "str | pl.Series"
+Piece: TypeAlias = "str | pl.Series | Few"
 
 
 def _roots(name: str) -> frozenset[str]:
@@ -113,7 +127,12 @@ def documents(events: pl.DataFrame) -> pl.Series:
 
 def written(parts: Sequence[Piece], height: int) -> pl.Series:
     """Pieces put together, row by row."""
-    columns = {str(place): part for place, part in enumerate(parts) if isinstance(part, pl.Series)}
+    parts = _joined(parts)
+    columns = {
+        str(place): part.texts.gather(part.place) if isinstance(part, Few) else part
+        for place, part in enumerate(parts)
+        if not isinstance(part, str)
+    }
     text = pl.concat_str(
         pl.lit(part) if isinstance(part, str) else pl.col(str(place))
         for place, part in enumerate(parts)
@@ -133,7 +152,7 @@ def pieces(events: pl.DataFrame) -> list[Piece]:
     events = fitting(events)
     apart = _values(events)
     below, place = _combinations(events, [path for path, _ in _objects(tree(apart))])
-    return _joined(_object(tree(apart), "", apart, below, place))
+    return _object(tree(apart), "", apart, below, place)
 
 
 def _objects(names: Tree, path: str = "") -> list[tuple[str, Tree]]:
@@ -164,16 +183,21 @@ def _object(
     if len(few) == 1:
         parts.append(few[0])
     elif few.str.len_bytes().max():
-        parts.append(few.gather(place))
+        parts.append(Few(few, place))
     return [*parts, "}"]
 
 
 def _joined(parts: Iterable[Piece]) -> list[Piece]:
-    """Neighbouring texts made one."""
+    """Neighbours made one, where that is not work for every row: each piece costs time there."""
     found: list[Piece] = []
     for part in parts:
-        if isinstance(part, str) and found and isinstance(found[-1], str):
-            found[-1] += part
+        last = found[-1] if found else None
+        if isinstance(part, str) and isinstance(last, str):
+            found[-1] = last + part
+        elif isinstance(part, str) and isinstance(last, Few):
+            found[-1] = last.with_(after=part)
+        elif isinstance(part, Few) and isinstance(last, str):
+            found[-1] = part.with_(before=last)
         else:
             found.append(part)
     return found

@@ -9,6 +9,7 @@ it grew meanwhile. What a server has acknowledged leaves the outbox.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from connwatch.errors import StoreDamagedError
+from connwatch.errors import StoreDamagedError, StoreError
 from connwatch.schema import STORED
 
 from . import catalogue, dead_letters
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 FOLDER: Final = "outbox"
 #: where parts go that cannot be read
 DAMAGED: Final = "damaged"
+#: what the system says of a file that is not there, or cannot be read any more
+_DAMAGE: Final = (errno.ENOENT, errno.EIO)
 #: seconds after which whoever waits for room looks again
 _LOOK: Final = 0.1
 _CHANGED: Final = """
@@ -78,7 +81,8 @@ class Part:
         )
 
     def events(self, folder: Path) -> pl.DataFrame:
-        """Stored columns. StoreDamagedError: the file is not there, or is not what it was."""
+        """Stored columns. StoreDamagedError: the file is not there, or is not what it was; another
+        StoreError: it cannot be read at the moment."""
         if self.data is not None:
             return together("events", [_as_small(self.number, self.rows, self.crc, self.data)])
         path = folder / str(self.name)
@@ -87,7 +91,8 @@ class Part:
                 raise StoreDamagedError("its content has changed", where=str(path))
             found = pl.read_parquet(path, glob=False)
         except OSError as error:
-            raise StoreDamagedError(error.strerror or str(error), where=str(path)) from error
+            kind = StoreDamagedError if error.errno in _DAMAGE else StoreError
+            raise kind(error.strerror or str(error), where=str(path)) from error
         except pl.exceptions.PolarsError as error:
             raise StoreDamagedError(str(error), where=str(path)) from error
         return _stored(found)
@@ -196,14 +201,19 @@ class Outbox:
     ) -> list[int]:
         """These are sent, or what the server refused of them is kept: they leave the outbox, but
         for events that are `left`. Numbers of the parts that have these."""
+        numbers = [part.number for part in parts if part.number is not None]
         if left is not None and left.height == sum(part.rows for part in parts):
-            return [part.number for part in parts if part.number is not None]
+            parts, left = (), None  # they are as they were
+        else:
+            numbers = []
+        if not parts and not refused:
+            return numbers
         rest = [] if left is None else self.part(left)
         with catalogue.errors(self._folder), self._database.upholding():
             dead_letters.insert(self._database, refused)
             for part in rest:
                 part.insert(self._database)
-            numbers = [self._one("SELECT last_insert_rowid()")] if rest else []
+                numbers.append(self._one("SELECT last_insert_rowid()"))
             self._database.executemany(
                 "DELETE FROM outbox WHERE number = ?", ((part.number,) for part in parts)
             )
