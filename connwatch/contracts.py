@@ -81,8 +81,10 @@ class Block:
 
     path: as the user gave it. data: bytes of whole lines; only the last block of a file may end
     without a newline. offset: of data[0] in the decompressed file, bytes. line: number of the
-    first line, from 1. last: nothing follows in this file. overlong: data is the beginning of one
-    line that is too long to be read; it is a reject whatever the format. lines: how many there are.
+    first line, from 1. last: nothing follows in this file; a replay gives such a block of every
+    file that it reads to its end, if need be one without data. overlong: data is
+    the beginning of one line that is too long to be read; it is a reject whatever the format.
+    lines: how many there are.
     """
 
     path: str
@@ -104,7 +106,9 @@ class Parsed:
     """What a parser made of one block.
 
     events: conformed, in file order. rejects: `REJECT_SCHEMA`. lines = record_lines + rejects +
-    comments holds for every block. records: events before duplicates are taken out.
+    comments holds for every block. records: events before duplicates are taken out. A format that
+    holds lines back counts them with the block in which it reads them. notes: what is to be said
+    once of the file.
     """
 
     events: pl.DataFrame
@@ -113,6 +117,7 @@ class Parsed:
     record_lines: int
     comments: int
     unknown_fields: frozenset[str] = frozenset()
+    notes: frozenset[str] = frozenset()
 
 
 class Format(Protocol[State]):

@@ -174,6 +174,7 @@ class _Replay:
         with self._guard:
             self.outcome.ledger.parsed(source.path, parsed)
             self.outcome.unknown_fields |= parsed.unknown_fields
+            self.outcome.notes.extend(sorted(parsed.notes.difference(self.outcome.notes)))
             if parsed.rejects.height:
                 self._rejects.append(parsed.rejects)
             self._taken[source.path] = taken

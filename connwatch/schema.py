@@ -8,7 +8,7 @@ from.
 `conform(frame)` is the way in for parsers: it adds the stored columns that are missing as nulls,
 puts all into the order below and refuses a name or a type that is not here. Names are ECS 9 names;
 Zeek's own fields have the names of Elastic's Zeek integration; fields of our own stand under
-`connwatch.` or `zeek.connection.`. `docs/schema.md` is generated from this file.
+`connwatch.`, `zeek.connection.` or `socket.`. `docs/schema.md` is generated from this file.
 """
 
 from __future__ import annotations
@@ -78,6 +78,16 @@ STATES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     ),
     "OTH": ("midstream traffic, no SYN seen", ("connection", "info"), "connection_midstream"),
 }
+#: states of a socket whose connection was made
+OPEN: Final = (
+    "established",
+    "fin_wait1",
+    "fin_wait2",
+    "close_wait",
+    "last_ack",
+    "closing",
+    "time_wait",
+)
 _ESTABLISHED = ("S1", "SF", "S2", "S3", "RSTO", "RSTR")
 _FAILED = ("S0", "REJ", "RSTOS0", "SH")
 
@@ -92,7 +102,12 @@ def _event_type() -> pl.Expr:
     by_types: dict[tuple[str, ...], list[str]] = {}
     for state, (_, types, _action) in STATES.items():
         by_types.setdefault(types, []).append(state)
-    expr: pl.Expr = _strings("connection", "info")
+    row = pl.col("socket.snapshot.id").is_not_null()
+    expr: pl.Expr = (
+        pl.when(row & ~_connected().fill_null(value=False))
+        .then(_strings("info"))
+        .otherwise(_strings("connection", "info"))
+    )
     for types, states in by_types.items():
         expr = pl.when(_state.is_in(states)).then(_strings(*types)).otherwise(expr)
     return expr
@@ -101,12 +116,33 @@ def _event_type() -> pl.Expr:
 def _event_outcome() -> pl.Expr:
     tcp = pl.col("network.transport") == "tcp"
     return (
-        pl.when(_state.is_in(_ESTABLISHED))
+        pl.when(_state.is_in(_ESTABLISHED) | pl.col("socket.state").is_in(OPEN))
         .then(pl.lit("success"))
         .when(_state.is_in(_FAILED) & tcp)
         .then(pl.lit("failure"))
         .otherwise(pl.lit("unknown"))
     )
+
+
+def _connected() -> pl.Expr:
+    """Whether a row of a socket table is one of a connection: it has two ends."""
+    return pl.col("socket.role").is_in(["client", "server"])
+
+
+def _action() -> pl.Expr:
+    row = pl.when(pl.col("socket.snapshot.id").is_not_null()).then(pl.lit("socket_state"))
+    return pl.coalesce(_by_state(2), row)
+
+
+def _kind() -> pl.Expr:
+    row = pl.col("socket.snapshot.id").is_not_null()
+    return pl.when(row).then(pl.lit("state")).otherwise(pl.lit("event"))
+
+
+def _network_type() -> pl.Expr:
+    address = pl.coalesce("source.ip", "destination.ip")
+    six = address.str.contains(":", literal=True)
+    return pl.when(six).then(pl.lit("ipv6")).when(~six).then(pl.lit("ipv4"))
 
 
 def _by_state(index: int) -> pl.Expr:
@@ -158,6 +194,9 @@ class Column:
 
 _NEVER = "never null"
 _NOT_LOGGED = "not logged"
+#: rules see connections alone (`rules/fields/connection.yml`), and these have both ends
+_NO_END = f"{_NEVER} of a connection that feeds rules; socket table: no such end, or a name or a cut address in its place"
+_NOT_SHOWN = "not shown"
 _S = pl.String()
 _I = pl.Int64()
 
@@ -177,49 +216,82 @@ COLUMNS: Final[tuple[Column, ...]] = (
         "Log time: running maximum of event.end in the record's stream; drives windows and folding.",
     ),
     Column("event.id", _S, "keyword", "", _NEVER, "128-bit content hash of dataset, sensor and raw record, 32 hex digits."),
-    Column("event.dataset", _S, "keyword", "", _NEVER, "What the record is: zeek.connection, zeek.conn_long, zeek.open_conn."),
+    Column("event.dataset", _S, "keyword", "", _NEVER, "What the record is: zeek.connection, zeek.conn_long, zeek.open_conn; of socket tables ss.connection, netstat.connection, proc_net.connection for the row that shows a connection first, and ss.socket, netstat.socket, proc_net.socket for all others."),
     Column("event.module", _S, "keyword", "", _NEVER, "What wrote the record.", _module()),
-    Column("event.kind", _S, "keyword", "", _NEVER, "Always event for a record of a log.", pl.lit("event")),
+    Column("event.kind", _S, "keyword", "", _NEVER, "event for a record of a log; state for a row of a socket table.", _kind()),
     Column("event.category", STRINGS, "keyword", "", _NEVER, "Always network.", _strings("network")),
-    Column("event.type", STRINGS, "keyword", "", _NEVER, "connection, and start, end, denied or info by state.", _event_type()),
-    Column("event.action", _S, "keyword", "", "state not logged", "What happened, by connection state.", _by_state(2)),
+    Column("event.type", STRINGS, "keyword", "", _NEVER, "connection, and start, end, denied or info by state; info alone for a socket without a connection.", _event_type()),
+    Column("event.action", _S, "keyword", "", "state not logged", "What happened, by connection state; socket_state for a row of a socket table.", _action()),
     Column("event.outcome", _S, "keyword", "", _NEVER, "success if established, failure if TCP was not, else unknown.", _event_outcome()),
-    Column("event.sequence", _I, "long", "lines", _NEVER, "Record number: the record's line in its file, from 1."),
+    Column("event.sequence", _I, "long", "lines", _NEVER, "Record number: the record's (first) line in its file, from 1."),
     Column("log.file.path", _S, "keyword", "", _NEVER, "File the record was first read from, as given."),
     Column("log.offset", _I, "long", "bytes", _NEVER, "Where its line starts in the (decompressed) file."),
     Column("ecs.version", _S, "keyword", "", _NEVER, "ECS version of these names.", pl.lit(ECS_VERSION)),
     # -- originator ---------------------------------------------------------------------------
-    Column("source.ip", _S, "ip", "", _NEVER, "Originator of the flow."),
-    Column("source.address", _S, "keyword", "", _NEVER, "The same as source.ip.", pl.col("source.ip")),
+    Column("source.ip", _S, "ip", "", _NO_END, "Originator of the flow; of a socket table see socket.role."),
+    Column("source.address", _S, "keyword", "", f"{_NEVER} of a connection that feeds rules; no such end", "source.ip, or else source.domain.", pl.coalesce("source.ip", "source.domain")),
+    Column("source.domain", _S, "keyword", "", "an address was logged", "Name that the tool wrote in place of the address."),
     Column("source.port", _I, "long", "", "no ports (ICMP and other protocols)", "Originator's port."),
     Column("source.bytes", _I, "long", "bytes", _NOT_LOGGED, "IP bytes sent by the originator, headers included."),
     Column("source.packets", _I, "long", "packets", _NOT_LOGGED, "Packets sent by the originator."),
     Column("source.mac", _S, "keyword", "", _NOT_LOGGED, "Originator's link address, AA-BB-CC-DD-EE-FF."),
     # -- responder ----------------------------------------------------------------------------
-    Column("destination.ip", _S, "ip", "", _NEVER, "Responder of the flow."),
-    Column("destination.address", _S, "keyword", "", _NEVER, "The same as destination.ip.", pl.col("destination.ip")),
+    Column("destination.ip", _S, "ip", "", _NO_END, "Responder of the flow; of a socket table see socket.role."),
+    Column("destination.address", _S, "keyword", "", f"{_NEVER} of a connection that feeds rules; no such end", "destination.ip, or else destination.domain.", pl.coalesce("destination.ip", "destination.domain")),
+    Column("destination.domain", _S, "keyword", "", "an address was logged", "Name that the tool wrote in place of the address."),
     Column("destination.port", _I, "long", "", "no ports (ICMP and other protocols)", "Responder's port."),
     Column("destination.bytes", _I, "long", "bytes", _NOT_LOGGED, "IP bytes sent by the responder, headers included."),
     Column("destination.packets", _I, "long", "packets", _NOT_LOGGED, "Packets sent by the responder."),
     Column("destination.mac", _S, "keyword", "", _NOT_LOGGED, "Responder's link address, AA-BB-CC-DD-EE-FF."),
     # -- network ------------------------------------------------------------------------------
-    Column("network.transport", _S, "keyword", "", _NEVER, "tcp, udp, icmp, ipv6-icmp, or another protocol's name."),
+    Column("network.transport", _S, "keyword", "", f"{_NEVER} of a connection that feeds rules; a socket outside IP (unix, netlink, …)", "tcp, udp, icmp, ipv6-icmp, or another protocol's name."),
     Column("network.iana_number", _S, "keyword", "", "protocol without a known number", "IP protocol number."),
-    Column("network.type", _S, "keyword", "", _NEVER, "ipv4 or ipv6.",
-        pl.when(pl.col("source.ip").str.contains(":", literal=True)).then(pl.lit("ipv6")).otherwise(pl.lit("ipv4"))),
+    Column("network.type", _S, "keyword", "", f"{_NEVER} of a connection that feeds rules; no address", "ipv4 or ipv6.", _network_type()),
     Column("network.protocol", _S, "keyword", "", "no application protocol recognised", "First application protocol that Zeek confirmed.", _protocol()),
     Column("network.bytes", _I, "long", "bytes", "neither side logged", "IP bytes of both sides.", _sum("source.bytes", "destination.bytes")),
     Column("network.packets", _I, "long", "packets", "neither side logged", "Packets of both sides.", _sum("source.packets", "destination.packets")),
-    Column("network.direction", _S, "keyword", "", _NEVER, "inbound, outbound, internal or external, by home networks or Zeek's local flags."),
-    Column("network.community_id", _S, "keyword", "", "protocol without a known number", "Community ID v1, seed 0."),
+    Column("network.direction", _S, "keyword", "", f"{_NEVER} of a connection that feeds rules; an end without address", "inbound, outbound, internal or external, by home networks or Zeek's local flags."),
+    Column("network.community_id", _S, "keyword", "", "protocol without a known number; an end without address", "Community ID v1, seed 0."),
     Column("network.vlan.id", _S, "keyword", "", _NOT_LOGGED, "Outer VLAN.", pl.col("zeek.connection.vlan").cast(pl.String)),
     Column("network.inner.vlan.id", _S, "keyword", "", _NOT_LOGGED, "Inner VLAN (QinQ).", pl.col("zeek.connection.inner_vlan").cast(pl.String)),
-    Column("related.ip", STRINGS, "ip", "", _NEVER, "Both addresses.", pl.concat_list("source.ip", "destination.ip")),
+    Column("related.ip", STRINGS, "ip", "", _NEVER, "Both addresses, as far as there are any.", pl.concat_list("source.ip", "destination.ip").list.drop_nulls()),
     # -- observer -----------------------------------------------------------------------------
     Column("observer.name", _S, "keyword", "", "no sensor label given", "Sensor label given by the user."),
     Column("observer.type", _S, "keyword", "", _NEVER, "Always sensor.", pl.lit("sensor")),
     Column("observer.product", _S, "keyword", "", _NEVER, "Program that saw the flow.", _module()),
     Column("labels", _S, "object", "", "no labels given", "Labels of the source, given by the user: a JSON object from name to value."),
+    # -- socket tables ------------------------------------------------------------------------
+    Column("host.name", _S, "keyword", "", "the file does not say it", "Host of a socket table, from a prompt or from `watch` in the file."),
+    Column("process.pid", _I, "long", "", _NOT_SHOWN, "Process that holds the socket; the first one shown."),
+    Column("process.name", _S, "keyword", "", _NOT_SHOWN, "Its name as shown, which may be cut (15 bytes in Linux, fewer in netstat)."),
+    Column("user.id", _S, "keyword", "", "not shown; ss does not show 0", "User of the socket, by number."),
+    Column("user.name", _S, "keyword", "", _NOT_SHOWN, "User of the socket, by name."),
+    Column("socket.role", _S, "keyword", "", "not a socket table", "What the local end is: listener, unconnected and server are the destination, client is the source; local: no network."),
+    Column("socket.family", _S, "keyword", "", "not a socket table", "inet, inet6, unix, netlink, packet, vsock or another; inet where both are possible."),
+    Column("socket.type", _S, "keyword", "", "not a socket table", "Kind of socket as the tool names it: tcp, udp6, u_str, nl, …"),
+    Column("socket.state", _S, "keyword", "", "no state shown", "State, as the same word for every tool: listen, established, time_wait, unconnected, …"),
+    Column("socket.local", _S, "keyword", "", "not a socket table", "Local end as shown: address, scope, port; path and number for unix."),
+    Column("socket.peer", _S, "keyword", "", _NOT_SHOWN, "Peer as shown."),
+    Column("socket.interface", _S, "keyword", "", _NOT_SHOWN, "Interface that the socket is bound to, or scope of its address."),
+    Column("socket.truncated", STRINGS, "keyword", "", "nothing was cut", "What the tool cut short to fit its columns: local, peer, process."),
+    Column("socket.recv_queue", _I, "long", "bytes", _NOT_SHOWN, "Bytes not read yet; of a listener: connections not accepted yet."),
+    Column("socket.send_queue", _I, "long", "bytes", _NOT_SHOWN, "Bytes not acknowledged; of a listener in ss: the most that may wait."),
+    Column("socket.inode", _I, "long", "", "not shown, or none", "Inode of the socket."),
+    Column("socket.cookie", _S, "keyword", "", _NOT_SHOWN, "The kernel's number of the socket, hex (sk: in ss)."),
+    Column("socket.processes", STRINGS, "keyword", "", _NOT_SHOWN, "Every process that holds the socket: PID/name, with fd=N behind it where shown."),
+    Column("socket.timer", _S, "keyword", "", _NOT_SHOWN, "Timer as shown: name, time left, retransmissions."),
+    Column("socket.bytes_sent", _I, "long", "bytes", _NOT_SHOWN, "Payload bytes sent, retransmissions included."),
+    Column("socket.bytes_acked", _I, "long", "bytes", _NOT_SHOWN, "Payload bytes that the peer acknowledged; the SYN counts as one."),
+    Column("socket.bytes_received", _I, "long", "bytes", _NOT_SHOWN, "Payload bytes received."),
+    Column("socket.segments_sent", _I, "long", "packets", _NOT_SHOWN, "Segments sent."),
+    Column("socket.segments_received", _I, "long", "packets", _NOT_SHOWN, "Segments received."),
+    Column("socket.retransmits", _I, "long", "packets", "not shown, or none", "Segments retransmitted in all."),
+    Column("socket.rtt", _I, "long", "µs", _NOT_SHOWN, "Smoothed round-trip time."),
+    Column("socket.cwnd", _I, "long", "packets", _NOT_SHOWN, "Congestion window."),
+    Column("socket.last_sent", _I, "long", "ms", _NOT_SHOWN, "Time since the last payload was sent."),
+    Column("socket.last_received", _I, "long", "ms", _NOT_SHOWN, "Time since the last payload was received."),
+    Column("socket.snapshot.id", _S, "keyword", "", "not a socket table", "Snapshot that the row is of: hash of its lines and its time, 32 hex digits."),
+    Column("socket.snapshot.clock", _S, "keyword", "", "not a socket table", "Where its time is from: line (date, watch), name (of the file) or file (when it was written)."),
     # -- Zeek's own ---------------------------------------------------------------------------
     Column("zeek.session_id", _S, "keyword", "", _NOT_LOGGED, "Zeek's uid of the connection."),
     Column("zeek.connection.state", _S, "keyword", "", _NOT_LOGGED, "conn_state, one of 13."),

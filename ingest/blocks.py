@@ -31,7 +31,8 @@ def blocks(
     line_cap: int = LINE_CAP,
     bomb_from: int = BOMB_FROM,
 ) -> Iterator[Block]:
-    """The blocks of a source; `head` was read from it before.
+    """The blocks of a source; `head` was read from it before. The last one has `last` set, and may
+    be empty.
 
     Raises InputError when the source is damaged, became shorter or is a decompression bomb, after
     all that could be read was given.
@@ -91,7 +92,7 @@ def _bounded(
         yield Block(path, data[begin : begin + KEPT], offset + begin, line, False, overlong=True)
         line += 1
         start = position = end
-    if start < len(data):
+    if start < len(data) or last:
         yield Block(path, data[start:] if start else data, offset + start, line, last)
 
 

@@ -56,9 +56,16 @@ class HomeNetworks:
 
 
 def enrich(events: pl.DataFrame, home: HomeNetworks | None) -> pl.DataFrame:
-    """`events` with network.direction, and network.community_id where Zeek did not log it."""
+    """`events` with network.direction, and network.community_id where Zeek did not log it; both are
+    left null where an end has no address."""
     if events.is_empty():
         return events
+    if events["source.ip"].null_count() or events["destination.ip"].null_count():
+        # Sockets without a peer, or with a name in place of an address, are no flows.
+        flow = events["source.ip"].is_not_null() & events["destination.ip"].is_not_null()
+        parts = enrich(events.filter(flow), home), events.filter(~flow)
+        rows = pl.concat([flow.arg_true(), (~flow).arg_true()])
+        return pl.concat(parts).select(pl.all().gather(rows.arg_sort()))
     logged = events["network.community_id"]
     v4 = numbers(events)
     ids = community_ids(events, v4) if logged.null_count() else logged

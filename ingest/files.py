@@ -260,7 +260,8 @@ def first_record(one: Format[Any], head: bytes, dataset: str, path: str) -> tupl
     cut = head.rfind(b"\n") + 1 if len(head) == HEAD else len(head)
     near = head.find(b"\n", _NEAR, cut) + 1
     for size in (near, cut) if near else (cut,):
-        parsed, _ = one.parse(Block(path, head[:size], 0, 1, False), one.begin(dataset))
+        # As if nothing followed: what a format holds back until it has seen more is wanted too.
+        parsed, _ = one.parse(Block(path, head[:size], 0, 1, True), one.begin(dataset))
         if not parsed.events.is_empty():
             return _first_of(parsed.events)
     return None, ""

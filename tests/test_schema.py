@@ -33,7 +33,7 @@ def test_a_column_is_an_ecs_field_of_that_type_or_has_its_own_namespace(
     if column.name in known:
         assert known[column.name] == column.es
     else:
-        assert column.name.startswith(("connwatch.", "zeek.connection."))
+        assert column.name.startswith(("connwatch.", "zeek.connection.", "socket."))
 
 
 def test_constant_and_state_values_are_allowed_by_ecs(data: Path) -> None:

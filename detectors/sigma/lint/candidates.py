@@ -66,8 +66,15 @@ def _edges(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> Iterable[s
 
 
 def evaluated(frame: pl.DataFrame, expr: pl.Expr) -> pl.Series:
-    """An expression over candidates; derived columns that are not among these are computed."""
+    """An expression over candidates; derived columns that are not among these are
+    computed."""
     missing = set(expr.meta.root_names()) - {*frame.columns}
+    bases = {name.rpartition(":")[2] for name in missing}
+    behind = {one for name in bases & DERIVED.keys() for one in DERIVED[name].meta.root_names()}
+    # What else a derived column comes from (a socket's state, a name for an address) is not set.
+    frame = frame.with_columns(
+        pl.lit(None, STORED[name]).alias(name) for name in sorted(behind - {*frame.columns})
+    )
     made = frame.with_columns(DERIVED[name].alias(name) for name in missing if name in DERIVED)
     lowered = made.with_columns(
         DERIVED[base].alias(base)

@@ -154,7 +154,9 @@ def listed(group: str) -> pl.DataFrame | None:
     column = BY_NAME.get(group)
     if column is not None and column.dtype == pl.Boolean():
         return _column(group, [True, False, None])
-    if group in ("event.kind", "event.category", "observer.type", "ecs.version"):
+    if group == "event.kind":
+        return _column(group, ["event", "state"])
+    if group in ("event.category", "observer.type", "ecs.version"):
         return pl.DataFrame({"event.sequence": [1]}).select(DERIVED[group].alias(group))
     return _moments(group)
 
