@@ -10,13 +10,8 @@ from typing import Final
 
 import polars as pl
 
-#: Transport names by IP protocol number, where Zeek says unknown_transport (and ip_proto) itself
-PROTOCOLS: Final[dict[int, str]] = {
-    1: "icmp", 2: "igmp", 4: "ipv4", 6: "tcp", 17: "udp", 33: "dccp", 41: "ipv6", 46: "rsvp",
-    47: "gre", 50: "esp", 51: "ah", 58: "ipv6-icmp", 88: "eigrp", 89: "ospf", 103: "pim",
-    108: "ipcomp", 112: "vrrp", 115: "l2tp", 132: "sctp", 136: "udplite",
-}  # fmt: skip
-_NUMBERS: Final = {name: str(number) for number, name in PROTOCOLS.items()}
+from .protocols import NUMBERS, PROTOCOLS
+
 _WITH_PORTS: Final = frozenset({"tcp", "udp", "sctp", "dccp", "udplite"})
 _ICMP: Final = frozenset({"icmp", "ipv6-icmp"})
 _UNKNOWN: Final = "unknown_transport"
@@ -35,7 +30,7 @@ def of_transport(records: pl.DataFrame) -> dict[str, pl.Series]:
     transport = _transport(records)
     names = transport.unique().to_list()
     code = _codes(transport, names)
-    number = _of_each(code, [_NUMBERS.get(name) for name in names], pl.String())
+    number = _of_each(code, [NUMBERS.get(name) for name in names], pl.String())
     if "ip_proto" in records.columns:
         # Zeek's ip_proto of ICMP is 1 or 58 as well; where it is unset the name decides.
         number = (

@@ -12,8 +12,9 @@ import polars_hash as plh
 
 from connwatch.schema import STRINGS, UTC, conform, empty
 
+from ..protocols import NUMBERS, PROTOCOLS
 from ..rejects import reject_rows
-from ..zeek_events import PROTOCOLS, Origin
+from ..zeek_events import Origin
 from .ends import ANYWHERE, PORT, ends
 
 _S: Final = pl.String()
@@ -43,7 +44,6 @@ _PLAIN: Final = {
     "socket.timer": "timer", "connwatch.extra": "extra",
     **{f"socket.{name}": name for name in list(ROW)[-13:-3]},
 }  # fmt: skip
-_NUMBERS: Final = {name: str(number) for number, name in PROTOCOLS.items()}
 _BY_NUMBER: Final = {str(number): name for number, name in PROTOCOLS.items()}
 #: transport by the word for the kind of socket, without 4, 6 or 46 at its end
 _TRANSPORTS: Final = {
@@ -184,9 +184,7 @@ def _events(rows: pl.DataFrame, origin: Origin) -> pl.DataFrame:
     here = pl.col("role") == "client"  # the local end is the source
     there = network & ~pl.col("peerless")
     number = pl.when("israw").then(
-        pl.coalesce(
-            pl.col("lport").replace_strict(_NUMBERS, default=None, return_dtype=_S), "lport"
-        )
+        pl.coalesce(pl.col("lport").replace_strict(NUMBERS, default=None, return_dtype=_S), "lport")
     )
     by_number = number.replace_strict(_BY_NUMBER, default=None, return_dtype=_S)
     columns: dict[str, pl.Expr] = {target: pl.col(name) for target, name in _PLAIN.items()}
@@ -209,7 +207,7 @@ def _events(rows: pl.DataFrame, origin: Origin) -> pl.DataFrame:
         "network.transport": pl.when("israw").then(by_number).otherwise("transport"),
         "network.iana_number": pl.when("israw")
         .then(number.cast(_I, strict=False).cast(_S))
-        .otherwise(pl.col("transport").replace_strict(_NUMBERS, default=None, return_dtype=_S)),
+        .otherwise(pl.col("transport").replace_strict(NUMBERS, default=None, return_dtype=_S)),
         "socket.role": pl.col("role"),
         "socket.family": pl.coalesce(
             "_family",
