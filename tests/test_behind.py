@@ -58,6 +58,7 @@ def alerts(store: Path) -> list[Document]:
         return reader.alerts()
 
 
+@pytest.mark.lengthy
 def test_explain_and_events_are_those_of_the_store(copying: Copying, tmp_path: Path) -> None:
     more = flow(700, "10.0.0.7", 9, service='x"\\*y') + flow(701, "10.0.0.7", 9, local_orig="T")
     store, rules = on_disk(copying, tmp_path, SYN, SCAN, DOOR, NULLS, more=more)

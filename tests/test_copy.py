@@ -72,6 +72,7 @@ def test_there_and_back_is_the_same_store(copying: Copying, tmp_path: Path) -> N
     assert not list((first / "copies").iterdir())
 
 
+@pytest.mark.lengthy
 def test_a_span_and_a_query(copying: Copying, elasticsearch: Elastic, tmp_path: Path) -> None:
     """Just the events that a search finds, and alerts that list one of them."""
     store = copying.replayed(tmp_path / "store")
@@ -102,6 +103,7 @@ def test_a_span_and_a_query(copying: Copying, elasticsearch: Elastic, tmp_path: 
     assert told["alerts"]["partial"] == 0
 
 
+@pytest.mark.lengthy
 def test_what_an_analyst_says_goes_where_nobody_has_said_anything(
     copying: Copying, tmp_path: Path
 ) -> None:
