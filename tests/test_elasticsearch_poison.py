@@ -63,6 +63,18 @@ def test_a_document_that_a_server_fails_on_is_refused_alone(
 
 
 @pytest.mark.lengthy
+def test_an_alert_that_a_server_fails_on_is_refused_alone(elasticsearch: Elastic) -> None:
+    index = f"{elasticsearch.prefix}-alerts-2026.11.20"
+    puts = [Alert(f"{number:032x}", index, alert(number)) for number in range(5, 9)]
+    with gate(elasticsearch.url) as way, sink(elasticsearch, way.url) as to:
+        way.rule = whole
+        sent = to.send(alerts=puts)
+    assert (sent.done, sent.updated) == (True, 3)
+    ((kind, name),) = {(one.kind, one.id) for one in sent.refused}
+    assert (kind, name) == ("alert", f"{7:032x}")
+
+
+@pytest.mark.lengthy
 def test_a_server_that_fails_on_everything_is_waited_for(elasticsearch: Elastic) -> None:
     """However long, and also when it has taken something before."""
     rows = events(range(12))

@@ -10,6 +10,7 @@ layout       names of indices, and which one an event or an alert goes to
 mappings     templates, made from the schema
 setup        what is to change on a server: plan, do it, take it away
 retention    how long indices are kept
+room         shards that a cluster may still have
 documents    events as JSON text, and back
 fitting      values made to fit a server's limits
 bodies       bodies of bulk requests
