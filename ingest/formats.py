@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from connwatch.contracts import Format
 from connwatch.errors import UsageError
 
+from .sockets.tables import Netstat, ProcNet, Ss
 from .zeek_json import ZeekJson
 from .zeek_tsv import ZeekTsv
 
@@ -15,14 +16,28 @@ from .zeek_tsv import ZeekTsv
 FORMATS: dict[str, Callable[[str], Format[Any]]] = {
     "zeek-tsv": ZeekTsv,
     "zeek-json": ZeekJson,
+    "ss": Ss,
+    "netstat": Netstat,
+    "proc-net": ProcNet,
 }
+#: that cannot be followed yet: they tell the state of many sockets at once, not one record a line
+REPLAYED: Final = frozenset({"ss", "netstat", "proc-net"})
 
 
-def formats(sensor: str = "", only: str | None = None) -> tuple[Format[Any], ...]:
-    """The formats to try, made with the user's sensor label; `only` names the one to use."""
+def formats(
+    sensor: str = "", only: str | None = None, *, followed: bool = False
+) -> tuple[Format[Any], ...]:
+    """The formats to try, made with the user's sensor label; `only` names the one to use.
+    followed: of logs that are read as they are written."""
     if only is not None and only not in FORMATS:
         raise UsageError(
             f"unknown format {only!r}", where="--format", hint=f"known are {', '.join(FORMATS)}"
         )
-    chosen = [FORMATS[only]] if only else list(FORMATS.values())
-    return tuple(kind(sensor) for kind in chosen)
+    if followed and only in REPLAYED:
+        raise UsageError(
+            f"format {only!r} cannot be followed",
+            where="format",
+            hint="use connwatch replay for it",
+        )
+    names = [only] if only else [one for one in FORMATS if not (followed and one in REPLAYED)]
+    return tuple(FORMATS[name](sensor) for name in names)

@@ -23,6 +23,7 @@ from .files import Source
 from .log_time import LOG_TIME, LogTime
 from .opening import Opened
 from .parsing import parsed
+from .sockets.seen import Seen
 from .streams import Stream
 
 #: told of every block read: its source, what was parsed, and how many bytes were read from disk
@@ -77,14 +78,14 @@ class _Reader:
 
 def _frames(stream: Stream, watch: Watch, failed: Failed, note: Note) -> Iterator[pl.DataFrame]:
     """A stream's records in the order in which they were written, log time filled."""
-    log_time = LogTime()
+    log_time, seen = LogTime(), Seen()
     for source in stream.sources:
         for made, taken in parsed_blocks(source, failed):
             watch(source, made, taken)
             if made.events.height and (frame := log_time.feed(made.events)).height:
-                yield frame
+                yield seen.mark(frame)
     if log_time.doubted.height:
-        yield log_time.flush()
+        yield seen.mark(log_time.flush())
     if log_time.future:
         where = stream.sources[0].path
         note(

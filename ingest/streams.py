@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from .families import family
+from .families import family, stem
 from .files import Source
+from .sockets.seen import ROWS
 from .tails import Tail, read_tail
 
 #: the span in the name of a rotated Zeek log: conn.00:00:00-01:00:00.log.gz
@@ -45,7 +46,11 @@ def streams(sources: Sequence[Source]) -> tuple[list[Stream], list[str]]:
     """The streams, by key, and what is to be said about how they were told apart."""
     families: dict[tuple[str, str, str], list[Source]] = {}
     for source in sources:
-        key = source.dataset, family(source.path), source.format.name
+        log = family(source.path)
+        if source.dataset.endswith(ROWS):
+            # Tables of several hosts lie in one folder; their names tell them apart.
+            log = f"{log}/{stem(source.path)}"
+        key = source.dataset, log, source.format.name
         families.setdefault(key, []).append(source)
     made: list[Stream] = []
     notes: list[str] = []

@@ -130,7 +130,7 @@ sources:
             3,
             0,
         ),
-        http=Http(9477, "0.0.0.0", 10.0, 3),  # noqa: S104  nothing listens here
+        http=Http(9477, "0.0.0.0", 10.0, 3),
         log=Log("json", "debug"),
         sources=(
             SourceConfig(

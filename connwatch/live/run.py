@@ -276,7 +276,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 def _wanted(source: SourceConfig) -> Wanted:
     return Wanted(
         path=source.path,
-        formats=formats(source.sensor, source.format),
+        formats=formats(source.sensor, source.format, followed=True),
         forced=source.format is not None,
         from_end=source.start == "end",
         archives=source.archives,

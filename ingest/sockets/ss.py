@@ -1,0 +1,320 @@
+"""Sockets as ss prints them, with any of its options.
+
+    Netid State  Recv-Q Send-Q Local Address:Port   Peer Address:Port Process
+    tcp   LISTEN 0      128          0.0.0.0:22          0.0.0.0:*     users:(("sshd",pid=812,fd=3))
+    tcp   ESTAB  0      0      192.168.56.20:22    192.168.56.10:55280
+             cubic wscale:7,7 rto:204 rtt:0.077/0.035 cwnd:10 bytes_sent:236
+
+The columns Netid and State are left out where there is one kind alone. Source: iproute2, misc/ss.c.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any, Final
+
+import polars as pl
+
+from ..rejects import KEPT
+from .rows import ROW
+from .ss_tail import CONTINUES, tail
+from .tool import Tool
+
+_KINDS: Final = (
+    r"tcp|udp|raw|sctp|dccp|mptcp|udplite|icmp6?|nl|u_str|u_dgr|u_seq|p_raw|p_dgr|v_str|v_dgr|"
+    r"xdp|tipc|ti_st|ti_dg|ti_rd|ti_sq|vsock|unix|\?\?\?"
+)
+STATES: Final[dict[str, str]] = {
+    "ESTAB": "established", "SYN-SENT": "syn_sent", "SYN-RECV": "syn_recv",
+    "FIN-WAIT-1": "fin_wait1", "FIN-WAIT-2": "fin_wait2", "TIME-WAIT": "time_wait",
+    "UNCONN": "unconnected", "CLOSE-WAIT": "close_wait", "LAST-ACK": "last_ack",
+    "LISTEN": "listen", "CLOSING": "closing", "NEW-SYN-RECV": "new_syn_recv",
+    "BOUND-INACTIVE": "bound_inactive", "UNKNOWN": "unknown",
+}  # fmt: skip
+_WORDS: Final = "|".join(sorted(STATES, key=len, reverse=True))
+_START: Final = (
+    rf"^\s*(?:(?:{_KINDS})\s+)?(?:`-\s*)?(?:(?:{_WORDS})\s+)?-?[0-9]{{1,18}}\s+-?[0-9]{{1,18}}\s+\S"
+)
+_EXACT: Final = re.compile(
+    rf"\s*(?:(?P<netid>{_KINDS})\s+)?(?:`-\s*)?(?:(?P<state>{_WORDS})\s+)?"
+    r"(?P<recv>-?[0-9]{1,18})\s+(?P<send>-?[0-9]{1,18})\s+(?P<rest>\S.*)",
+    re.DOTALL,
+)
+_HEADER: Final = (
+    r"^\s*(?:Netid\s+)?(?:State\s+)?Recv-Q\s+Send-Q\s+Local Address:Port\s+Peer Address:Port"
+    r"\s*(?:Process)?\s*$"
+)
+_COMMENT: Final = (
+    r"^(?:Process|Total: [0-9]+(?: \(.*\))?|TCP:\s+[0-9]+ \(.*\)|Transport\s+Total\s+IP\s+IPv6"
+    r"|(?:RAW|UDP|TCP|INET|FRAG|\*)\s+[0-9]+\s+[0-9-]+\s+[0-9-]+)$"
+)
+_END4: Final = (
+    r"(?:[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|\[[0-9a-f:.]+\]|\*):(?:[0-9]{1,5}|\*)"
+)
+_USER: Final = r'users:\(\("[A-Za-z0-9_./@+-]+",pid=[0-9]{1,9},fd=[0-9]{1,9}\)\)'
+_WORD: Final = re.compile(r"\S+")
+#: lines that a record may have; ss itself writes two
+_LINES: Final = 64
+#: rtnl:NetworkManager/878: the process stands behind the protocol
+_HOLDER: Final = re.compile(r"[\w-]+:(?P<name>.+)/(?P<pid>[0-9]{1,10})")
+_NEVER_UDP: Final = frozenset(STATES.values()) - {"established", "unconnected"}
+#: columns of a terminal below which a line is not taken for one that was broken at its edge
+_EDGE: Final = 40
+
+
+class _Ss(Tool):
+    name = "ss"
+    header = _HEADER
+    comment = _COMMENT
+    row = _START
+
+    def rows(self, lines: pl.DataFrame, header: str, title: str) -> pl.DataFrame:
+        """As `Tool.rows` says."""
+        return _kinds(self._rows(lines, header), lines)
+
+    def _rows(self, lines: pl.DataFrame, header: str) -> pl.DataFrame:
+        begins = lines["text"].str.contains(_START)
+        strict = _fast_pattern(header, lines)
+        quick = (
+            begins & lines["text"].str.contains(strict)
+            if strict
+            else pl.repeat(False, lines.height, eager=True)
+        )
+        if not begins.all():
+            # What continues a record is the exact reader's business, and so is the record.
+            quick &= begins.shift(-1, fill_value=True)
+        parts = []
+        if quick.any():
+            parts.append(_fast(lines.filter(quick), header))
+        if not quick.all():
+            parts.append(exact(lines, begins, quick))
+        return pl.concat(parts, how="diagonal").sort("line") if len(parts) > 1 else parts[0]
+
+
+def _fast_pattern(header: str, lines: pl.DataFrame) -> str | None:
+    """Lines that need no care: both ends numbers, no more behind them than one plain user."""
+    first = lines["text"][0]
+    found = _EXACT.fullmatch(first)
+    netid = "Netid" in header if header else bool(found and found["netid"])
+    state = "State" in header if header else bool(found and found["state"])
+    before = (r"(?:tcp|udp) +" if netid else "") + (rf"(?:{_WORDS}) +" if state else "")
+    return rf"^{before}[0-9]{{1,18}} +[0-9]{{1,18}} +{_END4} +{_END4}(?: +{_USER})?$"
+
+
+def _fast(lines: pl.DataFrame, header: str) -> pl.DataFrame:
+    found = _EXACT.fullmatch(lines["text"][0])
+    names = [
+        *(["netid"] if found and found["netid"] else []),
+        *(["state"] if found and found["state"] else []),
+        *("recv", "send", "local", "peer", "tail"),
+    ]
+    parts = pl.col("text").str.replace_all(" +", " ").str.splitn(" ", len(names))
+    frame = lines.select(
+        "line", "offset", "raw", parts.struct.rename_fields(names).alias("p")
+    ).unnest("p")
+    frame = frame.with_columns(
+        pl.lit(1, pl.Int64).alias("lines"),
+        pl.col("recv", "send").cast(pl.Int64),
+        *(
+            pl.col(side).str.split(":").list.last().alias(port)
+            for side, port in (("local", "lport"), ("peer", "pport"))
+        ),
+    )
+    frame = frame.with_columns(
+        pl.col(side).str.strip_suffix(pl.col(port)).str.strip_suffix(":").alias(address)
+        for side, port, address in (("local", "lport", "laddr"), ("peer", "pport", "paddr"))
+    )
+    if "state" in names:
+        frame = frame.with_columns(pl.col("state").replace_strict(STATES, return_dtype=pl.String))
+    return _fast_users(frame).drop("tail")
+
+
+def _fast_users(frame: pl.DataFrame) -> pl.DataFrame:
+    if frame["tail"].null_count() == frame.height:
+        return frame
+    quoted = pl.col("tail").str.split('"')
+    numbers = quoted.list.get(2, null_on_oob=True).str.strip_prefix(",pid=").str.strip_suffix("))")
+    both = numbers.str.split(",fd=")
+    frame = frame.with_columns(
+        name=quoted.list.get(1, null_on_oob=True),
+        pid=both.list.get(0, null_on_oob=True).cast(pl.Int64),
+        _fd=both.list.get(1, null_on_oob=True).cast(pl.Int64),
+    )
+    shown = pl.format("{}/{} fd={}", "pid", "name", "_fd")
+    return frame.with_columns(
+        processes=pl.when(pl.col("pid").is_not_null()).then(pl.concat_list(shown))
+    ).drop("_fd")
+
+
+def exact(lines: pl.DataFrame, begins: pl.Series, quick: pl.Series) -> pl.DataFrame:
+    """Rows of the lines that are not `quick`, one record at a time: nothing else tells what a
+    terminal broke, or where a name with quotes ends."""
+    # Each snapshot may be of another terminal.
+    width = pl.col("raw").str.len_chars().max().over("shot")
+    rest = lines.with_columns(begins=begins, width=width).filter(~quick)
+    made: list[dict[str, Any]] = []
+    group: list[tuple[int, int, str, str]] = []
+    edge = 0
+    columns = ("line", "offset", "raw", "text", "begins", "width")
+    for line, offset, raw, text, start, width in rest.select(columns).iter_rows():
+        if group and (start or line != group[-1][0] + 1):
+            made.extend(_record(group, edge))
+            group = []
+        group.append((line, offset, raw, text))
+        edge = width
+    made.extend(_record(group, edge))
+    return pl.DataFrame(made, schema=ROW)
+
+
+def _record(group: list[tuple[int, int, str, str]], width: int) -> list[dict[str, Any]]:
+    """The record that a group of lines begins with, and its lines that are no part of it."""
+    text, taken = group[0][3], 1
+    last = group[0][3]
+    if re.match(_START, text):
+        for _, _, _, more in group[1:_LINES]:
+            if len(text) > KEPT:
+                break
+            if more[:1].isspace():
+                text = f"{text} {more.strip()}"
+            elif _broken(text, last, more, width):
+                text = _joined(text, last, more, width)
+            else:
+                break
+            last = more
+            taken += 1
+    values = parsed(text)
+    if isinstance(values, str):
+        values = {"fault": values}
+    raw = "\n".join(one[2] for one in group[:taken])
+    line, offset = group[0][:2]
+    first = {"line": line, "offset": offset, "lines": taken, "raw": raw, **values}
+    others = [
+        {
+            "line": line,
+            "offset": offset,
+            "lines": 1,
+            "raw": raw,
+            "fault": "is no part of a socket's record",
+        }
+        for line, offset, raw, _ in group[taken:]
+    ]
+    return [first, *others]
+
+
+def _broken(text: str, last: str, more: str, width: int) -> bool:
+    """Whether a terminal broke a line between these two."""
+    if CONTINUES.match(more):
+        return True
+    whole = isinstance(parsed(text), dict)
+    return (len(last) == width >= _EDGE and isinstance(parsed(text + more), dict)) or not whole
+
+
+def _joined(text: str, last: str, more: str, width: int) -> str:
+    """At the edge of the terminal words are broken; elsewhere spaces that ended the line went."""
+    if len(last) == width:
+        return text + more
+    glued = text + more
+    return (
+        glued if isinstance(parsed(glued), dict) and not CONTINUES.match(more) else f"{text} {more}"
+    )
+
+
+def parsed(text: str) -> dict[str, Any] | str:
+    """Columns of a record in one line, or what is wrong with it."""
+    found = _EXACT.fullmatch(text)
+    if found is None:
+        return "is no socket as ss prints it"
+    netid = found["netid"]
+    made: dict[str, Any] = {"netid": netid, "state": STATES.get(found["state"] or "")}
+    made["recv"], made["send"] = int(found["recv"]), int(found["send"])
+    ends = (
+        _unix(found["rest"], netid) or _network(found["rest"], netid) or _else(found["rest"], netid)
+    )
+    if ends is None:
+        return "has not both ends of a socket"
+    made.update(ends[0])
+    behind = tail(ends[1] or "")
+    if isinstance(behind, str):
+        return behind
+    return made | behind
+
+
+def _network(rest: str, netid: str | None) -> tuple[dict[str, Any], str] | None:
+    if netid is not None and netid[:2] in ("nl", "p_", "v_", "u_"):
+        return None
+    local, peer, behind = [*rest.split(None, 2), "", ""][:3]
+    laddr, _, lport = local.rpartition(":")
+    paddr, _, pport = peer.rpartition(":")
+    if not (laddr and lport and paddr and pport):
+        return None
+    made = {"local": local, "peer": peer}
+    return made | {"laddr": laddr, "lport": lport, "paddr": paddr, "pport": pport}, behind
+
+
+def _unix(rest: str, netid: str | None) -> tuple[dict[str, Any], str] | None:
+    """A path may have spaces; the number behind it ends it."""
+    if (netid is not None and not netid.startswith("u")) or netid == "udp":
+        return None
+    if netid is None and _network(rest, netid):
+        return None
+    words = list(_WORD.finditer(rest))
+    numbers = [at for at, word in enumerate(words) if _is_number(word.group())]
+    first = next((at for at in numbers if at >= 1), None)
+    last = None if first is None else next((at for at in numbers if at >= first + 2), None)
+    if first is None or last is None:
+        return None
+    path, inode = rest[: words[first - 1].end()], words[first].group()
+    peer, number = rest[words[first + 1].start() : words[last - 1].end()], words[last].group()
+    made: dict[str, Any] = {"local": f"{path} {inode}", "peer": f"{peer} {number}"}
+    made |= {"inode": int(inode) or None, "netid": netid or "unix"}
+    return made, rest[words[last].end() :]
+
+
+def _is_number(text: str) -> bool:
+    return len(text) <= 18 and text.isascii() and text.isdigit()
+
+
+def _else(rest: str, netid: str | None) -> tuple[dict[str, Any], str] | None:
+    """The peer is the first word behind the local end that is an end."""
+    if netid is None:
+        return None
+    words = list(_WORD.finditer(rest))
+    found = next(
+        (
+            (rest[: before.end()], peer.group(), rest[peer.end() :])
+            for before, peer in itertools.pairwise(words)
+            if peer.group() == "*" or ":" in peer.group()[1:-1]
+        ),
+        None,
+    )
+    if found is None:
+        return None
+    made: dict[str, Any] = {"local": found[0], "peer": found[1]}
+    if netid == "nl" and (holder := _HOLDER.fullmatch(found[0])):
+        pid = int(holder["pid"])
+        made |= {"pid": pid, "name": holder["name"], "processes": [f"{pid}/{holder['name']}"]}
+    return made, found[2]
+
+
+def _kinds(rows: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
+    """With a netid for every row: where there is no such column, the kind that has such states."""
+    if "netid" not in rows:
+        rows = rows.with_columns(netid=pl.lit(None, pl.String))
+    if not rows["netid"].null_count():
+        return rows
+    shot = lines["shot"].gather(lines["line"].search_sorted(rows["line"], "left"))
+    state = pl.col("state") if "state" in rows.columns else pl.lit(None, pl.String)
+    one_kind = state.is_in(_NEVER_UDP).any().over(shot) | ~(state == "unconnected").any().over(shot)
+    raw = pl.col("lport").str.contains("^(?:ipv6-)?icmp|^igmp").any().over(shot)
+    kind = (
+        pl.when(raw.fill_null(value=False))
+        .then(pl.lit("raw"))
+        .when(one_kind.fill_null(value=True))
+        .then(pl.lit("tcp"))
+        .otherwise(pl.lit("udp"))
+    )
+    return rows.with_columns(netid=pl.col("netid").fill_null(kind))
+
+
+TOOL: Final = _Ss()

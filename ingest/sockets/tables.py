@@ -1,0 +1,282 @@
+"""Files of socket tables: lines to snapshots to sections of one tool each.
+
+A snapshot begins with a line that tells a time, or with a header that it has already. It is read as
+a whole, since a listening socket says which connections were accepted; so what may still be
+incomplete is held back until more comes, or the file ends. One that is longer than `PART` is read
+in parts.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from connwatch.contracts import Block, Parsed
+from connwatch.schema import empty
+
+from ..rejects import reject_rows
+from ..zeek_events import Origin
+from .netstat import TOOL as NETSTAT
+from .proc_net import TOOL as PROC_NET
+from .rows import hashed, make
+from .sections import PROMPT, Draft, Found, sections
+from .ss import TOOL as SS
+from .text import encoding_of, head_text, lines_of, whole_lines
+from .times import LINE, WATCH, moment_in_name
+from .tool import Tool
+
+TOOLS: Final[dict[str, Tool]] = {
+    "ss": SS,
+    "proc_net": PROC_NET,
+    "netstat": NETSTAT,  # asked last: its header of Windows is told by its form alone
+}
+#: bytes of a snapshot that are read together
+PART: Final = 16 << 20
+#: lines in which a file's first header is looked for, and rows where there is none
+_LOOK: Final = 400
+#: characters of a line that are looked at for that
+_WIDTH: Final = 1_000
+_ROWS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known between two blocks of a file.
+
+    held: bytes that were not read yet, with their place. draft: of the snapshot that they are of.
+    file_time: when the file was written, µs; None: not asked yet.
+    """
+
+    encoding: str = ""
+    held: bytes = b""
+    line: int = 1
+    offset: int = 0
+    draft: Draft = field(default_factory=Draft)
+    file_time: int | None = None
+
+
+class Tables:
+    """A format of socket tables; `sensor` is the user's label for where they were printed."""
+
+    name: str
+    description: str
+    own: str
+
+    def __init__(self, sensor: str = "") -> None:
+        self.sensor = sensor
+
+    def sniff(self, head: bytes, path: str) -> str | None:
+        """The dataset if the first header, or the first rows without one, are this tool's."""
+        return f"{self.own}.socket" if _tool_of(head) == self.own else None
+
+    def opened(self, head: bytes) -> str | None:
+        return None
+
+    def closed(self, tail: bytes) -> str | None:
+        return None
+
+    def begin(self, dataset: str) -> State:
+        return State(draft=Draft(tool=self.own))
+
+    def parse(self, block: Block, state: State) -> tuple[Parsed, State]:
+        if not state.encoding:
+            state = replace(
+                state, encoding=encoding_of(block.data), line=block.line, offset=block.offset
+            )
+        made: list[Parsed] = []
+        if block.offset != state.offset + len(state.held):
+            # What lies between was too long for a line; nothing goes on behind it.
+            parsed, state = self._read(state.held, block.path, state, last=True)
+            made.append(parsed)
+            state = replace(state, line=block.line, offset=block.offset)
+        parsed, state = self._read(state.held + block.data, block.path, state, last=block.last)
+        made.append(parsed)
+        return _together(made), state
+
+    def saved(self, state: State) -> dict[str, Any]:
+        return {**asdict(state), "held": state.held.decode("latin-1")}
+
+    def restored(self, saved: Mapping[str, Any]) -> State:
+        draft = Draft(**{**saved["draft"], "seen": tuple(saved["draft"]["seen"])})
+        return State(**{**saved, "held": saved["held"].encode("latin-1"), "draft": draft})
+
+    def _read(self, data: bytes, path: str, state: State, *, last: bool) -> tuple[Parsed, State]:
+        """What is whole in `data`, which begins where the state says; all if nothing follows."""
+        usable = len(data)
+        if state.encoding != "utf-8" and not last:
+            usable = whole_lines(data, state.encoding)
+        frame = lines_of(data[:usable], state.line, state.offset, state.encoding)
+        state = _clocked(state, path)
+        lines, found = sections(frame, state.draft, TOOLS, PART, last=last)
+        place, draft = (found[-1].end, found[-1].after) if found else (0, state.draft)
+        shots = [one for one in found if one.runs]
+        made = [self._snapshots(lines, shots, path, state)] if shots else []
+        begin = int(frame["offset"][place]) - state.offset if place < frame.height else usable
+        left = data[begin:]
+        line = state.line + place
+        told = sum(parsed.record_lines + parsed.rejects.height for parsed in made)
+        silent = Parsed(empty(), reject_rows(), place, 0, place - told)
+        state = replace(state, held=left, line=line, offset=state.offset + begin, draft=draft)
+        return _together([*made, silent]), state
+
+    def _snapshots(
+        self, lines: pl.DataFrame, shots: list[Found], path: str, state: State
+    ) -> Parsed:
+        """What is in these snapshots; rows under equal headers are read together."""
+        snapshots, notes = _times(shots, path, state)
+        runs = [(shot, *run) for shot, one in enumerate(shots) for run in one.runs]
+        sizes = np.array([high - low for _, low, high, _ in runs])
+        kinds: dict[tuple[str, str, str], int] = {}
+        of_run = [kinds.setdefault((d.tool, d.header, d.title), len(kinds)) for *_, d in runs]
+        lines = lines.slice(runs[0][1], int(sizes.sum())).with_columns(
+            pl.Series("shot", np.repeat([shot for shot, *_ in runs], sizes), dtype=pl.UInt32),
+            pl.Series("kind", np.repeat(of_run, sizes), dtype=pl.UInt32),
+        )
+        made = []
+        for tool in dict.fromkeys(tool for tool, _, _ in kinds):
+            numbers = {number: kind for kind, number in kinds.items() if kind[0] == tool}
+            theirs = lines
+            if len(numbers) < len(kinds):
+                theirs = lines.filter(pl.col("kind").is_in(list(numbers)))
+            read = [
+                TOOLS[tool].rows(
+                    theirs.filter(pl.col("kind") == number) if len(numbers) > 1 else theirs,
+                    *kind[1:],
+                )
+                for number, kind in numbers.items()
+            ]
+            rows = pl.concat(read, how="diagonal").sort("line") if len(read) > 1 else read[0]
+            made.append(self._of_tool(tool, rows, theirs, snapshots, path))
+        both = replace(_together(made), notes=frozenset(notes))
+        if len(made) == 1:
+            return both
+        events, rejects = both.events.sort("event.sequence"), both.rejects.sort("line")
+        return replace(both, events=events, rejects=rejects)
+
+    def _of_tool(
+        self, tool: str, rows: pl.DataFrame, lines: pl.DataFrame, snapshots: pl.DataFrame, path: str
+    ) -> Parsed:
+        silent = 0
+        if "fault" in rows and (mute := rows["fault"].eq_missing("")).any():
+            silent = int(rows["lines"].filter(mute).sum())
+            rows = rows.filter(~mute)
+        first = lines["line"].search_sorted(rows["line"], "left")
+        rows = rows.with_columns(lines["shot"].gather(first).alias("shot"))
+        origin = Origin(path, f"{tool}.socket", self.sensor, self.name)
+        contents = lines.group_by("shot").agg(pl.col("raw").str.join("\n"))
+        told = pl.concat_str(
+            pl.lit(f"{origin.dataset}\0{self.sensor}\0"), "told", pl.lit("\0"), "raw"
+        )
+        with_ids = snapshots.join(contents, on="shot").select(
+            "shot", "time", "clock", "host", hashed(told).alias("id")
+        )
+        events, rejects = make(rows, lines, origin, with_ids)
+        return Parsed(events, rejects, 0, lines.height - rejects.height - silent, 0)
+
+
+def _times(shots: list[Found], path: str, state: State) -> tuple[pl.DataFrame, set[str]]:
+    """Columns shot, time, clock, host of snapshots, and told, which makes one another than those
+    with the same lines; and what is to be said."""
+    named = moment_in_name(path)
+    notes = set()
+    made = []
+    for shot, one in enumerate(shots):
+        draft, zoned = one.draft, True
+        if draft.time is not None:
+            when, clock, zoned = draft.time, "line", draft.zoned
+        elif named is not None:
+            when, clock, zoned = named.time, "name", named.zoned
+        else:
+            when, clock = state.file_time or 0, "file"
+            notes.add(f"{path}: tells no time; its sockets have the time at which it was written")
+        if not zoned:
+            notes.add(f"{path}: tells times without a zone; they are taken as UTC")
+        # The time at which a file was written is not in it: copies of it are the same.
+        told = f"{when if clock != 'file' else ''}\0{draft.turn}\0{draft.part}"
+        made.append((shot, when, clock, draft.host or None, told))
+    types = {
+        "shot": pl.UInt32, "time": pl.Int64, "clock": pl.String, "host": pl.String,
+        "told": pl.String,
+    }  # fmt: skip
+    return pl.DataFrame(made, schema=types, orient="row"), notes
+
+
+def _clocked(state: State, path: str) -> State:
+    """With the time at which the file was written, asked once; that of reading for a pipe."""
+    if state.file_time is not None:
+        return state
+    try:
+        when = Path(path).stat().st_mtime_ns // 1000
+    except OSError:
+        when = time.time_ns() // 1000
+    return replace(state, file_time=when)
+
+
+def _together(parts: list[Parsed]) -> Parsed:
+    if len(parts) == 1:
+        return parts[0]
+    events = [part.events for part in parts if part.events.height]
+    rejects = [part.rejects for part in parts if part.rejects.height]
+    return Parsed(
+        pl.concat(events) if events else empty(),
+        pl.concat(rejects) if rejects else reject_rows(),
+        sum(part.lines for part in parts),
+        sum(part.record_lines for part in parts),
+        sum(part.comments for part in parts),
+        notes=frozenset().union(*(part.notes for part in parts)),
+    )
+
+
+def _tool_of(head: bytes) -> str | None:
+    """The tool whose header comes first; without any, the one whose rows most lines are."""
+    rows: dict[str, int] = dict.fromkeys(TOOLS, 0)
+    others, quiet = 0, ""
+    for line in _first_lines(head):
+        text = line[:_WIDTH].rstrip()
+        for name, tool in TOOLS.items():
+            if re.search(tool.header, text) or (tool.title and re.search(tool.title, text)):
+                return name
+        if not text or re.search(LINE, text) or re.search(WATCH, text) or re.search(PROMPT, text):
+            continue
+        hit = next((name for name, tool in TOOLS.items() if re.search(tool.row, text)), None)
+        if hit is not None:
+            rows[hit] += 1
+        elif said := [name for name, tool in TOOLS.items() if re.search(tool.comment, text)]:
+            quiet = quiet or said[0]
+        elif not text[0].isspace():
+            others += 1
+        if sum(rows.values()) >= _ROWS or others > _ROWS:
+            break
+    best = max(rows, key=lambda name: rows[name])
+    if rows[best]:
+        return best if rows[best] > others else None
+    return quiet if quiet and not others else None
+
+
+def _first_lines(head: bytes) -> Iterator[str]:
+    return iter(head_text(head).splitlines()[:_LOOK])
+
+
+class Ss(Tables):
+    name = "ss"
+    description = "tables of sockets by ss, with any options (Linux)"
+    own = "ss"
+
+
+class Netstat(Tables):
+    name = "netstat"
+    description = "tables of sockets by netstat (net-tools, BusyBox, BSD, macOS, Windows)"
+    own = "netstat"
+
+
+class ProcNet(Tables):
+    name = "proc-net"
+    description = "text of /proc/net/{tcp,tcp6,udp,udp6,raw,raw6,unix,…} (Linux)"
+    own = "proc_net"
