@@ -54,6 +54,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.windows
 	$(BIN)/python -m benchmarks.alerts
 	$(BIN)/python -m benchmarks.indicators
+	$(BIN)/python -m benchmarks.sockets
 	$(BIN)/python -m benchmarks.live
 
 clean:
