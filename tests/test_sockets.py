@@ -10,7 +10,7 @@ import pytest
 
 from connwatch.contracts import Block, Parsed
 from connwatch.ingest.formats import formats
-from connwatch.ingest.sockets.tables import Ss, Tables
+from connwatch.ingest.sockets.tables import Netstat, Ss, Tables
 
 HEADER = "Netid State  Recv-Q Send-Q Local Address:Port Peer Address:Port Process\n"
 LISTEN = "tcp   LISTEN 0      128          0.0.0.0:22          0.0.0.0:*\n"
@@ -223,6 +223,24 @@ SAMPLES = sorted((Path(__file__).parent.parent / "sample_logs" / "incident").glo
 )
 def test_other_text_is_not_taken_for_a_table(text: str) -> None:
     assert [one.name for one in formats() if one.sniff(text.encode(), "ss.txt")] == []
+
+
+#: long lines that patterns with a choice at every character would take hours for
+LONG = [
+    "u_str ESTAB 0 0 a" + " " * 300_000 + "b",
+    "tcp ESTAB 0 0 " + "a:" * 150_000,
+    "nl UNCONN 0 0 " + "a " * 150_000,
+    "tcp ESTAB 0 0 192.0.2.1:1 192.0.2.2:2 users:((" + '"a",pid=1,fd=1),(' * 10_000,
+    "tcp 0 0 192.0.2.1:1 192.0.2.2:2 LISTEN 1/a" + "\t" * 300_000 + "b",
+    "  a  " + "a  " * 100_000 + "1",
+]
+
+
+@pytest.mark.parametrize("line", LONG, ids=[line[:20] for line in LONG])
+def test_long_hostile_lines_end(line: str) -> None:
+    for one in (Ss(), Netstat()):
+        one.sniff(line.encode(), "x")
+        read(HEADER + line + "\nino:1" * 200 + "\n" + LISTEN, one)
 
 
 def test_the_samples_are_read_whole() -> None:

@@ -46,6 +46,9 @@ _PROGRAM_WIDTH: Final = 19
 _WIDTH: Final = 23
 _BSD_WIDTH: Final = 16
 
+_GAP: Final = " " * 100
+_GAPS: Final = re.compile(r"\s{100,}")
+
 Values = dict[str, Any]
 
 
@@ -55,6 +58,8 @@ def record(text: str, header: str, before: Values | None, *, wide: bool) -> Valu
     before: the record that ends just above; it is given what a line below it tells. wide: ends are
     not cut in this table.
     """
+    if _GAPS.search(text):
+        text = _GAPS.sub(_GAP, text)  # no column is so wide, and patterns try each space of a gap
     if found := _WINDOWS.fullmatch(text):
         return _windows(found)
     if "id" in header.split() and "pcbcount" in header and _MODULE.fullmatch(text):

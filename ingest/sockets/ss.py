@@ -10,6 +10,7 @@ The columns Netid and State are left out where there is one kind alone. Source: 
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any, Final
 
@@ -52,12 +53,9 @@ _END4: Final = (
     r"(?:[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|\[[0-9a-f:.]+\]|\*):(?:[0-9]{1,5}|\*)"
 )
 _USER: Final = r'users:\(\("[A-Za-z0-9_./@+-]+",pid=[0-9]{1,9},fd=[0-9]{1,9}\)\)'
-_INET: Final = re.compile(r"(\S+):(\S+)\s+(\S+):(\S+)(?:\s+(.*))?", re.DOTALL)
-#: a path may have spaces; the number behind it ends it
-_UNIX: Final = re.compile(
-    r"(.*?)\s+([0-9]{1,18})\s+(\*|\S.*?)\s+([0-9]{1,18})(?:\s+(.*))?", re.DOTALL
-)
-_OTHER: Final = re.compile(r"(\S.*?)\s+(\*(?::\*)?|\S+:\S+)(?:\s+(.*))?", re.DOTALL)
+_WORD: Final = re.compile(r"\S+")
+#: lines that a record may have; ss itself writes two
+_LINES: Final = 64
 #: rtnl:NetworkManager/878: the process stands behind the protocol
 _HOLDER: Final = re.compile(r"[\w-]+:(?P<name>.+)/(?P<pid>[0-9]{1,10})")
 _NEVER_UDP: Final = frozenset(STATES.values()) - {"established", "unconnected"}
@@ -174,7 +172,9 @@ def _record(group: list[tuple[int, int, str, str]], width: int) -> list[dict[str
     text, taken = group[0][3], 1
     last = group[0][3]
     if re.match(_START, text):
-        for _, _, _, more in group[1:]:
+        for _, _, _, more in group[1:_LINES]:
+            if len(text) > KEPT:
+                break
             if more[:1].isspace():
                 text = f"{text} {more.strip()}"
             elif _broken(text, last, more, width):
@@ -206,8 +206,6 @@ def _broken(text: str, last: str, more: str, width: int) -> bool:
     """Whether a terminal broke a line between these two."""
     if CONTINUES.match(more):
         return True
-    if len(text) > KEPT:
-        return False
     whole = isinstance(parsed(text), dict)
     return (len(last) == width >= _EDGE and isinstance(parsed(text + more), dict)) or not whole
 
@@ -245,35 +243,58 @@ def parsed(text: str) -> dict[str, Any] | str:
 def _network(rest: str, netid: str | None) -> tuple[dict[str, Any], str] | None:
     if netid is not None and netid[:2] in ("nl", "p_", "v_", "u_"):
         return None
-    found = _INET.fullmatch(rest)
-    if found is None:
+    local, peer, behind = [*rest.split(None, 2), "", ""][:3]
+    laddr, _, lport = local.rpartition(":")
+    paddr, _, pport = peer.rpartition(":")
+    if not (laddr and lport and paddr and pport):
         return None
-    laddr, lport, paddr, pport, behind = found.groups()
-    made = {"local": f"{laddr}:{lport}", "peer": f"{paddr}:{pport}"}
+    made = {"local": local, "peer": peer}
     return made | {"laddr": laddr, "lport": lport, "paddr": paddr, "pport": pport}, behind
 
 
 def _unix(rest: str, netid: str | None) -> tuple[dict[str, Any], str] | None:
-    if netid is not None and not netid.startswith("u"):
+    """A path may have spaces; the number behind it ends it."""
+    if (netid is not None and not netid.startswith("u")) or netid == "udp":
         return None
-    found = _UNIX.fullmatch(rest) if netid != "udp" else None
-    if found is None or (netid is None and _INET.fullmatch(rest)):
+    if netid is None and _network(rest, netid):
         return None
-    path, inode, peer, number, behind = found.groups()
+    words = list(_WORD.finditer(rest))
+    numbers = [at for at, word in enumerate(words) if _is_number(word.group())]
+    first = next((at for at in numbers if at >= 1), None)
+    last = None if first is None else next((at for at in numbers if at >= first + 2), None)
+    if first is None or last is None:
+        return None
+    path, inode = rest[: words[first - 1].end()], words[first].group()
+    peer, number = rest[words[first + 1].start() : words[last - 1].end()], words[last].group()
     made: dict[str, Any] = {"local": f"{path} {inode}", "peer": f"{peer} {number}"}
     made |= {"inode": int(inode) or None, "netid": netid or "unix"}
-    return made, behind
+    return made, rest[words[last].end() :]
+
+
+def _is_number(text: str) -> bool:
+    return len(text) <= 18 and text.isascii() and text.isdigit()
 
 
 def _else(rest: str, netid: str | None) -> tuple[dict[str, Any], str] | None:
-    found = _OTHER.fullmatch(rest)
-    if found is None or netid is None:
+    """The peer is the first word behind the local end that is an end."""
+    if netid is None:
         return None
-    made: dict[str, Any] = {"local": found[1], "peer": found[2]}
-    if netid == "nl" and (holder := _HOLDER.fullmatch(found[1])):
+    words = list(_WORD.finditer(rest))
+    found = next(
+        (
+            (rest[: before.end()], peer.group(), rest[peer.end() :])
+            for before, peer in itertools.pairwise(words)
+            if peer.group() == "*" or ":" in peer.group()[1:-1]
+        ),
+        None,
+    )
+    if found is None:
+        return None
+    made: dict[str, Any] = {"local": found[0], "peer": found[1]}
+    if netid == "nl" and (holder := _HOLDER.fullmatch(found[0])):
         pid = int(holder["pid"])
         made |= {"pid": pid, "name": holder["name"], "processes": [f"{pid}/{holder['name']}"]}
-    return made, found[3]
+    return made, found[2]
 
 
 def _kinds(rows: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:

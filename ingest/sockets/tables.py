@@ -41,6 +41,8 @@ TOOLS: Final[dict[str, Tool]] = {
 PART: Final = 16 << 20
 #: lines in which a file's first header is looked for, and rows where there is none
 _LOOK: Final = 400
+#: characters of a line that are looked at for that
+_WIDTH: Final = 1_000
 _ROWS: Final = 8
 
 
@@ -237,7 +239,7 @@ def _tool_of(head: bytes) -> str | None:
     rows: dict[str, int] = dict.fromkeys(TOOLS, 0)
     others, quiet = 0, ""
     for line in _first_lines(head):
-        text = line.rstrip()
+        text = line[:_WIDTH].rstrip()
         for name, tool in TOOLS.items():
             if re.search(tool.header, text) or (tool.title and re.search(tool.title, text)):
                 return name
