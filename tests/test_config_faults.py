@@ -249,7 +249,17 @@ WRONG_SOURCES = {
     ),
     "a format that is not known": (
         "sources: [{path: a, format: zeektsv}]",
-        "c.yml:1:29: sources[0].format: unknown format 'zeektsv' | did you mean 'zeek-tsv'?",
+        (
+            "c.yml:1:29: sources[0].format: 'zeektsv' is no format that can be followed"
+            " | did you mean 'zeek-tsv'?"
+        ),
+    ),
+    "a format that only a replay reads": (
+        "sources: [{path: a, format: proc-net}]",
+        (
+            "c.yml:1:29: sources[0].format: 'proc-net' is no format that can be followed"
+            " | there are zeek-tsv, zeek-json"
+        ),
     ),
     "a label without a value": (
         "sources: [{path: a, labels: {site: }}]",

@@ -57,7 +57,8 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What values are read against. folder: of the file, absolute. formats: known names."""
+    """What values are read against. folder: of the file, absolute. formats: names of those that
+    can be followed."""
 
     folder: Path
     formats: Collection[str]
@@ -137,14 +138,14 @@ class OneOf(Itself):
 
 @dataclass(frozen=True, slots=True)
 class Format(Itself):
-    """The name of a log format."""
+    """The name of a log format that can be followed."""
 
     name: ClassVar[str] = "name of a format"
 
     def read(self, scalar: Scalar, context: Context) -> str:
         if scalar.text not in context.formats:
             raise ConfigError(
-                f"unknown format {shown(scalar.text)}",
+                f"{shown(scalar.text)} is no format that can be followed",
                 hint=suggestion(scalar.text, context.formats),
             )
         return scalar.text

@@ -35,9 +35,10 @@ _LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 def load(path: Path, *, formats: Collection[str]) -> Config:
     """The configuration in a file.
 
-    formats: names of log formats that are known. Nothing is read but this file and the environment
-    (`${NAME}` in paths, `CONNWATCH_STORE` where no store is named). ConfigFaultsError holds all
-    that is wrong with the values, a plain ConfigError says why they could not be looked at.
+    formats: names of log formats that can be followed. Nothing is read but this file and the
+    environment (`${NAME}` in paths, `CONNWATCH_STORE` where no store is named). ConfigFaultsError
+    holds all that is wrong with the values, a plain ConfigError says why they could not be looked
+    at.
     """
     return parse(file_text(path), path, formats=formats)
 
