@@ -82,9 +82,9 @@ class Block:
     path: as the user gave it. data: bytes of whole lines; only the last block of a file may end
     without a newline. offset: of data[0] in the decompressed file, bytes. line: number of the
     first line, from 1. last: nothing follows in this file; a replay gives such a block of every
-    file that it reads to its end, if need be one without data. overlong: data is
-    the beginning of one line that is too long to be read; it is a reject whatever the format.
-    lines: how many there are.
+    file that it reads to its end, if need be one without data. overlong: data is the beginning of
+    one line that is too long to be read; it is a reject whatever the format. lines: how many there
+    are.
     """
 
     path: str

@@ -66,8 +66,7 @@ def _edges(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> Iterable[s
 
 
 def evaluated(frame: pl.DataFrame, expr: pl.Expr) -> pl.Series:
-    """An expression over candidates; derived columns that are not among these are
-    computed."""
+    """An expression over candidates; derived columns not among these are computed."""
     missing = set(expr.meta.root_names()) - {*frame.columns}
     bases = {name.rpartition(":")[2] for name in missing}
     behind = {one for name in bases & DERIVED.keys() for one in DERIVED[name].meta.root_names()}
