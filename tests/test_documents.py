@@ -20,6 +20,8 @@ pytestmark = pytest.mark.source
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 SERVER = "http://127.0.0.1:9200"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+#: pages that `make test` runs, too
+_QUICK = ("README.md", "alerts.md", "commands.md", "configuration.md", "store.md")
 
 
 def commands(page: Path) -> list[str]:
@@ -35,7 +37,12 @@ def commands(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if commands(page)], ids=lambda page: page.name
+    "page",
+    [
+        pytest.param(page, id=page.name, marks=() if page.name in _QUICK else pytest.mark.slow)
+        for page in PAGES
+        if commands(page)
+    ],
 )
 def test_the_commands_of_a_page_work(
     page: Path, tmp_path: Path, request: pytest.FixtureRequest

@@ -154,6 +154,7 @@ def test_the_table_shows_it_and_does_nothing_to_the_terminal(
     assert "\\x1b[31mlate" in text
 
 
+@pytest.mark.slow
 def test_a_sweep_tries_each_value(
     log: Path, rule: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_sweep_tries_each_value(
     assert [one["all"]["flows"]["false_positives"] for one in found["values"]] == [3, 1]
 
 
+@pytest.mark.slow
 def test_a_sweep_can_switch_a_rule_off_and_name_a_bundled_one(
     log: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

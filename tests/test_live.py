@@ -58,7 +58,7 @@ def write(log: Log, data: list[bytes], chance: random.Random, stop: threading.Ev
     log.close()
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_followed_with_rotations_and_kills_is_replayed(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     made = {"a": lines(NUMBER, seed), "b": lines(NUMBER // 3, seed + 50, start=100)}

@@ -136,6 +136,7 @@ def test_a_second_ctrl_c_ends_at_once_and_loses_nothing(tmp_path: Path) -> None:
     is_as_replayed(store, made, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_halt_changes_nothing(tmp_path: Path) -> None:
     """SIGSTOP, lines meanwhile, SIGCONT."""
     made = lines(2_000)
