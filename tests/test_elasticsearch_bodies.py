@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from connwatch.render import nested
 from connwatch.schema import COLUMNS, STORED, empty, expand
 from connwatch.sinks.elasticsearch.bodies import Alert, alert_bodies, event_bodies
+from connwatch.sinks.elasticsearch.columns import COPIES, PAIRS
 from connwatch.sinks.elasticsearch.documents import documents, from_documents, tree
 from connwatch.sinks.elasticsearch.fitting import LONGEST, MARK, cut, loads, tame
 from connwatch.sinks.elasticsearch.layout import Layout
@@ -167,3 +168,13 @@ def test_a_frame_without_few_valued_columns_is_written_too() -> None:
     assert json.loads(text)["event"]["id"] == "a"
     assert json.loads(text)["@timestamp"] == "2026-11-20T12:00:00.000000Z"
     assert date.fromisoformat(json.loads(text)["@timestamp"][:10]) == START.date()
+
+
+def test_columns_that_copy_others_are_not_computed() -> None:
+    copies = {
+        "event.start": ("@timestamp",),
+        "source.address": ("source.ip", "source.domain"),
+        "destination.address": ("destination.ip", "destination.domain"),
+    }
+    assert copies == COPIES
+    assert {"related.ip": ("source.ip", "destination.ip")} == PAIRS

@@ -24,32 +24,11 @@ import numpy as np
 import polars as pl
 
 from connwatch.alert import quoted
-from connwatch.schema import COLUMNS, DERIVED, OBJECTS, STORED, STRINGS, UTC, expand
+from connwatch.schema import DERIVED, OBJECTS, STORED, STRINGS, UTC, expand
 
+from .columns import APART, COPIES, FEW, PAIRS, TOGETHER
 from .fitting import fitting, read_object
 
-#: stored columns that take few values in a batch; others may be anything
-FEW: Final = frozenset(
-    {
-        "event.dataset",
-        "log.file.path",
-        "network.transport",
-        "network.iana_number",
-        "network.direction",
-        "observer.name",
-        "labels",
-        "zeek.connection.state",
-        "zeek.connection.service",
-        "zeek.connection.local_orig",
-        "zeek.connection.local_resp",
-        "zeek.connection.icmp.type",
-        "zeek.connection.icmp.code",
-        "zeek.connection.vlan",
-        "zeek.connection.inner_vlan",
-        "zeek.connection.label",
-        "zeek.connection.detailed_label",
-    }
-)
 #: bytes below are written as escapes
 _SPACE: Final = 0x20
 _US: Final = 1_000_000
@@ -76,33 +55,6 @@ class Few:
 
 #: text as it is, or one for each row
 Piece: TypeAlias = "str | pl.Series | Few"
-
-
-def _roots(name: str) -> frozenset[str]:
-    """The stored columns that a column comes from."""
-    return frozenset(DERIVED[name].meta.root_names()) if name in DERIVED else frozenset({name})
-
-
-_TOGETHER: Final = tuple(column.name for column in COLUMNS if _roots(column.name) <= FEW)
-_APART: Final = tuple(column.name for column in COLUMNS if column.name not in _TOGETHER)
-
-
-def _same(name: str) -> str | None:
-    """The stored column that a derived one is a copy of."""
-    roots = DERIVED[name].meta.root_names() if name in DERIVED else []
-    return roots[0] if len(roots) == 1 and DERIVED[name].meta.eq(pl.col(roots[0])) else None
-
-
-def _both(name: str) -> tuple[str, ...]:
-    """The two stored text columns that a derived list puts together; empty for any other column."""
-    roots = DERIVED[name].meta.root_names() if name in DERIVED else []
-    if len(roots) == 2 and DERIVED[name].meta.eq(pl.concat_list(roots)):
-        return tuple(roots)
-    return ()
-
-
-_COPIES: Final = {name: same for name in _APART if (same := _same(name))}
-_PAIRS: Final = {name: both for name in _APART if (both := _both(name))}
 
 
 def tree(names: Iterable[str]) -> Tree:
@@ -217,7 +169,7 @@ def _combinations(
     else:
         first = pl.repeat(0, events.height, dtype=pl.UInt32, eager=True)
     firsts = first.unique().sort()
-    rows = expand(events[firsts]).select(_TOGETHER).to_dicts()
+    rows = expand(events[firsts]).select(TOGETHER).to_dicts()
     texts: dict[str, list[str]] = {path: [] for path in paths}
     for one in rows:
         inside = _inside(one, texts)
@@ -269,8 +221,15 @@ def _json(value: Any) -> str:
 
 def _values(events: pl.DataFrame) -> dict[str, list[Piece]]:
     """Column -> pieces of its values as JSON, for those that may be anything, unless all null."""
-    computed = [n for n in _APART if n in DERIVED and n not in _COPIES and n not in _PAIRS]
-    stored = [name for name in _APART if name in STORED]
+    nulls = {name: events[name].null_count() for name in STORED}
+    copies = {
+        name: same[0]
+        for name, same in COPIES.items()
+        if all(nulls[other] == events.height for other in same[1:])
+    }
+    pairs = {name: both for name, both in PAIRS.items() if not any(nulls[one] for one in both)}
+    computed = [n for n in APART if n in DERIVED and n not in copies and n not in pairs]
+    stored = [name for name in APART if name in STORED]
     frame = events.select(*stored, *(DERIVED[name].alias(name) for name in computed))
     clean = _clean(frame)
     values: dict[str, list[Piece]] = {
@@ -278,13 +237,10 @@ def _values(events: pl.DataFrame) -> dict[str, list[Piece]]:
         for column in frame.get_columns()
         if column.null_count() < frame.height
     }
-    for name, same in _COPIES.items():
-        if same in values:
-            values[name] = values[same]
-    for name, (one, other) in _PAIRS.items():
-        if one in values and other in values:
-            values[name] = ["[", *values[one], ",", *values[other], "]"]
-    return {name: values[name] for name in _APART if name in values}
+    values |= {name: values[same] for name, same in copies.items() if same in values}
+    for name, (one, other) in pairs.items():
+        values[name] = ["[", *values[one], ",", *values[other], "]"]
+    return {name: values[name] for name in APART if name in values}
 
 
 def _clean(frame: pl.DataFrame) -> bool:
