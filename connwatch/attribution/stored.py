@@ -75,21 +75,18 @@ def flows_of(events: pl.LazyFrame) -> pl.LazyFrame:
     return events.filter(IS_FLOW).select(columns[name].alias(name) for name in FLOWS)
 
 
-def sockets_near(reader: StoreReader, start: datetime, end: datetime) -> pl.DataFrame:
-    """`SOCKETS` of all snapshots from `AROUND` before the start to as long after the end."""
-    low, high = _earlier(start, AROUND), _later(end, AROUND)
-    events = reader.events(low, high).filter(pl.col("@timestamp").is_between(low, high))
-    return sockets_of(events)
+def sockets_within(
+    reader: StoreReader, start: datetime | None, end: datetime | None
+) -> pl.DataFrame:
+    """`SOCKETS` of all snapshots from `AROUND` before start to as long after end."""
+    low = None if start is None else _earlier(start, AROUND)
+    high = None if end is None else _later(end, AROUND)
+    return sockets_of(between(reader, low, high))
 
 
 def flows_within(reader: StoreReader, start: datetime | None, end: datetime | None) -> pl.DataFrame:
     """`FLOWS` that begin from start (inclusive) to end (exclusive)."""
-    events = reader.events(start, end)
-    if start is not None:
-        events = events.filter(pl.col("@timestamp") >= start)
-    if end is not None:
-        events = events.filter(pl.col("@timestamp") < end)
-    return flows_of(events).collect()
+    return flows_of(between(reader, start, end)).collect()
 
 
 def rivals(reader: StoreReader, flows: pl.DataFrame) -> pl.DataFrame:
@@ -105,7 +102,7 @@ def rivals(reader: StoreReader, flows: pl.DataFrame) -> pl.DataFrame:
         destination_ip="source_ip", destination_port="source_port",
     )  # fmt: skip
     both = pl.concat([flows.select(names), turned.select(names)]).unique().lazy()
-    near = flows_of(reader.events(low, high).filter(pl.col("@timestamp").is_between(low, high)))
+    near = flows_of(between(reader, low, high))
     others = near.join(both, on=names, how="semi").collect()
     return pl.concat([flows, others]).unique("id", keep="first", maintain_order=True)
 
@@ -116,6 +113,14 @@ def span(flows: pl.DataFrame) -> tuple[datetime, datetime]:
     assert isinstance(start, datetime)  # noqa: S101  the caller has flows
     assert isinstance(end, datetime)  # noqa: S101
     return start, end
+
+
+def between(reader: StoreReader, start: datetime | None, end: datetime | None) -> pl.LazyFrame:
+    """Events from start (inclusive) to end (exclusive)."""
+    events = reader.events(start, end)
+    if start is not None:
+        events = events.filter(pl.col("@timestamp") >= start)
+    return events if end is None else events.filter(pl.col("@timestamp") < end)
 
 
 def _earlier(moment: datetime, by: timedelta) -> datetime:
