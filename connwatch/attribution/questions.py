@@ -43,7 +43,7 @@ class Clocks:
     measure: bool = False
 
     def settings(self, sockets: pl.DataFrame, found: Iterable[Offset]) -> Settings:
-        """What to join with. sockets: `SOCKETS`. found: what was measured, for what is not given."""
+        """What to join with. sockets: `SOCKETS`. found: what was measured, for others."""
         hosts = sockets["host"].unique().drop_nulls().to_list()
         offsets = {host: self.given.get(host, self.given.get("", 0)) for host in hosts}
         told = {one.host: one.offset for one in found if self.measure and one.told}
@@ -218,11 +218,13 @@ def _told(reader: StoreReader, events: pl.DataFrame, clocks: Clocks) -> pl.DataF
     """`ATTRIBUTION`, one row an event, those of tables among them."""
     own = sockets_of(events.lazy())
     client, shown = pl.col("role") == "client", pl.col("pid").is_not_null()
+    ended = pl.col("state") == "time_wait"
     rows = own.select(
         "id", "host", "pid", "name", "processes", "uid", "user",
         side=pl.when(client).then(pl.lit("source")).otherwise(pl.lit("destination")),
         verdict=pl.when(shown).then(pl.lit("exact")).otherwise(pl.lit("none")),
-        reason=pl.when(shown).then(pl.lit("row")).otherwise(pl.lit("no_process")),
+        reason=pl.when(shown).then(pl.lit("row"))
+        .when(ended).then(pl.lit("over")).otherwise(pl.lit("no_process")),
         basis="role",
     )  # fmt: skip
     flows = flows_of(events.lazy()).collect()
@@ -240,7 +242,9 @@ def summed(told: pl.DataFrame) -> list[dict[str, Any]]:
     rank = {"exact": 0, "bounded": 1, "ambiguous": 2, "reused": 3, "none": 4}
     groups = (
         told.with_columns(user=pl.coalesce("user", "uid"))
-        .with_columns(host=pl.when(pl.col("verdict") != "none").then("host"))
+        .with_columns(
+            pl.when(pl.col("verdict") != "none").then(name).alias(name) for name in ("host", "side")
+        )
         .group_by("verdict", "reason", "side", "host", "pid", "name", "user")
         .agg(
             events=pl.len(),
