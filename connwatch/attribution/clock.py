@@ -2,7 +2,7 @@
 
 A socket that a snapshot shows alive was alive then: if the flow at its ends lasted from s to e, and
 the snapshot says t, the host's clock is behind the sensor's by something from s - t to e - t. The
-offset that fits the most sockets is the measured one. (Times in whole seconds widen that by one.)
+offset that fits the most sockets is the measured one. (`sockets.LATE` widens that.)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 import polars as pl
 
 from .flows import connected, ends_of
-from .sockets import ENDS, connections, resolution, timed
+from .sockets import ENDS, LATE, connections, timed
 
 #: sockets that must agree on an offset, at the least
 _LEAST: Final = 3
@@ -44,17 +44,15 @@ def measured(flows: pl.DataFrame, sockets: pl.DataFrame) -> list[Offset]:
 
     Only ends that a single connection had take part: of others nobody knows which one is meant.
     """
-    rows = timed(sockets, {})
-    shots = connections(rows).filter(pl.col("transport") == "tcp")
+    shots = connections(timed(sockets, {})).filter(pl.col("transport") == "tcp")
     ends = ends_of(connected(flows, 0)).filter(
         pl.col("before").is_null() & pl.col("after").is_null()
     )
     spans = (
         shots.join(ends, on=ENDS[1:])
-        .join(resolution(rows), on="host")
         .group_by(ENDS)
         .agg(
-            low=(pl.col("s") - pl.col("t") - pl.col("res")).max(),
+            low=(pl.col("s") - pl.col("t") - LATE).max(),
             high=(pl.col("e") - pl.col("t")).min(),
         )
         .filter(pl.col("low") <= pl.col("high"))

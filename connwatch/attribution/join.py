@@ -18,7 +18,7 @@ import polars as pl
 from connwatch.schema import STRINGS
 
 from .flows import connected, ends_of
-from .sockets import ANY_IPV4, DOOR, ENDS, connections, doors, ended, resolution, timed
+from .sockets import ANY_IPV4, DOOR, ENDS, LATE, connections, doors, ended, timed
 from .verdict import POSITIVE, judged_connections, judged_doors, settled, why_none
 
 _S: Final = pl.String()
@@ -92,13 +92,8 @@ def _on_hosts(ends: pl.DataFrame, rows: pl.DataFrame, settings: Settings) -> pl.
         .unique()
     )
     tolerance = settings.tolerance
-    found = (
-        ends.with_row_index("end")
-        .join(owners, on="local_ip", how="left")
-        .join(resolution(rows), on="host", how="left")
-        .with_columns(pl.col("res").fill_null(0))
-    )
-    early = tolerance + pl.col("res")
+    found = ends.with_row_index("end").join(owners, on="local_ip", how="left")
+    early = tolerance + LATE
     return found.with_columns(
         lo=pl.col("s") - early,
         hi=pl.col("e") + tolerance,

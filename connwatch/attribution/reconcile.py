@@ -8,7 +8,7 @@ import polars as pl
 
 from .flows import connected, ends_of
 from .join import Settings, attribute
-from .sockets import ENDS, connections, resolution, timed
+from .sockets import ENDS, LATE, connections, timed
 from .verdict import PROCESS
 
 #: a socket belongs to a connection in these states, whoever began it
@@ -29,9 +29,7 @@ def unseen(flows: pl.DataFrame, sockets: pl.DataFrame, settings: Settings) -> pl
     flows: `FLOWS`; sockets: `SOCKETS`. Only snapshots from the first flow's begin to the last one's
     end count, and connections that leave the host: no sensor sees the others.
     """
-    rows = timed(sockets, settings.offsets).join(
-        resolution(timed(sockets, settings.offsets)), on="host"
-    )
+    rows = timed(sockets, settings.offsets)
     marked = connected(flows, settings.tolerance)
     ends = ends_of(marked)
     first, last = ends["s"].min(), ends["e"].max()
@@ -48,11 +46,9 @@ def unseen(flows: pl.DataFrame, sockets: pl.DataFrame, settings: Settings) -> pl
         snapshots=pl.len(),
     )
     late = pl.when("closed").then(settings.tolerance).otherwise(settings.reach)
-    early = settings.tolerance + pl.col("res")
-    told = (
-        runs.join(ends, on=ENDS[1:])
-        .join(resolution(rows), on="host")
-        .filter(pl.col("low") <= pl.col("e") + late, pl.col("high") >= pl.col("s") - early)
+    early = settings.tolerance + LATE
+    told = runs.join(ends, on=ENDS[1:]).filter(
+        pl.col("low") <= pl.col("e") + late, pl.col("high") >= pl.col("s") - early
     )
     final = rows.group_by("host").agg(final=pl.col("t").filter(pl.col("t") <= last).max())
     return (

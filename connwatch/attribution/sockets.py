@@ -29,6 +29,9 @@ SOCKETS: Final[dict[str, pl.DataType]] = {
 #: every IPv4 address
 ANY_IPV4: Final = "0.0.0.0"  # noqa: S104  compared with, not listened on
 SECOND: Final = 1_000_000
+#: µs by which a table may have been made later than its time says: times are often whole seconds,
+#: and `ss -p` reads all of /proc first
+LATE: Final = SECOND
 #: what makes the ends of a connection, and what makes a door
 ENDS: Final = ("host", "transport", "local_ip", "local_port", "peer_ip", "peer_port")
 DOOR: Final = ("host", "transport", "local_ip", "local_port")
@@ -40,8 +43,7 @@ def timed(sockets: pl.DataFrame, offsets: Mapping[str, int]) -> pl.DataFrame:
     """Sockets of a network with holders (of the socket, without descriptors) and `t`: µs since the
     epoch, by the sensor's clock. A local_ip of null stands for every address.
 
-    offsets: µs to add to a host's clock. Snapshots of a host whose times are whole seconds, as
-    `date` prints them and names of files hold them, were taken at some time in that second.
+    offsets: µs to add to a host's clock.
     """
     found = sockets.filter(
         pl.col("local_port").is_not_null(),
@@ -61,16 +63,6 @@ def timed(sockets: pl.DataFrame, offsets: Mapping[str, int]) -> pl.DataFrame:
 
 
 _ROLES: Final = ("client", "server", "listener", "unconnected")
-
-
-def resolution(rows: pl.DataFrame) -> pl.DataFrame:
-    """host and res: µs by which a snapshot may be later than its time."""
-    whole = (pl.col("time").dt.epoch("us") % SECOND == 0).mean() >= 0.5
-    return (
-        rows.unique(["host", "t"])
-        .group_by("host")
-        .agg(res=pl.when(whole).then(SECOND).otherwise(0).cast(pl.Int64))
-    )
 
 
 def ended(rows: pl.DataFrame) -> pl.DataFrame:

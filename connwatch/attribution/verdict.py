@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 
-from .sockets import SECOND
+from .sockets import LATE, SECOND
 
 #: verdicts that name a process or several, the surest first
 POSITIVE: Final = ("exact", "bounded", "ambiguous")
@@ -257,12 +257,11 @@ def _covered(ends: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     TCP: any socket of it) was taken while the flow lasted, at least the tolerance from its ends."""
     shown = (pl.col("transport") != "tcp") | pl.col("role").is_in(["client", "server"])
     taken = rows.filter(shown).select("host", "transport", "t").unique().sort("t")
-    res = pl.col("res")
     tolerance = pl.col("hi") - pl.col("e")
     near = (
         ends.select(
             "end", "host", "transport",
-            at=pl.col("s") + tolerance, by=pl.col("e") - tolerance - res,
+            at=pl.col("s") + tolerance, by=pl.col("e") - tolerance - LATE,
         )
         .sort("at")
         .join_asof(
