@@ -13,17 +13,19 @@ from typing import Final
 import polars as pl
 
 from .flows import connected, ends_of
-from .sockets import ENDS, LATE, connections, timed
+from .sockets import ENDS, LATE, SECOND, connections, timed
 
 #: sockets that must agree on an offset, at the least
 _LEAST: Final = 3
+#: µs by a multiple of which a time zone is off
+_QUARTER: Final = 900 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """What fits a host. offset: µs to add to its clock (0 if that fits as many), low to high: the
-    range that fits the same number. fits: sockets of `sockets` that it fits; as_is: that fit as
-    its clock is."""
+    """What fits a host. offset: µs to add to its clock: of the range from low to high, which fits
+    the same number, 0 or quarters of an hour (a time zone), else the middle. fits: sockets of
+    `sockets` that it fits; as_is: that fit as its clock is."""
 
     host: str
     offset: int
@@ -72,12 +74,13 @@ def measured(flows: pl.DataFrame, sockets: pl.DataFrame) -> list[Offset]:
             high=(pl.col("at").shift(-1) - 1).over("host"),
         )
         .filter(pl.col("fits") == pl.col("fits").max().over("host"))
+        .with_columns(quarter=-(-pl.col("at") // _QUARTER) * _QUARTER)
         .with_columns(
-            offset=pl.when(pl.col("at") > 0)
-            .then("at")
-            .when(pl.col("high") < 0)
-            .then("high")
-            .otherwise(0)
+            offset=pl.when((pl.col("at") <= 0) & (pl.col("high") >= 0))
+            .then(0)
+            .when(pl.col("quarter") <= pl.col("high"))
+            .then("quarter")
+            .otherwise((pl.col("at") + pl.col("high")) // 2)
         )
         .sort("host", pl.col("offset").abs(), "offset")
         .unique("host", keep="first", maintain_order=True)

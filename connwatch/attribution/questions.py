@@ -19,6 +19,7 @@ from .join import Settings, attribute, best
 from .stored import (
     IS_SOCKET,
     between,
+    flows_around,
     flows_of,
     flows_within,
     rivals,
@@ -55,7 +56,7 @@ class Clocks:
         times = sockets["time"]
         if not self.measure or times.is_empty():
             return self.settings(sockets, ())
-        flows = flows_within(reader, times.min(), times.max())  # type: ignore[arg-type]
+        flows = flows_around(reader, times.min(), times.max())  # type: ignore[arg-type]
         return self.settings(sockets, measured(flows, sockets))
 
 

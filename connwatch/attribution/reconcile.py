@@ -32,7 +32,7 @@ def unseen(flows: pl.DataFrame, sockets: pl.DataFrame, settings: Settings) -> pl
     rows = timed(sockets, settings.offsets)
     marked = connected(flows, settings.tolerance)
     ends = ends_of(marked)
-    first, last = ends["s"].min(), ends["e"].max()
+    first, last = (pl.lit(time, pl.Int64) for time in (ends["s"].min(), ends["e"].max()))
     own = rows.select("host", peer_ip="local_ip").drop_nulls().unique()
     outward = (
         connections(rows)

@@ -89,6 +89,11 @@ def flows_within(reader: StoreReader, start: datetime | None, end: datetime | No
     return flows_of(between(reader, start, end)).collect()
 
 
+def flows_around(reader: StoreReader, start: datetime, end: datetime) -> pl.DataFrame:
+    """`FLOWS` that begin from `AROUND` before start to as long after end."""
+    return flows_within(reader, _earlier(start, AROUND), _later(end, AROUND))
+
+
 def rivals(reader: StoreReader, flows: pl.DataFrame) -> pl.DataFrame:
     """`FLOWS` of these flows and of all others between the same ends that are near enough to have
     been what a snapshot shows in their place."""
