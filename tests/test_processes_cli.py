@@ -102,6 +102,52 @@ def test_an_alert_names_the_process(incident: Path, capsys: pytest.CaptureFixtur
     assert explained["processes"] == shown["connwatch"]["processes"]
 
 
+def test_snapshots_that_come_late_add_to_alerts_already_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    for name, port in (("door", 31337), ("call", 4444)):
+        (rules / f"{name}.yml").write_text(
+            f"title: {name}\nname: {name}\nlevel: high\nlogsource: {{product: zeek, service: conn}}\n"
+            f"detection: {{s: {{destination.port: {port}, zeek.connection.state: SF}}, condition: s}}\n"
+        )
+    for store in ("late", "at once"):
+        monkeypatch.setenv("CONNWATCH_STORE", str(tmp_path / store))
+        dumps = sorted(INCIDENT.glob("ss-*.txt"))
+        first = [INCIDENT / "conn.log", *(dumps if store == "at once" else [])]
+        out(capsys, "replay", *first, "--rules", rules)
+        if store == "late":
+            before = as_json(capsys, "alerts")
+            assert not any("process" in one or "processes" in one["connwatch"] for one in before)
+            digest = out(capsys, "alerts", "--digest")
+            out(capsys, "alerts", "ack", before[0]["event"]["id"])
+            out(capsys, "replay", *dumps, "--rules", rules)
+            after = as_json(capsys, "alerts")
+            assert out(capsys, "alerts", "--digest") == digest
+            assert [one["connwatch"]["status"] for one in after] == ["acknowledged", "open"]
+        else:
+            at_once = as_json(capsys, "alerts")
+    told = [
+        [(one["process"], one["connwatch"]["processes"]) for one in found]
+        for found in (after, at_once)
+    ]
+    assert told[0] == told[1]
+    assert {one["process"]["name"] for one in after} == {"backdoor", "updater"}
+    (door,) = as_json(capsys, "alerts", "process.name: backdoor and host.name: ss-srv")
+    assert door["rule"]["name"] == "door"
+    shown = as_json(capsys, "alerts", "show", door["event"]["id"])
+    assert shown == door
+
+
+def test_a_scan_is_not_the_matter_of_the_one_program_that_answered(
+    incident: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (scan,) = as_json(capsys, "alerts", 'rule.name: "Port scan of one host"')
+    assert "process" not in scan
+    assert {one.get("name") for one in scan["connwatch"]["processes"]} == {None, "sshd"}
+
+
 def test_clocks_that_are_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

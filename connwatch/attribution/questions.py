@@ -15,7 +15,7 @@ from connwatch.sinks.embedded import StoreReader
 
 from .clock import Offset, measured
 from .flows import connected
-from .join import Settings, attribute, best
+from .join import ATTRIBUTION, Settings, attribute, best
 from .stored import (
     IS_SOCKET,
     between,
@@ -30,7 +30,7 @@ from .stored import (
 from .verdict import REASONS, label
 
 #: events behind an alert that are asked for their process
-_ASKED: Final = 20_000
+ASKED: Final = 20_000
 #: bytes that Linux keeps of a name
 _NAME: Final = 15
 
@@ -209,14 +209,14 @@ def of_alert(reader: StoreReader, document: Document, clocks: Clocks) -> list[di
     """The processes behind an alert's events, the surest and commonest first: host, side, pid,
     name, user, verdict, reason, text (the reason in words), events (how many), candidates. Events
     of which nothing is known are counted by reason. A row of a table tells itself."""
-    events = reader.alert_events(document["event"]["id"]).head(_ASKED).collect()
+    events = reader.alert_events(document["event"]["id"]).head(ASKED).collect()
     if events.is_empty():
         return []
-    return summed(_told(reader, events, clocks))
+    return summed(told_of(reader, events, clocks))
 
 
-def _told(reader: StoreReader, events: pl.DataFrame, clocks: Clocks) -> pl.DataFrame:
-    """`ATTRIBUTION`, one row an event, those of tables among them."""
+def told_of(reader: StoreReader, events: pl.DataFrame, clocks: Clocks) -> pl.DataFrame:
+    """`ATTRIBUTION` of events (stored columns), one row each, rows of tables among them."""
     own = sockets_of(events.lazy())
     client, shown = pl.col("role") == "client", pl.col("pid").is_not_null()
     ended = pl.col("state") == "time_wait"
@@ -229,6 +229,7 @@ def _told(reader: StoreReader, events: pl.DataFrame, clocks: Clocks) -> pl.DataF
         basis="role",
     )  # fmt: skip
     flows = flows_of(events.lazy()).collect()
+    rows = pl.concat([pl.DataFrame(schema=ATTRIBUTION), rows], how="diagonal")
     if flows.is_empty():
         return rows
     sockets = sockets_within(reader, *span(flows))
