@@ -21,6 +21,8 @@ from connwatch.cli.elasticsearch import elasticsearch
 from connwatch.cli.evaluate import evaluate
 from connwatch.cli.explain import explain
 from connwatch.cli.indicators import indicators
+from connwatch.cli.processes import flow, process
+from connwatch.cli.reconcile import reconcile
 from connwatch.cli.reference import schema, version
 from connwatch.cli.replay import replay
 from connwatch.cli.rules import rules
@@ -38,7 +40,8 @@ def commands() -> None:
 
 
 for command in (
-    replay, follow, tail, status, reload, search, alerts, explain, rules, indicators, evaluate,
+    replay, follow, tail, status, reload, search, alerts, explain,
+    process, flow, reconcile, rules, indicators, evaluate,
     store, copy, elasticsearch, dead_letters, rejects, config, formats, schema, version,
 ):  # fmt: skip
     commands.add_command(command)

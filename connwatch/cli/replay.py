@@ -21,6 +21,7 @@ from rich.progress import (
 
 from connwatch import pipeline
 from connwatch.alert import SEVERITY, Document, fingerprint
+from connwatch.attribution.alerts import enrich
 from connwatch.cli.common import (
     chosen_rules,
     complain,
@@ -144,6 +145,7 @@ def replay(
             outcome = pipeline.replay(
                 found, rules, opened, options, on_alert=on_alert, on_progress=meter.show
             )
+        _name_processes(opened, outcome)
         done = sender is None or sender.drain()
         sent = None if sender is None else {**asdict(sender.counts), "waiting": sum(sender.waiting)}
     skipped = [{"path": one.path, "reason": one.reason} for one in found.skipped]
@@ -166,6 +168,13 @@ def replay(
     if not done:
         say("what Elasticsearch did not take waits in the store: the next run with it sends that")
     return 3 if failed or not done else 2 if rules.errors else int(alarm)
+
+
+def _name_processes(store: EmbeddedStore, outcome: pipeline.Outcome) -> None:
+    """Let alerts tell which processes are behind them, by what this run brought too."""
+    first, last = outcome.ledger.first_event, outcome.ledger.last_event
+    if first is not None and last is not None:
+        enrich(store, first, last)
 
 
 def _sending(
