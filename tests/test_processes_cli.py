@@ -6,11 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from conftest import ROOT
 from explaining import out
 
+from connwatch.attribution import attribute
+from connwatch.attribution.questions import ports_of
+from connwatch.attribution.stored import flows_within, sockets_at, sockets_within, span
 from connwatch.cli import run
+from connwatch.sinks.embedded import StoreReader
 
 pytestmark = pytest.mark.source
 
@@ -209,3 +214,14 @@ def test_a_flow_whose_socket_no_snapshot_shows(
     assert "ss-ws (source)" in out(capsys, "reconcile")
     assert out(capsys, "reconcile", "--format", "csv").count("\n") == 2
     assert len(out(capsys, "reconcile", "--format", "ndjson").splitlines()) == 1
+
+
+def test_the_sockets_that_are_read_for_some_flows_tell_of_them_what_all_do(incident: Path) -> None:
+    with StoreReader(incident / "store") as reader:
+        flows = flows_within(reader, None, None)
+        everything = sockets_within(reader, None, None)
+        for port in (22, 80, 443, 4444, 31337, 8000):
+            some = flows.filter(pl.col("destination_port") == port)
+            few = sockets_at(reader, *span(some), ports_of(some))
+            assert few.height < everything.height
+            assert attribute(some, few).equals(attribute(some, everything))

@@ -23,6 +23,7 @@ from .stored import (
     flows_of,
     flows_within,
     rivals,
+    sockets_at,
     sockets_of,
     sockets_within,
     span,
@@ -52,26 +53,33 @@ class Clocks:
         return Settings(offsets=offsets)
 
     def stored(self, reader: StoreReader, sockets: pl.DataFrame) -> Settings:
-        """The same, measured where that is wanted with all flows of the time of the sockets."""
+        """The same, measured where that is wanted with all that is stored of their time."""
         times = sockets["time"]
         if not self.measure or times.is_empty():
             return self.settings(sockets, ())
-        flows = flows_around(reader, times.min(), times.max())  # type: ignore[arg-type]
-        return self.settings(sockets, measured(flows, sockets))
+        first, last = _times(times)
+        flows = flows_around(reader, first, last)
+        return self.settings(sockets, measured(flows, sockets_within(reader, first, last)))
 
 
-def is_process(pid: int | None, name: str | None) -> pl.Expr:
-    """Rows and ends of a process, by its number or its name; tools cut long names."""
-    if pid is not None:
-        return (pl.col("pid") == pid).fill_null(value=False)
-    assert name is not None  # noqa: S101  one of the two is given
-    own = pl.col("name").str.to_lowercase()
-    return own.is_in([name.lower(), name.lower()[:_NAME]]).fill_null(value=False)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A process, by its number, or by its name as tools show it: cut, and in any case."""
+
+    pid: int | None
+    name: str
+
+    def among(self, pid: str, name: str) -> pl.Expr:
+        """Whether it is that of these columns."""
+        if self.pid is not None:
+            return (pl.col(pid) == self.pid).fill_null(value=False)
+        shown = [self.name.lower(), self.name.lower()[:_NAME]]
+        return pl.col(name).str.to_lowercase().is_in(shown).fill_null(value=False)
 
 
 def of_process(
     reader: StoreReader,
-    wanted: pl.Expr,
+    wanted: Wanted,
     start: datetime | None,
     end: datetime | None,
     clocks: Clocks,
@@ -81,20 +89,22 @@ def of_process(
 
     Raises StoreError when no table shows the process.
     """
-    everything = sockets_of(reader.events())
-    own = everything.filter(wanted)
+    its_rows = IS_SOCKET & wanted.among("process.pid", "process.name")
+    own = sockets_of(reader.events().filter(its_rows))
     if own.is_empty():
         raise StoreError(
             "no socket table in the store shows this process",
             hint="connwatch search --by process.name lists those that are shown",
         )
-    ports = own["local_port"].unique().drop_nulls().implode()
+    ports = own["local_port"].unique().drop_nulls()
     flows = flows_within(reader, start, end)
     flows = flows.filter(
-        pl.col("source_port").is_in(ports) | pl.col("destination_port").is_in(ports)
+        pl.any_horizontal(
+            pl.col(f"{side}_port").is_in(ports.implode()) for side in ("source", "destination")
+        )
     )
-    sockets = everything.filter(pl.col("local_port").is_in(ports))
-    settings = clocks.stored(reader, everything)
+    sockets = sockets_at(reader, *_times(own["time"]), ports)
+    settings = clocks.stored(reader, sockets)
     found = attribute(rivals(reader, flows), sockets, settings)
     shown = own.select(label().alias("label")).to_series().unique().to_list()
     among = pl.any_horizontal(
@@ -103,8 +113,23 @@ def of_process(
         .list.contains(one)
         for one in shown
     )
-    named = wanted | (among & (pl.col("verdict") == "ambiguous")).fill_null(value=False)
+    named = wanted.among("pid", "name") | (among & (pl.col("verdict") == "ambiguous")).fill_null(
+        value=False
+    )
     return own, found.filter(named).join(flows, on="id").sort("start", "id", "side")
+
+
+def ports_of(flows: pl.DataFrame) -> pl.Series:
+    """Every port of flows (`FLOWS`)."""
+    return pl.concat([flows["source_port"], flows["destination_port"]])
+
+
+def _times(times: pl.Series) -> tuple[datetime, datetime]:
+    """The first and the last of times that there are."""
+    first, last = times.min(), times.max()
+    assert isinstance(first, datetime)  # noqa: S101  there are some
+    assert isinstance(last, datetime)  # noqa: S101
+    return first, last
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +152,7 @@ def of_flow(
     event = _the_flow(reader, name, start, end)
     flow = flows_of(event.lazy()).collect()
     flows = rivals(reader, flow)
-    sockets = sockets_within(reader, *span(flow))
+    sockets = sockets_at(reader, *span(flow), ports_of(flow))
     settings = clocks.stored(reader, sockets)
     ends = attribute(flows, sockets, settings).filter(pl.col("id") == flow["id"].item())
     marked = connected(flows, settings.tolerance)
@@ -217,7 +242,7 @@ def of_alert(reader: StoreReader, document: Document, clocks: Clocks) -> list[di
 
 def told_of(reader: StoreReader, events: pl.DataFrame, clocks: Clocks) -> pl.DataFrame:
     """`ATTRIBUTION` of events (stored columns), one row each, rows of tables among them."""
-    own = sockets_of(events.lazy())
+    own = sockets_of(events.lazy().filter(pl.col("socket.role").is_not_null()))
     client, shown = pl.col("role") == "client", pl.col("pid").is_not_null()
     ended = pl.col("state") == "time_wait"
     rows = own.select(
@@ -232,7 +257,7 @@ def told_of(reader: StoreReader, events: pl.DataFrame, clocks: Clocks) -> pl.Dat
     rows = pl.concat([pl.DataFrame(schema=ATTRIBUTION), rows], how="diagonal")
     if flows.is_empty():
         return rows
-    sockets = sockets_within(reader, *span(flows))
+    sockets = sockets_at(reader, *span(flows), ports_of(flows))
     known = rivals(reader, flows)
     settings = clocks.stored(reader, sockets)
     found = best(attribute(known, sockets, settings)).join(flows, on="id", how="semi")

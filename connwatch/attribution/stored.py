@@ -24,15 +24,22 @@ _LONGEST: Final = timedelta(days=7)
 
 #: an event is a row of a socket table
 IS_SOCKET: Final = pl.col("socket.snapshot.id").is_not_null()
+#: the local end of a socket is the flow's source
+_HERE: Final = pl.col("socket.role") == "client"
+_LOCAL_PORT: Final = pl.when(_HERE).then("source.port").otherwise("destination.port")
 #: an event is a flow: not what tables show, nor what was concluded from them
 IS_FLOW: Final = pl.col("socket.role").is_null() & pl.col("network.transport").is_not_null()
 
 
 def sockets_of(events: pl.LazyFrame) -> pl.DataFrame:
-    """`SOCKETS` of stored events. A host without a name has the sensor's label, or else the name of
-    the file without its times: ss-srv-20261121T072635Z.txt is of ss-srv. The folder stands before
-    it where several folders have files of that name."""
-    here = pl.col("socket.role") == "client"
+    """`SOCKETS` of stored events that tell of sockets. A host without a name has the sensor's
+    label, or else the name of the file without its times: ss-srv-20261121T072635Z.txt is of ss-srv.
+    The folder stands before it where several folders have files of that name."""
+    return _named(_sockets(events).collect())
+
+
+def _sockets(events: pl.LazyFrame) -> pl.LazyFrame:
+    """The same, but for the names of hosts that are still files'."""
     columns = {
         "id": pl.col("event.id"),
         "host": pl.coalesce("host.name", "observer.name", pl.lit(_FILE) + pl.col("log.file.path")),
@@ -41,10 +48,10 @@ def sockets_of(events: pl.LazyFrame) -> pl.DataFrame:
         "transport": pl.col("network.transport"),
         "role": pl.col("socket.role"),
         "state": pl.col("socket.state"),
-        "local_ip": pl.when(here).then("source.ip").otherwise("destination.ip"),
-        "local_port": pl.when(here).then("source.port").otherwise("destination.port"),
-        "peer_ip": pl.when(here).then("destination.ip").otherwise("source.ip"),
-        "peer_port": pl.when(here).then("destination.port").otherwise("source.port"),
+        "local_ip": pl.when(_HERE).then("source.ip").otherwise("destination.ip"),
+        "local_port": _LOCAL_PORT,
+        "peer_ip": pl.when(_HERE).then("destination.ip").otherwise("source.ip"),
+        "peer_port": pl.when(_HERE).then("destination.port").otherwise("source.port"),
         "pid": pl.col("process.pid"),
         "name": pl.col("process.name"),
         "processes": pl.col("socket.processes"),
@@ -52,9 +59,46 @@ def sockets_of(events: pl.LazyFrame) -> pl.DataFrame:
         "user": pl.col("user.name"),
         "inode": pl.col("socket.inode"),
         "cookie": pl.col("socket.cookie"),
-    }  # fmt: skip
-    found = events.filter(IS_SOCKET).select(columns[name].alias(name) for name in SOCKETS).collect()
-    return found.with_columns(_hosts(found["host"]))
+    }
+    return events.select(columns[name].alias(name) for name in SOCKETS)
+
+
+def sockets_within(
+    reader: StoreReader, start: datetime | None, end: datetime | None
+) -> pl.DataFrame:
+    """`SOCKETS` of all snapshots from `AROUND` before start to as long after end."""
+    return _named(_snapshots(reader, start, end).collect(engine="streaming"))
+
+
+def sockets_at(
+    reader: StoreReader, start: datetime, end: datetime, ports: pl.Series
+) -> pl.DataFrame:
+    """The same, but only sockets at these ports, and of the others what tells which snapshots were
+    taken and which addresses a host has: one of each kind and address in every snapshot."""
+    rows = _snapshots(reader, start, end)
+    ours = pl.col("local_port").is_in(ports.unique().drop_nulls().implode())
+    ours = ours.fill_null(value=False)
+    connected = pl.col("role").is_in(["client", "server"])
+    kind = ["host", "snapshot", "time", "transport", "local_ip"]
+    rest = (
+        rows.filter(~ours)
+        .group_by(*kind, connected.alias("connected"))
+        .agg(pl.col("role", "local_port").first())
+        .drop("connected")
+        .with_columns(local_port=pl.col("local_port").fill_null(0))
+    )
+    found = pl.collect_all([rows.filter(ours), rest], engine="streaming")
+    return _named(pl.concat(found, how="diagonal"))
+
+
+def _snapshots(reader: StoreReader, start: datetime | None, end: datetime | None) -> pl.LazyFrame:
+    low = None if start is None else _earlier(start, AROUND)
+    high = None if end is None else _later(end, AROUND)
+    return _sockets(between(reader, low, high).filter(IS_SOCKET))
+
+
+def _named(sockets: pl.DataFrame) -> pl.DataFrame:
+    return sockets.with_columns(_hosts(sockets["host"]))
 
 
 def flows_of(events: pl.LazyFrame) -> pl.LazyFrame:
@@ -73,15 +117,6 @@ def flows_of(events: pl.LazyFrame) -> pl.LazyFrame:
         "witness": pl.col("event.dataset") + " " + pl.col("observer.name").fill_null(""),
     }  # fmt: skip
     return events.filter(IS_FLOW).select(columns[name].alias(name) for name in FLOWS)
-
-
-def sockets_within(
-    reader: StoreReader, start: datetime | None, end: datetime | None
-) -> pl.DataFrame:
-    """`SOCKETS` of all snapshots from `AROUND` before start to as long after end."""
-    low = None if start is None else _earlier(start, AROUND)
-    high = None if end is None else _later(end, AROUND)
-    return sockets_of(between(reader, low, high))
 
 
 def flows_within(reader: StoreReader, start: datetime | None, end: datetime | None) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from .sockets import LATE, SECOND
 POSITIVE: Final = ("exact", "bounded", "ambiguous")
 REASONS: Final[dict[str, str]] = {
     "seen": "the socket was seen alive during the flow",
-    "row": "it is itself a row of a socket table",
+    "row": "the event itself is of a socket table",
     "around": "the same socket was seen before and after the flow",
     "still_open": "the socket was seen after the flow's last packet, and nothing had closed it",
     "already_open": "the socket was seen before the flow's first packet, and nothing had opened it",

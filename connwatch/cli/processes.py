@@ -11,7 +11,7 @@ import click
 import polars as pl
 
 from connwatch.alert import iso
-from connwatch.attribution.questions import is_process, of_flow, of_process
+from connwatch.attribution.questions import Wanted, of_flow, of_process
 from connwatch.attribution.verdict import REASONS
 from connwatch.cli.clocks import clock_option, clocks
 from connwatch.cli.common import FORMATS, moment, out, span_options, store_option
@@ -49,7 +49,7 @@ def process(
     connwatch process 4767 --from '2026-11-21 07:00' --format json
     """
     pid = int(process) if process.isascii() and process.isdigit() and len(process) < _PIDS else None
-    wanted = is_process(pid, None if pid is not None else process)
+    wanted = Wanted(pid, process)
     with StoreReader(store) as reader:
         own, found = of_process(
             reader, wanted, moment(start, "--from"), moment(end, "--to"), clocks(offsets)
