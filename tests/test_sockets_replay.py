@@ -43,7 +43,9 @@ def test_a_connection_feeds_rules_once_until_it_is_gone(tmp_path: Path) -> None:
     events, failed, counts = ordered([path])
     assert not failed
     assert first_seen(events) == [(1, 5000), (1, 5001), (2, 5002), (4, 5001)]
-    assert (events.height, counts["rejects"], counts["lines"]) == (11, 0, 19)
+    flows = events.filter(pl.col("event.dataset") == "ss.flow")
+    assert flows["source.port"].to_list() == [5001, 5002]
+    assert (events.height, counts["rejects"], counts["lines"]) == (11 + 2, 0, 19)
     assert events["event.id"].n_unique() == events.height
 
 
@@ -90,9 +92,10 @@ def test_the_incident_is_found_in_its_socket_tables(tmp_path: Path) -> None:
     }
     counts = outcome.ledger.total
     assert counts["lines"] == sum(len(path.read_bytes().splitlines()) for path in paths)
-    assert (counts["rejects"], counts["events"], counts["duplicates"]) == (0, 29, 0)
+    assert (counts["rejects"], counts["events"], counts["duplicates"]) == (0, 30, 0)
+    assert (counts["records"], counts["summaries"]) == (29, 1)
     again, _ = replayed(paths, tmp_path / "store", load_rules([bundled_rules()]))
-    assert again.ledger.total["already_stored"] == 29
+    assert again.ledger.total["already_stored"] == 30
     assert again.digest == outcome.digest
 
 
