@@ -17,8 +17,9 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/connwatch replay sample_logs/incident/conn.log --store build/demo
+	$(BIN)/connwatch replay sample_logs/incident/conn.log sample_logs/incident/ss-*.txt --store build/demo
 	$(BIN)/connwatch search 'destination.port: 4444' --limit 5 --store build/demo
+	$(BIN)/connwatch alerts 'connwatch.evidence.process.name: *' --store build/demo
 	$(BIN)/connwatch explain --store build/demo $$($(BIN)/connwatch alerts 'rule.name: "Port scan of one host"' --store build/demo --format ndjson | sed 's/.*"event":{"id":"\([0-9a-f]*\)".*/\1/')
 
 test: $(STAMP)

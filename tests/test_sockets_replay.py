@@ -89,7 +89,12 @@ def test_the_incident_is_found_in_its_socket_tables(tmp_path: Path) -> None:
     assert found == {
         "192.168.56.10 has a session with 198.51.100.66 on the back-door port 4444": 10,
         "198.51.100.66 has a session with 192.168.56.20 on the back-door port 31337": 1,
+        "backdoor (process 4767) listens on 192.168.56.20, on the back-door port 31337": 1,
     }
+    shown = next(alert for alert in alerts if "listens" in alert["message"])["connwatch"][
+        "evidence"
+    ]
+    assert [(one["process.name"], one["process.pid"]) for one in shown] == [("backdoor", 4767)]
     counts = outcome.ledger.total
     assert counts["lines"] == sum(len(path.read_bytes().splitlines()) for path in paths)
     assert (counts["rejects"], counts["events"], counts["duplicates"]) == (0, 30, 0)
