@@ -153,8 +153,9 @@ def _shots(rows: pl.Series, marks: list[_Mark], draft: Draft, height: int) -> li
     """Snapshots in order; one without rows where there is nothing else."""
     shots = [_Shot(0, draft)]
     low, lead = 0, 0
-    for mark in (*marks, None):
-        high = int(rows.search_sorted(height if mark is None else mark.row, "left"))
+    places = [*(mark.row for mark in marks), height]
+    highs = np.searchsorted(rows.to_numpy(), places).tolist()
+    for mark, high in zip((*marks, None), highs, strict=True):
         if high > low:
             draft = replace(draft, begun=True)
             shots[-1].runs.append((low, high, draft))

@@ -66,6 +66,10 @@ def moment_of(line: str) -> Moment | None:
         whole, _, part = epoch.partition(".")
         return Moment(int(whole) * 1_000_000 + int(part.ljust(6, "0")[:6]), zoned=True)
     text = found["words"]
+    try:
+        return _moment(datetime.fromisoformat(text))
+    except ValueError:
+        pass  # another form
     for word in re.findall(r"\b[A-Z]{2,5}\b", text):
         if word not in _ZONES and word not in ("AM", "PM"):
             text = text.replace(word, "")  # a zone that could be one of several
