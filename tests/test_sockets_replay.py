@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from support import ordered, replayed
+from test_commands import out
 from test_sockets import HEADER, LISTEN, read
 
+from connwatch.cli import run
 from connwatch.detectors.ruleset import load_rules
 from connwatch.errors import UsageError
 from connwatch.ingest.formats import formats
@@ -120,3 +123,49 @@ def test_a_live_run_does_not_follow_socket_tables() -> None:
     assert "ss" not in [one.name for one in formats(followed=True)]
     with pytest.raises(UsageError, match="'ss' cannot be followed"):
         formats(only="ss", followed=True)
+
+
+BARE = "07:26:35\n" + HEADER + LISTEN + "23:59:58\n" + HEADER + LISTEN + "== 00:00:08 ==\n" + HEADER
+TIMES = [
+    ("tz.txt", "2026-11-21 07:26:35\n" + HEADER + LISTEN, ("--tz", "Europe/Berlin"), ["21 06:26:35"]),
+    ("tz.txt", "2026-11-21 07:26:35Z\n" + HEADER + LISTEN, ("--tz", "Asia/Tokyo"), ["21 07:26:35"]),
+    ("ss-20260721T072635.txt", HEADER + LISTEN, ("--tz", "Europe/Berlin"), ["21 05:26:35"]),
+    ("date.txt", BARE + LISTEN, ("--date", "2026-11-21"), ["21 07:26:35", "21 23:59:58", "22 00:00:08"]),
+    (
+        "date.txt", BARE + LISTEN, ("--date", "2026-11-21", "--tz", "America/New_York"),
+        ["21 12:26:35", "22 04:59:58", "22 05:00:08"],
+    ),
+    (
+        "ss-20261121T235955Z.txt", (HEADER + LISTEN) * 3, ("--interval", "10s"),
+        ["21 23:59:55", "22 00:00:05", "22 00:00:15"],
+    ),
+    (
+        "no-time.txt", (HEADER + LISTEN) * 2, ("--interval", "1m", "--date", "2026-11-21"),
+        ["21 00:00:00", "21 00:01:00"],
+    ),
+    ("date-20261120T1000.txt", BARE, (), ["20 07:26:35", "20 23:59:58"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text", "options", "wanted"), TIMES)
+def test_what_the_user_says_of_times_is_taken(
+    name: str,
+    text: str,
+    options: tuple[str, ...],
+    wanted: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    store = str(tmp_path / "store")
+    out(capsys, "replay", str(path), *options, "--store", store)
+    rows = out(capsys, "search", "--format", "ndjson", "--sort", "@timestamp:asc", "--store", store)
+    times = [json.loads(row)["@timestamp"] for row in rows.splitlines()]
+    assert [f"{time[8:10]} {time[11:19]}" for time in times] == wanted
+
+
+def test_words_that_are_no_times_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    for option, value in (("--tz", "Berlin"), ("--date", "yesterday"), ("--interval", "often")):
+        assert run(["replay", str(INCIDENT), option, value]) == 2
+        assert option in capsys.readouterr().err
