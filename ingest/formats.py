@@ -23,8 +23,6 @@ FORMATS: dict[str, Callable[..., Format[Any]]] = {
 }
 #: whose times may lack a date or a zone: they are made with a `Clock` too
 TIMED: Final = frozenset({"ss", "netstat", "proc-net"})
-#: that cannot be followed yet: they tell the state of many sockets at once, not one record a line
-REPLAYED: Final = frozenset({"ss", "netstat", "proc-net"})
 
 
 def formats(
@@ -32,21 +30,13 @@ def formats(
     only: str | None = None,
     *,
     clock: Clock | None = None,
-    followed: bool = False,
 ) -> tuple[Format[Any], ...]:
     """The formats to try, made with the user's sensor label; `only` names the one to use.
-    clock: what the user says of times.
-    followed: of logs that are read as they are written."""
+    clock: what the user says of times."""
     if only is not None and only not in FORMATS:
         raise UsageError(
             f"unknown format {only!r}", where="--format", hint=f"known are {', '.join(FORMATS)}"
         )
-    if followed and only in REPLAYED:
-        raise UsageError(
-            f"format {only!r} cannot be followed",
-            where="format",
-            hint="use connwatch replay for it",
-        )
-    names = [only] if only else [one for one in FORMATS if not (followed and one in REPLAYED)]
+    names = [only] if only else list(FORMATS)
     timed = clock or Clock()
     return tuple(FORMATS[n](sensor, timed) if n in TIMED else FORMATS[n](sensor) for n in names)

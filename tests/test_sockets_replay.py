@@ -18,8 +18,6 @@ from test_sockets import HEADER, LISTEN, read
 
 from connwatch.cli import run
 from connwatch.detectors.ruleset import load_rules
-from connwatch.errors import UsageError
-from connwatch.ingest.formats import formats
 from connwatch.ingest.sockets.seen import Seen
 from connwatch.pipeline import bundled_rules
 
@@ -117,12 +115,6 @@ def test_what_is_assumed_of_times_is_told_once(tmp_path: Path) -> None:
         f"{bare}: tells no time; its sockets have the time at which it was written",
         f"{unzoned}: tells times without a zone; they are taken as UTC",
     ]
-
-
-def test_a_live_run_does_not_follow_socket_tables() -> None:
-    assert "ss" not in [one.name for one in formats(followed=True)]
-    with pytest.raises(UsageError, match="'ss' cannot be followed"):
-        formats(only="ss", followed=True)
 
 
 BARE = "07:26:35\n" + HEADER + LISTEN + "23:59:58\n" + HEADER + LISTEN + "== 00:00:08 ==\n" + HEADER

@@ -16,7 +16,7 @@ from connwatch.detectors.indicators import Lists
 from connwatch.detectors.ruleset import RuleSet, load_rules
 from connwatch.detectors.sigma.documents import rule_files
 from connwatch.errors import ConfigError, ConfigFaultsError, ConnwatchError, UsageError
-from connwatch.ingest.formats import FORMATS, REPLAYED
+from connwatch.ingest.formats import FORMATS
 from connwatch.pipeline import bundled_rules
 from connwatch.render import number, safe, safe_lines, to_json
 from connwatch.retro import with_lists
@@ -39,7 +39,7 @@ def config_option(command: Command) -> Command:
 
 def read_config(path: Path) -> Config:
     """The configuration in a file. ConfigError."""
-    return load(path, formats=[name for name in FORMATS if name not in REPLAYED])
+    return load(path, formats=list(FORMATS))
 
 
 def configured_rules(config: Config) -> RuleSet:

@@ -278,7 +278,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 def _wanted(source: SourceConfig, zone: str) -> Wanted:
     return Wanted(
         path=source.path,
-        formats=formats(source.sensor, source.format, clock=Clock(zone), followed=True),
+        formats=formats(source.sensor, source.format, clock=Clock(zone)),
         forced=source.format is not None,
         from_end=source.start == "end",
         archives=source.archives,

@@ -70,6 +70,11 @@ class Changes:
         self._waiting = pl.DataFrame(schema=_WAITING)
         self._log_time: int | None = None
 
+    @property
+    def used(self) -> bool:
+        """Whether this is a stream of socket tables."""
+        return self._scopes.last is not None
+
     def step(self, events: pl.DataFrame) -> pl.DataFrame:
         """The events with what changed, and those that sum up among them; their log time is that of
         the row before which they stand. In the order of the stream, log time filled; which rows

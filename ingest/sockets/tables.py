@@ -68,6 +68,7 @@ class Tables:
 
     name: str
     description: str
+    holds = True
     own: str
 
     def __init__(self, sensor: str = "", clock: Clock = Clock()) -> None:  # noqa: B008  frozen
@@ -88,6 +89,8 @@ class Tables:
         return State(draft=Draft(tool=self.own))
 
     def parse(self, block: Block, state: State) -> tuple[Parsed, State]:
+        if block.offset == 0:
+            state = self.begin("")  # what another file of the log left behind is not of this one
         if not state.encoding:
             state = replace(
                 state, encoding=encoding_of(block.data), line=block.line, offset=block.offset
