@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -167,10 +168,13 @@ def _many(count: int, what: str) -> str:
 
 
 def _unmatched(read: Config) -> Iterator[str]:
-    """Source paths that lead to no file at present."""
+    """Sources that lead to no file or program at present."""
     for source in read.sources:
         path = source.path
-        if path != STDIN and not os.path.lexists(path):
+        if path is None:
+            if shutil.which(source.command[0]) is None:
+                yield source.name
+        elif path != STDIN and not os.path.lexists(path):
             matches = glob.iglob(path, recursive=True, include_hidden=True)  # noqa: PTH207
             if next(matches, None) is None:
                 yield path

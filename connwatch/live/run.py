@@ -22,7 +22,7 @@ from connwatch.detectors.ruleset import RuleSet
 from connwatch.errors import ConfigError, ConnwatchError, StoreError, StoreFullError
 from connwatch.ingest.clock import Clock
 from connwatch.ingest.enrich import HomeNetworks, enrich
-from connwatch.ingest.follow import Follower, Wake, Wanted
+from connwatch.ingest.follow import Command, Follower, Wake, Wanted
 from connwatch.ingest.formats import formats
 from connwatch.ingest.live import LiveMerge
 from connwatch.sinks.embedded import EmbeddedStore
@@ -277,13 +277,16 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 
 def _wanted(source: SourceConfig, zone: str) -> Wanted:
     return Wanted(
-        path=source.path,
+        path=source.name,
         formats=formats(source.sensor, source.format, clock=Clock(zone)),
         forced=source.format is not None,
         from_end=source.start == "end",
         archives=source.archives,
         exclude=source.exclude,
         label=source.sensor,
+        command=Command(source.command, source.interval, source.timeout)
+        if source.command
+        else None,
     )
 
 
