@@ -30,6 +30,7 @@ from connwatch.cli.rules_lint import lint
 from connwatch.cli.run import reload, status, tail
 from connwatch.cli.run import run as follow
 from connwatch.cli.search import search
+from connwatch.cli.sockets import sockets
 from connwatch.cli.store import formats, rejects, store
 from connwatch.errors import ConnwatchError
 
@@ -40,7 +41,7 @@ def commands() -> None:
 
 
 for command in (
-    replay, follow, tail, status, reload, search, alerts, explain,
+    replay, follow, tail, status, reload, search, sockets, alerts, explain,
     process, flow, reconcile, rules, indicators, evaluate,
     store, copy, elasticsearch, dead_letters, rejects, config, formats, schema, version,
 ):  # fmt: skip

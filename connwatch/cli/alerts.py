@@ -42,6 +42,8 @@ _EVIDENCE = (
     "destination.port",
     "network.transport",
     "zeek.connection.state",
+    "process.pid",
+    "process.name",
     "log.file.path",
     "log.offset",
     "event.id",
