@@ -17,6 +17,7 @@ from .clock import Offset, measured
 from .flows import connected
 from .join import ATTRIBUTION, Settings, attribute, best
 from .stored import (
+    IS_FLOW,
     IS_SOCKET,
     between,
     flows_around,
@@ -177,7 +178,7 @@ def _the_flow(
         | (pl.col("zeek.session_id") == text)
         | (pl.col("network.community_id") == text)
     )
-    events = between(reader, start, end).filter(wanted, ~IS_SOCKET)
+    events = between(reader, start, end).filter(wanted, IS_FLOW)
     found = events.sort("@timestamp", "event.id").collect() if text else None
     if found is None or found.is_empty():
         raise StoreError(
