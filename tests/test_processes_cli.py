@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,19 @@ INCIDENT = ROOT / "sample_logs" / "incident"
 BACKDOOR_FLOW = "1:VnLgY0sLB+INfyMtR3DY5q/x9G4="
 
 
+@pytest.fixture(scope="module")
+def replayed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of the incident, with the dumps."""
+    folder = tmp_path_factory.mktemp("incident") / "store"
+    paths = ("conn.log", *sorted(path.name for path in INCIDENT.glob("ss-*.txt")))
+    assert run(["replay", *(str(INCIDENT / path) for path in paths), "--store", str(folder)]) == 0
+    return folder
+
+
 @pytest.fixture
-def incident(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Path:
-    monkeypatch.chdir(ROOT)
+def incident(replayed_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(replayed_once, tmp_path / "store")
     monkeypatch.setenv("CONNWATCH_STORE", str(tmp_path / "store"))
-    out(capsys, "replay", "sample_logs/incident/conn.log", *sorted(INCIDENT.glob("ss-*.txt")))
     return tmp_path
 
 
@@ -66,7 +73,7 @@ def test_the_connections_of_a_process(incident: Path, capsys: pytest.CaptureFixt
 def test_a_flow_with_its_process_witnesses_and_alerts(
     incident: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out(capsys, "replay", "sample_logs/incident/conn.json.log", "--sensor", "second")
+    out(capsys, "replay", INCIDENT / "conn.json.log", "--sensor", "second")
     found = as_json(capsys, "flow", BACKDOOR_FLOW)
     source, destination = found["ends"]
     assert (source["side"], source["reason"]) == ("source", "other_host")
