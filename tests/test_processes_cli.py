@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from conftest import ROOT
 from explaining import out
+from test_zeek_tsv import header, row
 
 from connwatch.attribution import attribute
 from connwatch.attribution.questions import ports_of
@@ -232,3 +233,27 @@ def test_the_sockets_that_are_read_for_some_flows_tell_of_them_what_all_do(incid
             few = sockets_at(reader, *span(some), ports_of(some))
             assert few.height < everything.height
             assert attribute(some, few).equals(attribute(some, everything))
+
+
+def test_times_at_the_ends_of_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CONNWATCH_STORE", str(tmp_path / "store"))
+    times = ("0.000001", "253402300799.999999", "1795246003.000000", "-62135596800.0", "9e18")
+    lines = [row(ts=ts, uid=f"C{n}", duration="9e9") for n, ts in enumerate(times)]
+    (tmp_path / "conn.log").write_text(header() + "".join(lines))
+    shown = (INCIDENT / "ss-ws-20261121T072643Z.txt").read_bytes()
+    (tmp_path / "ss-ws-20261121T072643Z.txt").write_bytes(shown)
+    (tmp_path / "ss-old.txt").write_bytes(b"0001-01-01 00:00:01\n" + shown)
+    (tmp_path / "ss-new.txt").write_bytes(b"9999-12-31 23:59:59\n" + shown)
+    out(capsys, "replay", tmp_path)
+    for one in as_json(capsys, "alerts"):
+        out(capsys, "alerts", "show", one["event"]["id"])
+    for uid in json.loads(
+        out(capsys, "search", "event.module: zeek", "--by", "zeek.session_id", "--format", "json")
+    ):
+        assert len(as_json(capsys, "flow", uid["zeek.session_id"])["ends"]) == 2
+    out(capsys, "process", "curl", "--clock-offset", "measured")
+    out(capsys, "process", "curl", "--clock-offset", "3e9")
+    out(capsys, "reconcile", "--clock-offset", "-3e9")
+    out(capsys, "reconcile")
