@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import polars as pl
 import pytest
 from conftest import ROOT
 from explaining import out
+from test_zeek_tsv import header, row
 
 from connwatch.attribution import attribute
 from connwatch.attribution.questions import ports_of
@@ -23,13 +25,19 @@ INCIDENT = ROOT / "sample_logs" / "incident"
 BACKDOOR_FLOW = "1:VnLgY0sLB+INfyMtR3DY5q/x9G4="
 
 
+@pytest.fixture(scope="module")
+def replayed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of the incident, with the dumps."""
+    folder = tmp_path_factory.mktemp("incident") / "store"
+    paths = ("conn.log", *sorted(path.name for path in INCIDENT.glob("ss-*.txt")))
+    assert run(["replay", *(str(INCIDENT / path) for path in paths), "--store", str(folder)]) == 0
+    return folder
+
+
 @pytest.fixture
-def incident(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Path:
-    monkeypatch.chdir(ROOT)
+def incident(replayed_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(replayed_once, tmp_path / "store")
     monkeypatch.setenv("CONNWATCH_STORE", str(tmp_path / "store"))
-    out(capsys, "replay", "sample_logs/incident/conn.log", *sorted(INCIDENT.glob("ss-*.txt")))
     return tmp_path
 
 
@@ -66,7 +74,7 @@ def test_the_connections_of_a_process(incident: Path, capsys: pytest.CaptureFixt
 def test_a_flow_with_its_process_witnesses_and_alerts(
     incident: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out(capsys, "replay", "sample_logs/incident/conn.json.log", "--sensor", "second")
+    out(capsys, "replay", INCIDENT / "conn.json.log", "--sensor", "second")
     found = as_json(capsys, "flow", BACKDOOR_FLOW)
     source, destination = found["ends"]
     assert (source["side"], source["reason"]) == ("source", "other_host")
@@ -225,3 +233,27 @@ def test_the_sockets_that_are_read_for_some_flows_tell_of_them_what_all_do(incid
             few = sockets_at(reader, *span(some), ports_of(some))
             assert few.height < everything.height
             assert attribute(some, few).equals(attribute(some, everything))
+
+
+def test_times_at_the_ends_of_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CONNWATCH_STORE", str(tmp_path / "store"))
+    times = ("0.000001", "253402300799.999999", "1795246003.000000", "-62135596800.0", "9e18")
+    lines = [row(ts=ts, uid=f"C{n}", duration="9e9") for n, ts in enumerate(times)]
+    (tmp_path / "conn.log").write_text(header() + "".join(lines))
+    shown = (INCIDENT / "ss-ws-20261121T072643Z.txt").read_bytes()
+    (tmp_path / "ss-ws-20261121T072643Z.txt").write_bytes(shown)
+    (tmp_path / "ss-old.txt").write_bytes(b"0001-01-01 00:00:01\n" + shown)
+    (tmp_path / "ss-new.txt").write_bytes(b"9999-12-31 23:59:59\n" + shown)
+    out(capsys, "replay", tmp_path)
+    for one in as_json(capsys, "alerts"):
+        out(capsys, "alerts", "show", one["event"]["id"])
+    for uid in json.loads(
+        out(capsys, "search", "event.module: zeek", "--by", "zeek.session_id", "--format", "json")
+    ):
+        assert len(as_json(capsys, "flow", uid["zeek.session_id"])["ends"]) == 2
+    out(capsys, "process", "curl", "--clock-offset", "measured")
+    out(capsys, "process", "curl", "--clock-offset", "3e9")
+    out(capsys, "reconcile", "--clock-offset", "-3e9")
+    out(capsys, "reconcile")

@@ -14,7 +14,7 @@ from connwatch.sinks.embedded import EmbeddedStore, StoreReader
 from connwatch.spans import placed
 
 from .questions import ASKED, Clocks, summed, told_of
-from .stored import AROUND, IS_SOCKET, between
+from .stored import AROUND, IS_SOCKET, between, earlier, later
 
 #: alerts that are looked at together
 _PAGE: Final = 5_000
@@ -86,7 +86,7 @@ def enrich(store: EmbeddedStore, start: datetime, end: datetime) -> int:
     to it may have learned something, even if they are older: their id and their count stay.
     """
     with StoreReader(store.folder) as reader:
-        low, high = start - AROUND, end + AROUND
+        low, high = earlier(start, AROUND), later(end, AROUND)
         shown = between(reader, low, high).filter(IS_SOCKET, pl.col("process.name").is_not_null())
         if shown.head(1).collect().is_empty():
             return 0
@@ -111,7 +111,7 @@ def _learned(
     assert isinstance(first, datetime)  # noqa: S101  there are some
     assert isinstance(last, datetime)  # noqa: S101
     events = (
-        between(reader, first, last + timedelta(microseconds=1))
+        between(reader, first, later(last, timedelta(microseconds=1)))
         .join(behind.lazy().select("event.id"), on="event.id", how="semi")
         .collect()
     )

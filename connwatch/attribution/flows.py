@@ -36,17 +36,30 @@ def with_ports(flows: pl.DataFrame) -> pl.DataFrame:
 def connected(flows: pl.DataFrame, tolerance: int) -> pl.DataFrame:
     """Flows with ports, each with its connection: pair (both ends in one order), forward (its
     source is the first of them), connection (number), s and e (µs, of all its witnesses), begun
-    (TCP whose first packet was seen), closed (TCP that has ended) and refused.
+    (TCP whose first packet was seen), closed (TCP that has ended), refused, a_asked and b_asked
+    (the first, and the second of the pair is the destination for a witness), leads (first of the
+    rows of its connection) and again (there are other flows between these ends).
 
     Flows between the same ends are witnesses of one connection when their times overlap, those of
     different logs also when less than the tolerance (µs) is between them.
     """
+    marked = _marked(with_ports(flows)).sort("pair", "s", "e", "witness", "id", nulls_last=True)
+    marked = marked.with_row_index("place").with_columns(again=pl.col("pair").is_duplicated())
+    once = marked.filter(~pl.col("again")).with_columns(leads=pl.lit(value=True))
+    # Looking at neighbours costs much more, and few flows have any.
+    several = _united(marked.filter("again"), tolerance)
+    both = pl.concat([once, several.select(once.columns)]).sort("place")
+    return both.with_columns(connection=pl.col("leads").cum_sum().cast(_I)).drop("place")
+
+
+def _marked(flows: pl.DataFrame) -> pl.DataFrame:
+    """Flows with all that each of them tells by itself."""
     ends = [
         pl.concat_str(f"{side}_ip", pl.col(f"{side}_port").cast(_S), separator=" ")
         for side in ("source", "destination")
     ]
     tcp = pl.col("transport") == "tcp"
-    marked = with_ports(flows).with_columns(
+    return flows.with_columns(
         forward=ends[0] <= ends[1],
         pair=pl.concat_str(
             pl.col("transport"), pl.min_horizontal(ends), pl.max_horizontal(ends), separator=" "
@@ -57,17 +70,21 @@ def connected(flows: pl.DataFrame, tolerance: int) -> pl.DataFrame:
         & pl.coalesce(pl.col("history").str.starts_with("S"), pl.col("state").is_in(_BEGUN), False),
         closed=tcp & pl.col("state").is_in(_CLOSED).fill_null(value=False),
         refused=tcp & (pl.col("state") == "REJ").fill_null(value=False),
-    )
-    marked = marked.sort("pair", "s", "e", "witness", "id", nulls_last=True)
+    ).with_columns(a_asked=~pl.col("forward"), b_asked=pl.col("forward"))
+
+
+def _united(marked: pl.DataFrame, tolerance: int) -> pl.DataFrame:
+    """Flows, sorted by pair and begin, with what all witnesses of their connection tell."""
     before = pl.col("e").cum_max().shift().over("pair")
     other = pl.col("witness").ne_missing(pl.col("witness").shift())
     gap = pl.when(other).then(tolerance).otherwise(0)
     fresh = before.is_null() | (pl.col("s") > before + gap)
-    marked = marked.with_columns(connection=fresh.cum_sum().cast(_I))
-    return marked.with_columns(
-        pl.col("s").min().over("connection"),
-        pl.col("e").max().over("connection"),
-        *(pl.col(name).any().over("connection") for name in ("begun", "closed", "refused")),
+    united = marked.with_columns(leads=fresh).with_columns(one=pl.col("leads").cum_sum())
+    flags = ("begun", "closed", "refused", "a_asked", "b_asked")
+    return united.with_columns(
+        pl.col("s").min().over("one"),
+        pl.col("e").max().over("one"),
+        *(pl.col(name).any().over("one") for name in flags),
     )
 
 
@@ -76,19 +93,21 @@ def ends_of(marked: pl.DataFrame) -> pl.DataFrame:
     local_ip, local_port, peer_ip, peer_port, s, e, begun, closed, refused, asked (a witness has it
     as destination), and of the connections of the same ends before and after: before (end, µs) and
     after (start)."""
-    each = marked.group_by("connection", maintain_order=True).agg(
-        pl.col("pair", "transport", "s", "e", "begun", "closed", "refused").first(),
-        *(
-            pl.when("forward").then(f"{one}_{what}").otherwise(f"{two}_{what}").first().alias(name)
-            for one, two, side in (("source", "destination", "a"), ("destination", "source", "b"))
-            for what, name in (("ip", f"{side}_ip"), ("port", f"{side}_port"))
-        ),
-        a_asked=(~pl.col("forward")).any(),
-        b_asked=pl.col("forward").any(),
+    each = marked.filter("leads").with_columns(
+        pl.when("forward").then(f"{one}_{what}").otherwise(f"{two}_{what}").alias(name)
+        for one, two, side in (("source", "destination", "a"), ("destination", "source", "b"))
+        for what, name in (("ip", f"{side}_ip"), ("port", f"{side}_port"))
     )
-    each = each.with_columns(
-        before=pl.col("e").cum_max().shift().over("pair"), after=pl.col("s").shift(-1).over("pair")
-    )
+    never = pl.lit(None, _I)
+    each = pl.concat(
+        [
+            each.filter(~pl.col("again")).with_columns(before=never, after=never),
+            each.filter("again").with_columns(
+                before=pl.col("e").cum_max().shift().over("pair"),
+                after=pl.col("s").shift(-1).over("pair"),
+            ),
+        ]
+    ).sort("connection")
     shared = ("connection", "transport", "s", "e", "begun", "closed", "refused", "before", "after")
     return pl.concat(
         each.select(

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import polars as pl
 
 from connwatch.alert import Document
 from connwatch.errors import StoreError
+from connwatch.schema import DERIVED
 from connwatch.sinks.embedded import StoreReader
 
 from .clock import Offset, measured
 from .flows import connected
 from .join import ATTRIBUTION, Settings, attribute, best
+from .sockets import LATE
 from .stored import (
+    AROUND,
     IS_FLOW,
     IS_SOCKET,
     between,
+    earlier,
     flows_around,
     flows_of,
     flows_within,
+    later,
     rivals,
     sockets_at,
     sockets_of,
@@ -164,8 +169,8 @@ def of_flow(
     )
     ids = {flow["id"].item(), *same["id"]}
     ids.update(*(rows for rows in ends["rows"].drop_nulls()))
-    low, high = span(pl.concat([flow, flows.filter(pl.col("id").is_in(list(ids)))]))
-    witnesses = _events(reader, ids, sockets, (low, high))
+    within = span(pl.concat([flow, flows.filter(pl.col("id").is_in(list(ids)))]))
+    witnesses = _events(reader, ids, event["network.community_id"].item(), within, settings)
     return FlowFacts(event, ends, witnesses, _alerts_with(reader, witnesses["event.id"].to_list()))
 
 
@@ -197,15 +202,26 @@ def _the_flow(
 
 
 def _events(
-    reader: StoreReader, ids: set[str], sockets: pl.DataFrame, within: tuple[datetime, datetime]
+    reader: StoreReader,
+    ids: set[str],
+    community: str | None,
+    within: tuple[datetime, datetime],
+    settings: Settings,
 ) -> pl.DataFrame:
-    """The stored events with these ids, by time."""
-    times = sockets.filter(pl.col("id").is_in(list(ids)))["time"]
-    low = min([within[0], *times])
-    high = max([within[1], *times])
+    """The stored events with these ids, and all of tables with this Community ID whose time
+    overlaps that of the connection, by time."""
+    low, high = earlier(within[0], AROUND), later(within[1], AROUND)
+    early = timedelta(microseconds=settings.tolerance + LATE)
+    shift = timedelta(microseconds=max((0, *map(abs, settings.offsets.values()))))
+    of_tables = (
+        pl.col("socket.role").is_not_null()
+        & (pl.col("network.community_id") == pl.lit(community, pl.String))
+        & (pl.col("@timestamp") <= later(within[1], shift))
+        & (DERIVED["event.end"] >= earlier(within[0], early + shift))
+    )
     return (
-        reader.events(low, None)
-        .filter(pl.col("@timestamp").is_between(low, high), pl.col("event.id").is_in(list(ids)))
+        between(reader, low, high)
+        .filter(pl.col("event.id").is_in(list(ids)) | of_tables.fill_null(value=False))
         .sort("@timestamp", "event.dataset", "event.id")
         .collect()
     )

@@ -97,12 +97,31 @@ def _shots(chosen: pl.DataFrame, rows: pl.DataFrame, key: tuple[str, ...]) -> pl
         .unique()
         .with_columns(turn=pl.col("t").rank("dense").over("host").cast(pl.Int64))
     )
-    who = pl.struct("pid", "name", pl.col("holders").alias("processes"), "uid", "user")
-    known = pl.col("pid").is_not_null() | pl.col("name").is_not_null()
-    sort = ["pid", "name", "inode", "cookie", "id"]
+    place = [*key, "t", "snapshot"]
+    shared = chosen.select(place).is_duplicated()
     shots = (
-        chosen.sort(sort)
-        .group_by(*key, "t", "snapshot")
+        pl.concat([_alone(chosen.filter(~shared), place), _together(chosen.filter(shared), place)])
+        .join(order, on=["host", "t"])
+        .sort(*place, nulls_last=True)
+    )
+    shots = shots.with_columns(
+        who=pl.when(~pl.col("unknown")).then("who"),
+        run=_breaks(key).fill_null(value=True).cum_sum().cast(pl.Int64),
+    )
+    if shots["who"].has_nulls():
+        shots = shots.with_columns(pl.col("who").forward_fill().backward_fill().over("run"))
+    return shots.sort("t", "snapshot", maintain_order=True)
+
+
+_WHO: Final = pl.struct("pid", "name", pl.col("holders").alias("processes"), "uid", "user")
+_KNOWN: Final = pl.col("pid").is_not_null() | pl.col("name").is_not_null()
+
+
+def _together(chosen: pl.DataFrame, place: list[str]) -> pl.DataFrame:
+    """Sockets at one place of one snapshot."""
+    return (
+        chosen.sort("pid", "name", "inode", "cookie", "id")
+        .group_by(place)
         .agg(
             pl.col("id").sort().alias("ids"),
             pl.col("role").min(),
@@ -114,19 +133,26 @@ def _shots(chosen: pl.DataFrame, rows: pl.DataFrame, key: tuple[str, ...]) -> pl
             .unique()
             .sort()
             .alias("pids"),
-            who.filter(known).alias("who"),
-            (~known).any().alias("unknown"),
+            _WHO.filter(_KNOWN).alias("who"),
+            (~_KNOWN).any().alias("unknown"),
         )
-        .join(order, on=["host", "t"])
-        .sort(*key, "t", "snapshot", nulls_last=True)
     )
-    shots = shots.with_columns(
-        who=pl.when(~pl.col("unknown")).then("who"),
-        run=_breaks(key).fill_null(value=True).cum_sum().cast(pl.Int64),
+
+
+def _alone(chosen: pl.DataFrame, place: list[str]) -> pl.DataFrame:
+    """The same where each place has one socket, as nearly all have: ten times as fast."""
+    return chosen.select(
+        *place,
+        pl.concat_list("id").alias("ids"),
+        "role",
+        *(
+            pl.when(pl.col(name).is_not_null()).then(pl.concat_list(name)).alias(f"{name}s")
+            for name in ("inode", "cookie")
+        ),
+        pl.coalesce("holders", pl.lit([], STRINGS)).list.unique().list.sort().alias("pids"),
+        pl.concat_list(_WHO).alias("who"),
+        (~_KNOWN).alias("unknown"),
     )
-    return shots.with_columns(
-        pl.col("who").forward_fill().backward_fill().over("run"),
-    ).sort("t", "snapshot", maintain_order=True)
 
 
 def _all_or_none(name: str) -> pl.Expr:

@@ -92,8 +92,8 @@ def sockets_at(
 
 
 def _snapshots(reader: StoreReader, start: datetime | None, end: datetime | None) -> pl.LazyFrame:
-    low = None if start is None else _earlier(start, AROUND)
-    high = None if end is None else _later(end, AROUND)
+    low = None if start is None else earlier(start, AROUND)
+    high = None if end is None else later(end, AROUND)
     return _sockets(between(reader, low, high).filter(IS_SOCKET))
 
 
@@ -126,7 +126,7 @@ def flows_within(reader: StoreReader, start: datetime | None, end: datetime | No
 
 def flows_around(reader: StoreReader, start: datetime, end: datetime) -> pl.DataFrame:
     """`FLOWS` that begin from `AROUND` before start to as long after end."""
-    return flows_within(reader, _earlier(start, AROUND), _later(end, AROUND))
+    return flows_within(reader, earlier(start, AROUND), later(end, AROUND))
 
 
 def rivals(reader: StoreReader, flows: pl.DataFrame) -> pl.DataFrame:
@@ -135,7 +135,7 @@ def rivals(reader: StoreReader, flows: pl.DataFrame) -> pl.DataFrame:
     if flows.is_empty():
         return flows
     start, end = span(flows)
-    low, high = _earlier(start, _LONGEST), _later(end, AROUND)
+    low, high = earlier(start, _LONGEST), later(end, AROUND)
     names = ["transport", "source_ip", "source_port", "destination_ip", "destination_port"]
     turned = flows.select(
         "transport", source_ip="destination_ip", source_port="destination_port",
@@ -163,11 +163,13 @@ def between(reader: StoreReader, start: datetime | None, end: datetime | None) -
     return events if end is None else events.filter(pl.col("@timestamp") < end)
 
 
-def _earlier(moment: datetime, by: timedelta) -> datetime:
+def earlier(moment: datetime, by: timedelta) -> datetime:
+    """A time before; times of logs may be at the end of what there is."""
     return moment - min(by, moment - datetime.min.replace(tzinfo=moment.tzinfo))
 
 
-def _later(moment: datetime, by: timedelta) -> datetime:
+def later(moment: datetime, by: timedelta) -> datetime:
+    """A time after, likewise."""
     return moment + min(by, datetime.max.replace(tzinfo=moment.tzinfo) - moment)
 
 

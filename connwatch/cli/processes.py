@@ -26,6 +26,8 @@ ENDS: Final = (
     "uid", "user", "basis", "candidates",
 )  # fmt: skip
 _PIDS: Final = 18
+#: witnesses of a flow that a table shows
+_LISTED: Final = 50
 
 
 @click.command()
@@ -147,9 +149,11 @@ def flow(
     console().print(
         table(
             ("time (UTC)", "what", "state", "process", "file", "line"),
-            (_witness(one) for one in found.witnesses.iter_rows(named=True)),
+            (_witness(one) for one in found.witnesses.head(_LISTED).iter_rows(named=True)),
         )
     )
+    if found.witnesses.height > _LISTED:
+        out(f"… {number(found.witnesses.height - _LISTED)} more (--format json has them all)")
     out(f"\nalerts       {number(len(found.alerts))}")
     for document in found.alerts:
         own = document["connwatch"]
