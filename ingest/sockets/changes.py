@@ -8,6 +8,8 @@ is complete: before the first row of the next one, or at the stream's end.
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -358,20 +360,15 @@ _NO_ROWS: Final = pl.DataFrame(
 )  # fmt: skip
 
 
-def _plain(frame: pl.DataFrame) -> dict[str, list[Any]]:
-    """A frame as JSON values, by column; times as µs; without columns of nulls alone."""
-    times = [name for name, dtype in frame.schema.items() if dtype == UTC]
-    plain = frame.with_columns(pl.col(times).dt.epoch("us"))
-    whole = [one.name for one in plain if one.null_count() < plain.height]
-    return plain.select(whole).to_dict(as_series=False)
+def _plain(frame: pl.DataFrame) -> str:
+    """A frame as text: Arrow's file format, compressed. JSON would be three times as large."""
+    buffer = io.BytesIO()
+    frame.write_ipc(buffer, compression="zstd")
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _frame(saved: Mapping[str, list[Any]], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """The frame that `_plain` was given."""
-    height = max((len(values) for values in saved.values()), default=0)
-    made = []
-    for name, dtype in schema.items():
-        values = saved.get(name, [None] * height)
-        kept = pl.Series(name, values, pl.Int64() if dtype == UTC else dtype)
-        made.append(kept.cast(dtype))
-    return pl.DataFrame(made)
+def _frame(saved: str, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """The frame that `_plain` was given, with the columns that there are now."""
+    frame = pl.read_ipc(io.BytesIO(base64.b64decode(saved)))
+    missing = [pl.lit(None, kind).alias(name) for name, kind in schema.items() if name not in frame]
+    return frame.with_columns(missing).select(pl.col(name).cast(schema[name]) for name in schema)
