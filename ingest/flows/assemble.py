@@ -18,10 +18,10 @@ from .fill import filled
 from .gaps import Gaps, Holes, gaps
 from .history import AGAIN, SCALED, Known, Tcp, letters
 from .machine import IDLE
-from .packets import END, NIL, Ints, Packets, relevant, sort, with_same
+from .packets import END, NIL, Ints, Packets, relevant, sort
 from .sequence import Base, Seen, Side, follow, resolve
-from .split import Split, split
-from .table import OPEN, column
+from .split import Running, Split, split
+from .table import OPEN, TOLD, column
 
 #: packets worked on together
 SLICE: Final = 1 << 17
@@ -30,10 +30,11 @@ LIMIT: Final = 200_000
 #: µs between two reports of a flow that is open
 REPORT: Final = 3_600_000_000
 
-#: a flow that is over, or is reported: what `table.OPEN` has, end: the moment of the packets' clock
-#: at which that is so; over: False in a report of a flow that goes on; evicted: it had to make room
+#: a flow that is over, or is reported: columns of `table.OPEN`, end: the moment of the packets'
+#: clock at which that is so; over: False in a report of a flow that goes on; evicted: it had to
+#: make room
 FLOW: Final[dict[str, pl.DataType]] = {
-    **OPEN,
+    **{name: OPEN[name] for name in TOLD},
     "end": pl.Int64(),
     "over": pl.Boolean(),
     "evicted": pl.Boolean(),
@@ -151,7 +152,7 @@ def _closed(
     rows: pl.DataFrame, end: pl.Expr, *, over: bool = True, evicted: bool = False
 ) -> pl.DataFrame:
     return rows.select(
-        *OPEN, end=end.cast(pl.Int64), over=pl.lit(value=over), evicted=pl.lit(value=evicted)
+        *TOLD, end=end.cast(pl.Int64), over=pl.lit(value=over), evicted=pl.lit(value=evicted)
     )
 
 
@@ -175,31 +176,28 @@ def _joined(kept: pl.DataFrame, state: State, prefix: str) -> State:
     """The packets put to the flows that are open, and to new ones."""
     table = state.open
     packets = sort(kept, table.select(END))
-    carried = packets.carried
-    bits, start_x, start_y = with_same(
-        packets, column(table, "x_start", carried), column(table, "y_start", carried)
-    )
-    state_of, until = (table[name].to_numpy() for name in ("state", "until"))
-    cut = split(packets, bits, state_of, until)
+    running = (table[name].to_numpy() for name in ("state", "until", "x_start", "y_start"))
+    cut = split(packets, Running(*running))
+    bits, carried = packets.bits, cut.carried
     x_base, y_base, mode, based = (
         column(table, name, carried) for name in ("x_base", "y_base", "mode", "known")
     )
-    seq, ack, base = resolve(packets, Base(x_base, y_base, mode, based != 0))
+    seq, ack, base = resolve(packets, cut.flow, Base(x_base, y_base, mode, based != 0))
     sides, both, holes = _sides(packets, bits, cut, (seq, ack), table)
     tcp = Tcp(both, (holes.packet, holes.flow, holes.by_orig))
     known = letters(packets, bits, cut, tcp, _known(table, cut))
-    of_conversations = {
-        "x_start": start_x, "y_start": start_y, "x_base": base.x, "y_base": base.y,
+    plain = {
+        "x_start": cut.start_x, "y_start": cut.start_y, "x_base": base.x, "y_base": base.y,
         "mode": base.mode, "known": base.known,
+        "missed": holes.missed + column(table, "missed", carried),
     }  # fmt: skip
     flows = filled(kept, packets, bits, cut, table, prefix).with_columns(
         history=known.history,
         **_numbers("count", SCALED, known.counts),
         **_numbers("last", AGAIN, known.last),
         **_of_sides(sides),
-        missed=pl.Series(holes.missed + column(table, "missed", cut.carried)),
         **_of_holes(holes, len(cut.conv)),
-        **{name: pl.Series(values[cut.conv]) for name, values in of_conversations.items()},
+        **{name: pl.Series(values) for name, values in plain.items()},
     )
     flows = flows.select(pl.col(name).cast(dtype) for name, dtype in OPEN.items())
     end = pl.Series("end", cut.end)

@@ -98,6 +98,7 @@ def _ordinals(packets: Packets, cut: Split, table: pl.DataFrame) -> Ints:
     start[begun] = packets.time[cut.first[begun]]
     run = np.ones(len(rows), bool)
     run[1:] = (cut.conv[1:] != cut.conv[:-1]) | (start[1:] != start[:-1])
+    run[1:] |= cut.end[:-1] == cut.until[:-1]  # time has passed
     head = np.maximum.accumulate(np.where(run, rows, 0))
     made: Ints = rows - head + column(table, "ordinal", cut.carried)[head]
     return made

@@ -64,7 +64,7 @@ def gaps(
     for packet, number, own, clean, start, end, ack in steps:
         if start != NIL:
             key = number, own
-            top = reach.get(key, int(before[own].sent[number]))
+            top = reach.get(key, _top(before[own], number))
             old = left.get(key, ())
             if start > top:
                 left[key] = (*old, (top, start))[-_MOST:]
@@ -73,7 +73,7 @@ def gaps(
             reach[key] = max(top, end)
         if ack != NIL:
             key = number, not own
-            top = reach.get(key, int(before[not own].sent[number]))
+            top = reach.get(key, _top(before[not own], number))
             if ack > top:
                 left[key] = (*left.get(key, ()), (top, ack))[-_MOST:]
                 reach[key] = ack
@@ -111,6 +111,11 @@ def _spans(packets: Packets, seen: Mapping[bool, Seen], at: Ints) -> tuple[list[
         np.where(sends, start + length + fin, NIL).tolist(),
         ack.tolist(),
     )
+
+
+def _top(side: Side, number: int) -> int:
+    """Up to where bytes of a flow were seen, or given up."""
+    return int(max(side.sent[number], side.acked[number]))
 
 
 def _filled(holes: tuple[Hole, ...], start: int, end: int) -> tuple[Hole, ...]:

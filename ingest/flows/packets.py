@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..protocols import NUMBERS
-from .machine import ACK, BAD, DATA, FIN, FROM_X, RST, SAME_X, SAME_Y, SYN, TURNED
+from .machine import ACK, BAD, DATA, FIN, FROM_X, RST, SYN, TURNED
 from .ports import ICMP6_ANSWERS, ICMP_ANSWERS, TCP_SERVICES, UDP_SERVICES
 
 Ints = NDArray[np.int64]
@@ -199,29 +199,6 @@ def _among(ports: Ints, services: frozenset[int]) -> Flags:
 def _ints(values: pl.Series) -> Ints:
     made: Ints = values.fill_null(NIL).to_numpy().astype(np.int64, copy=False)
     return made
-
-
-def with_same(packets: Packets, start_x: Ints, start_y: Ints) -> tuple[Ints, Ints, Ints]:
-    """The bits, SAME_X and SAME_Y of every SYN filled, and start_x, start_y after the packets: by
-    conversation, the number with which that end began, or NIL."""
-    bits = packets.bits.copy()
-    syn = (bits & SYN) != 0
-    if not syn.any():
-        return bits, start_x, start_y
-    answered = syn & ((bits & ACK) != 0)
-    from_x, conv = packets.from_x, packets.conv
-    begun_by_ack = np.where(answered & (packets.ack >= 0), (packets.ack - 1) & _MASK, NIL)
-    left = []
-    for own, start, bit in ((from_x, start_x, SAME_X), (~from_x, start_y, SAME_Y)):
-        told = (syn & own & (packets.seq >= 0)) | (~own & (begun_by_ack >= 0))
-        value = np.where(own, packets.seq, begun_by_ack)
-        before = previous(told, conv)
-        known = np.where(before >= 0, value[before], start[conv])
-        bits |= np.where(syn & (known >= 0) & (known == packets.seq), bit, 0)
-        after = start.copy()
-        after[conv[told]] = value[told]  # the last one of a conversation stays
-        left.append(after)
-    return bits, left[0], left[1]
 
 
 def previous(which: Flags, group: Ints) -> Ints:

@@ -32,8 +32,8 @@ def signed(values: Ints) -> Ints:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """By conversation: what the numbers of the ends x and y count from, or NIL; mode: COUNTED from
-    there, PLAIN (-S), or NIL: not told yet. known: whether there was such a packet."""
+    """By flow: what the numbers of the ends x and y count from, or NIL; mode: COUNTED from there,
+    PLAIN (-S), or NIL: not told yet. known: whether there was such a packet."""
 
     x: Ints
     y: Ints
@@ -41,25 +41,28 @@ class Base:
     known: Flags
 
 
-def resolve(packets: Packets, base: Base) -> tuple[Ints, Ints, Base]:
+def resolve(packets: Packets, flow: Ints, base: Base) -> tuple[Ints, Ints, Base]:
     """seq and ack of TCP's packets as they were sent (32 bits; NIL: not shown), and the bases of
-    their conversations after them. Where a base is not shown, they count from the same unknown
-    number."""
+    their flows after them. Where a base is not shown, they count from the same unknown number; so
+    do those of a flow that is not the first one of its conversation.
+
+    flow: by packet.
+    """
     count = packets.tcp
-    conv, bits = packets.conv[:count], packets.bits[:count]
+    flow, bits = flow[:count], packets.bits[:count]
     seq, ack = packets.seq[:count], packets.ack[:count]
     from_x = packets.from_x[:count]
     told = (bits & ACK) != 0
     rows: Ints = np.arange(count)
-    first = told & (previous(told, conv) < 0) & ~base.known[conv]
+    first = told & (previous(told, flow) < 0) & ~base.known[flow]
     begins = told & (first | ((bits & SYN) != 0))
     own, peer = np.where(begins, seq, NIL), np.where(begins & (ack >= 0), (ack - 1) % _WRAP, NIL)
-    at = np.maximum(previous(begins, conv), NIL)
+    at = np.maximum(previous(begins, flow), NIL)
     epoch_x = np.where(
-        at >= 0, np.where(from_x[at], own[at], peer[at]) if count else at, base.x[conv]
+        at >= 0, np.where(from_x[at], own[at], peer[at]) if count else at, base.x[flow]
     )
     epoch_y = np.where(
-        at >= 0, np.where(from_x[at], peer[at], own[at]) if count else at, base.y[conv]
+        at >= 0, np.where(from_x[at], peer[at], own[at]) if count else at, base.y[flow]
     )
     base_own, base_peer = np.where(from_x, epoch_x, epoch_y), np.where(from_x, epoch_y, epoch_x)
     later = told & ~begins
@@ -68,8 +71,8 @@ def resolve(packets: Packets, base: Base) -> tuple[Ints, Ints, Base]:
     value, start = np.where(by_ack, ack, seq), np.where(by_ack, base_peer, base_own)
     plain = np.abs(signed(value - start)) < np.abs(signed(value))
     # The first packet that tells decides for all up to the next base.
-    tells = (by_ack | by_seq) & ((at >= 0) | (base.mode[conv] < 0))
-    group: Ints = np.cumsum(starts(conv) | _behind(begins))
+    tells = (by_ack | by_seq) & ((at >= 0) | (base.mode[flow] < 0))
+    group: Ints = np.cumsum(starts(flow) | _behind(begins))
     decides = tells & (previous(tells, group) < 0)
     place = np.maximum.accumulate(np.where(decides, rows, NIL)) if count else rows
     opened = np.maximum.accumulate(np.where(starts(group), rows, 0)) if count else rows
@@ -77,17 +80,17 @@ def resolve(packets: Packets, base: Base) -> tuple[Ints, Ints, Base]:
     mode: Ints = np.where(
         decided,
         plain.astype(np.int64)[place] if count else place,
-        np.where(at >= 0, NIL, base.mode[conv]),
+        np.where(at >= 0, NIL, base.mode[flow]),
     )
     shift = later & (mode != PLAIN)
     seq = np.where(shift & (seq >= 0), (seq + np.maximum(base_own, 0)) % _WRAP, seq)
     ack = np.where(shift & (ack >= 0), (ack + np.maximum(base_peer, 0)) % _WRAP, ack)
-    ends = np.flatnonzero(_last(conv))
+    ends = np.flatnonzero(_last(flow))
     left = _left_behind(ends, begins, from_x, (own, peer), (epoch_x, epoch_y, mode))
     known = base.known.copy()
-    known[conv[ends]] |= told[ends] | (previous(told, conv)[ends] >= 0)
+    known[flow[ends]] |= told[ends] | (previous(told, flow)[ends] >= 0)
     x, y, mode = (
-        _with(old, conv[ends], value)
+        _with(old, flow[ends], value)
         for old, value in zip((base.x, base.y, base.mode), left, strict=True)
     )
     return seq, ack, Base(x, y, mode, known)
@@ -102,7 +105,7 @@ def _with(values: Ints, at: Ints, new: Ints) -> Ints:
 def _left_behind(
     ends: Ints, begins: Flags, from_x: Flags, told: tuple[Ints, Ints], before: tuple[Ints, ...]
 ) -> tuple[Ints, Ints, Ints]:
-    """Bases and mode behind the last packets of conversations."""
+    """Bases and mode behind the last packets of flows."""
     own, peer = (one[ends] for one in told)
     x, y, mode = (one[ends] for one in before)
     fresh, mine = begins[ends], from_x[ends]

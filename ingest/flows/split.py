@@ -7,11 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from .machine import NONE, SPAN, TURNED, Ends, step, unpack
+from .machine import BAD, FROM_X, NONE, SAME_X, SAME_Y, SPAN, SYN, TURNED, Ends, step, unpack
 from .packets import NIL, Ints, Packets, starts
 
 #: µs without a packet after which a flow that is not TCP's is over
 QUIET: Final = 60_000_000
+_WRAP: Final = 1 << 32
 _NEVER: Final = -(1 << 62)
 _FROM_X: Final = Ends(0, 0, x=True, over=False).pack()
 _FROM_Y: Final = Ends(0, 0, x=False, over=False).pack()
@@ -25,7 +26,8 @@ class Split:
     by packet, the connection as it finds and leaves it (`machine`; all but TCP: only who began).
     The rest is by flow. conv: its conversation. carried: the row of the open flow that it goes on
     with, or NIL. first: its first packet, or NIL if it was open before. end: the moment at which
-    it ended, on the packets' clock, or NIL. until: when it ends if nothing more comes.
+    it ended, on the packets' clock, or NIL. until: when it ends if nothing more comes. start_x,
+    start_y: the number of that end's SYN, or that the other answered; NIL: neither.
     """
 
     flow: Ints
@@ -37,11 +39,23 @@ class Split:
     end: Ints
     until: Ints
     state: Ints
+    start_x: Ints
+    start_y: Ints
 
 
-def split(packets: Packets, bits: Ints, state: Ints, until: Ints) -> Split:
-    """bits: of the packets, complete. state, until: of the open flows, by row."""
-    first, second = (_part(packets, bits, state, until) for _part in (_tcp, _others))
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What there is to know of the flows that are open, by row; see Split."""
+
+    state: Ints
+    until: Ints
+    start_x: Ints
+    start_y: Ints
+
+
+def split(packets: Packets, running: Running) -> Split:
+    """Cut conversations into flows."""
+    first, second = _tcp(packets, running), _others(packets, running.state, running.until)
     return Split(
         np.concatenate([first.flow, second.flow + len(first.conv)]),
         np.concatenate([first.before, second.before]),
@@ -52,19 +66,22 @@ def split(packets: Packets, bits: Ints, state: Ints, until: Ints) -> Split:
         np.concatenate([first.end, second.end]),
         np.concatenate([first.until, second.until]),
         np.concatenate([first.state, second.state]),
+        np.concatenate([first.start_x, second.start_x]),
+        np.concatenate([first.start_y, second.start_y]),
     )
 
 
-def _tcp(packets: Packets, bits: Ints, state: Ints, until: Ints) -> Split:
+def _tcp(packets: Packets, running: Running) -> Split:
     count = packets.tcp
     of_packets: list[list[int]] = [[], [], []]
     flow, before, after = of_packets
-    flows: list[list[int]] = []  # conv, carried, first, end, until, state
-    here, now_state, now_until = NIL, NONE, 0
-    carried, states, untils = packets.carried.tolist(), state.tolist(), until.tolist()
+    flows: list[list[int]] = []  # conv, carried, first, end, until, state, start_x, start_y
+    here, state, until, start_x, start_y = NIL, NONE, 0, NIL, NIL
+    carried, open_flows = packets.carried.tolist(), _rows(running)
+    numbers = _numbers_of_syns(packets)
     rows = zip(
         packets.conv[:count].tolist(),
-        bits[:count].tolist(),
+        packets.bits[:count].tolist(),
         packets.clock[:count].tolist(),
         strict=True,
     )
@@ -73,36 +90,57 @@ def _tcp(packets: Packets, bits: Ints, state: Ints, until: Ints) -> Split:
     for number, (conv, packet, clock) in enumerate(rows):
         if conv != here:
             if flows:
-                flows[-1][4:] = now_until, now_state
-            here, now_state = conv, NONE
+                flows[-1][4:] = until, state, start_x, start_y
+            here, state, start_x, start_y = conv, NONE, NIL, NIL
             if (row := carried[conv]) != NIL:
-                now_state, now_until = states[row], untils[row]
-                flows.append([conv, row, NIL, NIL, now_until, now_state])
-        if now_state and clock >= now_until:
-            flows[-1][3:] = now_until, now_until, now_state
-            now_state = NONE
-        new, found, left, span = step(now_state, packet)
+                state, until, start_x, start_y = open_flows[row]
+                flows.append([conv, row, NIL, NIL, until, state, start_x, start_y])
+        if state and clock >= until:
+            flows[-1][3:] = until, until, state, start_x, start_y
+            state = NONE
+        if packet & SYN:
+            seq, ack = numbers[number]
+            same = (SAME_X if seq == start_x else 0) | (SAME_Y if seq == start_y else 0)
+            packet |= same if seq != NIL else 0
+        new, found, left, span = step(state, packet)
         if new:
-            if now_state:
-                flows[-1][3:] = clock, now_until, now_state
-            flows.append([conv, NIL, number, NIL, 0, 0])
-        now_state = left
+            if state:
+                flows[-1][3:] = clock, until, state, start_x, start_y
+            flows.append([conv, NIL, number, NIL, 0, 0, NIL, NIL])
+            start_x = start_y = NIL
+        if packet & SYN and not packet & BAD:
+            own, other = (seq, (ack - 1) % _WRAP) if packet & FROM_X else ((ack - 1) % _WRAP, seq)
+            start_x = own if packet & FROM_X or ack != NIL else start_x
+            start_y = other if not packet & FROM_X or ack != NIL else start_y
+        state = left
         if span:
-            now_until = clock + SPAN[span]
+            until = clock + SPAN[span]
         flow.append(len(flows) - 1)
         before.append(found)
         after.append(left)
     if flows and count:
-        flows[-1][4:] = now_until, now_state
-    made = np.array(flows, np.int64).reshape(len(flows), 6).T
-    numbers = [np.array(one, np.int64) for one in of_packets]
-    return Split(numbers[0], numbers[1], numbers[2], *made)
+        flows[-1][4:] = until, state, start_x, start_y
+    made = np.array(flows, np.int64).reshape(len(flows), 8).T
+    by_packet: list[Ints] = [np.array(one, np.int64) for one in of_packets]
+    return Split(*by_packet, *made)
 
 
-def _others(packets: Packets, bits: Ints, state: Ints, until: Ints) -> Split:
+def _rows(running: Running) -> list[tuple[int, int, int, int]]:
+    columns = (running.state, running.until, running.start_x, running.start_y)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def _numbers_of_syns(packets: Packets) -> dict[int, tuple[int, int]]:
+    """seq and ack of the packets with SYN, which are always printed as they are."""
+    at = np.flatnonzero((packets.bits[: packets.tcp] & SYN) != 0)
+    told = zip(packets.seq[at].tolist(), packets.ack[at].tolist(), strict=True)
+    return dict(zip(at.tolist(), told, strict=True))
+
+
+def _others(packets: Packets, state: Ints, until: Ints) -> Split:
     """All but TCP: a flow is over when nothing came for a while."""
     conv, clock = packets.conv[packets.tcp :], packets.clock[packets.tcp :]
-    mine = bits[packets.tcp :]
+    mine = packets.bits[packets.tcp :]
     rows = np.arange(len(conv))
     begins = starts(conv)
     carried = packets.carried[conv]
@@ -127,8 +165,12 @@ def _others(packets: Packets, bits: Ints, state: Ints, until: Ints) -> Split:
     more = np.zeros(count, bool)  # another flow of the conversation comes behind it
     more[:-1] = by_flow[0, 1:] == by_flow[0, :-1]
     by_flow[3] = np.where(more, ends, NIL)
-    states = by_flow[4][flow]
-    return Split(flow, states, states, *by_flow[:4], ends, by_flow[4])
+    conv_of, row_of, first, end, state_of = by_flow
+    states = state_of[flow]
+    nothing = np.full(count, NIL)
+    return Split(
+        flow, states, states, conv_of, row_of, first, end, ends, state_of, nothing, nothing
+    )
 
 
 def began_x(state: Ints) -> Ints:

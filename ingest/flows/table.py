@@ -39,6 +39,15 @@ OPEN: Final[dict[str, pl.DataType]] = {
     **{f"count_{number}": _I for number in range(len(SCALED))},
     **{f"last_{number}": _I for number in range(len(AGAIN))},
 }  # fmt: skip
+#: what is told of a flow; the rest is there to go on with it
+TOLD: Final = (
+    *FIRST, "state", "last", "mute", "missed", "history",
+    *(
+        f"{side}_{name}"
+        for side in "xy"
+        for name in (*SIDE[:6], "sent", "acked", "fin")
+    ),
+)  # fmt: skip
 #: of a flow without a packet so far
 NEW: Final[dict[str, int]] = {
     **dict.fromkeys((f"{side}_{name}" for side in "xy" for name in SIDE), 0),
