@@ -9,6 +9,7 @@ from connwatch.contracts import Format
 from connwatch.errors import UsageError
 
 from .sockets.tables import Netstat, ProcNet, Ss
+from .tcpdump.text import Tcpdump
 from .zeek_json import ZeekJson
 from .zeek_tsv import ZeekTsv
 
@@ -19,9 +20,10 @@ FORMATS: dict[str, Callable[[str], Format[Any]]] = {
     "ss": Ss,
     "netstat": Netstat,
     "proc-net": ProcNet,
+    "tcpdump": Tcpdump,
 }
 #: that cannot be followed yet: they tell the state of many sockets at once, not one record a line
-REPLAYED: Final = frozenset({"ss", "netstat", "proc-net"})
+REPLAYED: Final = frozenset({"ss", "netstat", "proc-net", "tcpdump"})
 
 
 def formats(

@@ -24,7 +24,8 @@ _I: Final = pl.Int64()
 #: included: as printed, or computed where the printed text tells all parts. payload: bytes behind
 #: the transport's header. flags: TCP's, as printed ("S", "S.", "P.", ".", "FP.", "none", …). seq,
 #: end, ack: as printed, relative or not. window: as printed, unscaled. bad: a checksum of the IP or
-#: transport header that tcpdump calls wrong. fragment: offset in bytes; null: not a fragment; more: others follow it.
+#: transport header that tcpdump calls wrong. fragment: offset in bytes; null: not a fragment; more:
+#: others follow it.
 PACKET: Final[dict[str, pl.DataType]] = {
     "line": _I, "offset": _I, "lines": _I, "raw": _S, "time": _I,
     "interface": _S, "way": _S, "src_mac": _S, "dst_mac": _S, "vlans": pl.List(_I), "depth": _I,
