@@ -9,7 +9,7 @@ from connwatch.contracts import Format
 from connwatch.errors import UsageError
 
 from .sockets.tables import Netstat, ProcNet, Ss
-from .tcpdump.text import Tcpdump
+from .tcpdump.formats import TcpdumpFlows, TcpdumpPackets
 from .zeek_json import ZeekJson
 from .zeek_tsv import ZeekTsv
 
@@ -20,10 +20,13 @@ FORMATS: dict[str, Callable[[str], Format[Any]]] = {
     "ss": Ss,
     "netstat": Netstat,
     "proc-net": ProcNet,
-    "tcpdump": Tcpdump,
+    "tcpdump": TcpdumpFlows,
+    "tcpdump-packets": TcpdumpPackets,
 }
+#: that are only tried where they are named: another one reads the same files
+NAMED: Final = frozenset({"tcpdump-packets"})
 #: that cannot be followed yet: they tell the state of many sockets at once, not one record a line
-REPLAYED: Final = frozenset({"ss", "netstat", "proc-net", "tcpdump"})
+REPLAYED: Final = frozenset({"ss", "netstat", "proc-net", "tcpdump", "tcpdump-packets"})
 
 
 def formats(
@@ -41,5 +44,6 @@ def formats(
             where="format",
             hint="use connwatch replay for it",
         )
-    names = [only] if only else [one for one in FORMATS if not (followed and one in REPLAYED)]
+    left_out = NAMED | (REPLAYED if followed else frozenset())
+    names = [only] if only else [one for one in FORMATS if one not in left_out]
     return tuple(FORMATS[name](sensor) for name in names)

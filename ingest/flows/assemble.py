@@ -7,7 +7,7 @@ the hours of their own clock, and every `SLICE` packets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -31,13 +31,11 @@ LIMIT: Final = 200_000
 REPORT: Final = 3_600_000_000
 
 #: a flow that is over, or is reported: columns of `table.OPEN`, end: the moment of the packets'
-#: clock at which that is so; over: False in a report of a flow that goes on; evicted: it had to
-#: make room
+#: clock at which that is so; over: False in a report of a flow that goes on
 FLOW: Final[dict[str, pl.DataType]] = {
     **{name: OPEN[name] for name in TOLD},
     "end": pl.Int64(),
     "over": pl.Boolean(),
-    "evicted": pl.Boolean(),
 }
 _SIDE: Final = ("seen", "raw", "rel", "sent", "acked", "fin")
 _ORDER: Final = ("end", "offset", "depth", "over")
@@ -48,13 +46,14 @@ class State:
     """What is known between two frames of packets.
 
     open: `table.OPEN`. done: FLOW, those whose turn has not come. clock: the latest time of all
-    packets, µs; None: there was none. count: packets so far.
+    packets, µs; None: there was none. count: packets so far. evicted: flows that had to make room.
     """
 
     open: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=OPEN))
     done: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=FLOW))
     clock: int | None = None
     count: int = 0
+    evicted: int = 0
 
     def saved(self) -> dict[str, Any]:
         """As JSON values."""
@@ -63,15 +62,17 @@ class State:
             "done": self.done.to_dict(as_series=False),
             "clock": self.clock,
             "count": self.count,
+            "evicted": self.evicted,
         }
 
     @classmethod
-    def restored(cls, saved: dict[str, Any]) -> State:
+    def restored(cls, saved: Mapping[str, Any]) -> State:
         return cls(
             pl.DataFrame(saved["open"], schema=OPEN),
             pl.DataFrame(saved["done"], schema=FLOW),
             saved["clock"],
             saved["count"],
+            saved["evicted"],
         )
 
 
@@ -144,16 +145,17 @@ class Assembler:
         """Without the flows that are too many: those that would be over first."""
         rows = state.open.sort("until", "offset", "depth")
         gone = rows.head(rows.height - self.limit)
-        ended = _closed(gone, pl.lit(clock), evicted=True)
-        return replace(state, open=rows.tail(self.limit), done=pl.concat([state.done, ended]))
+        ended = _closed(gone, pl.lit(clock))
+        return replace(
+            state,
+            open=rows.tail(self.limit),
+            done=pl.concat([state.done, ended]),
+            evicted=state.evicted + gone.height,
+        )
 
 
-def _closed(
-    rows: pl.DataFrame, end: pl.Expr, *, over: bool = True, evicted: bool = False
-) -> pl.DataFrame:
-    return rows.select(
-        *TOLD, end=end.cast(pl.Int64), over=pl.lit(value=over), evicted=pl.lit(value=evicted)
-    )
+def _closed(rows: pl.DataFrame, end: pl.Expr, *, over: bool = True) -> pl.DataFrame:
+    return rows.select(*TOLD, end=end.cast(pl.Int64), over=pl.lit(value=over))
 
 
 def _reported(state: State, hour: int) -> State:
