@@ -184,7 +184,9 @@ def _joined(kept: pl.DataFrame, state: State, prefix: str) -> State:
     x_base, y_base, mode, based = (
         column(table, name, carried) for name in ("x_base", "y_base", "mode", "known")
     )
-    seq, ack, base = resolve(packets, cut.flow, Base(x_base, y_base, mode, based != 0))
+    begun = column(table, "x_start", carried), column(table, "y_start", carried)
+    base = Base(x_base, y_base, mode, based != 0)
+    seq, ack, base = resolve(packets, cut.flow, base, begun)
     sides, both, holes = _sides(packets, bits, cut, (seq, ack), table)
     tcp = Tcp(both, (holes.packet, holes.flow, holes.by_orig))
     known = letters(packets, bits, cut, tcp, _known(table, cut))

@@ -104,7 +104,7 @@ def _spans(packets: Packets, seen: Mapping[bool, Seen], at: Ints) -> tuple[list[
     ack = np.where(by_x, seen[False].ack[at], seen[True].ack[at])
     syn, fin = (bits & SYN) != 0, (bits & FIN) != 0
     length = np.maximum(packets.length[at], 0)
-    sends = (rel != NIL) & ((bits & RST) == 0) & ((length > 0) | syn | fin)
+    sends = (rel != NIL) & ((bits & RST) == 0) & ((length > 0) | fin)
     start = rel + syn
     return (
         np.where(sends, start, NIL).tolist(),

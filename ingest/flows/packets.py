@@ -61,6 +61,8 @@ def relevant(packets: pl.DataFrame) -> pl.DataFrame:
     )
     icmp = pl.col("number").is_in([ICMP, ICMP6])
     return kept.with_columns(
+        # What follows the first fragment has no ports, so not all of its bytes are known.
+        size=pl.when(~pl.col("more").fill_null(value=False)).then("size"),
         x_port=pl.when(ported).then("sport").when(icmp).then(kind).otherwise(0),
         y_port=pl.when(ported)
         .then("dport")

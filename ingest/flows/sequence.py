@@ -41,12 +41,14 @@ class Base:
     known: Flags
 
 
-def resolve(packets: Packets, flow: Ints, base: Base) -> tuple[Ints, Ints, Base]:
+def resolve(
+    packets: Packets, flow: Ints, base: Base, begun: tuple[Ints, Ints]
+) -> tuple[Ints, Ints, Base]:
     """seq and ack of TCP's packets as they were sent (32 bits; NIL: not shown), and the bases of
     their flows after them. Where a base is not shown, they count from the same unknown number; so
     do those of a flow that is not the first one of its conversation.
 
-    flow: by packet.
+    flow: by packet. begun: by flow, the numbers of the SYNs that the ends x and y sent before.
     """
     count = packets.tcp
     flow, bits = flow[:count], packets.bits[:count]
@@ -56,7 +58,17 @@ def resolve(packets: Packets, flow: Ints, base: Base) -> tuple[Ints, Ints, Base]
     rows: Ints = np.arange(count)
     first = told & (previous(told, flow) < 0) & ~base.known[flow]
     begins = told & (first | ((bits & SYN) != 0))
-    own, peer = np.where(begins, seq, NIL), np.where(begins & (ack >= 0), (ack - 1) % _WRAP, NIL)
+    # A bare ACK behind a SYN is printed without its number, which is the next one.
+    syns = (bits & (SYN | ACK)) == SYN
+    after_syn = np.where(
+        from_x,
+        *(
+            _begun(syns & (from_x == x), flow, seq, start)
+            for x, start in zip((True, False), begun, strict=True)
+        ),
+    )
+    own = np.where(begins, np.where(seq >= 0, seq, after_syn), NIL)
+    peer = np.where(begins & (ack >= 0), (ack - 1) % _WRAP, NIL)
     at = np.maximum(previous(begins, flow), NIL)
     epoch_x = np.where(
         at >= 0, np.where(from_x[at], own[at], peer[at]) if count else at, base.x[flow]
@@ -94,6 +106,14 @@ def resolve(packets: Packets, flow: Ints, base: Base) -> tuple[Ints, Ints, Base]
         for old, value in zip((base.x, base.y, base.mode), left, strict=True)
     )
     return seq, ack, Base(x, y, mode, known)
+
+
+def _begun(syns: Flags, flow: Ints, seq: Ints, start: Ints) -> Ints:
+    """The number behind that of the last of these SYNs before each packet, or NIL."""
+    at = previous(syns, flow)
+    number = np.where(at >= 0, seq[at] if len(at) else at, start[flow])
+    made: Ints = np.where(number >= 0, (number + 1) % _WRAP, NIL)
+    return made
 
 
 def _with(values: Ints, at: Ints, new: Ints) -> Ints:
@@ -195,7 +215,7 @@ def follow(
     data = mine & (length > 0) & ~is_rst
     closes = mine & ((flags & FIN) != 0) & ~is_rst
     return made, Seen(
-        _placed(count, at[mine & trusted], rel[mine & trusted]),
+        _placed(count, at[mine], rel[mine]),
         _placed(count, at[~mine], rel[~mine]),
         _marked(count, at[data & trusted & (end <= before)]),
         _marked(count, at[(data | closes) & (rel + syn > before)]),
