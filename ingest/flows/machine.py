@@ -71,6 +71,13 @@ def step(state: int, packet: int) -> Step:
     return _step(state, packet)
 
 
+@cache
+def steady(state: int) -> bool:
+    """Whether only flags, damage or silence can change a connection."""
+    ends = unpack(state)
+    return not ends.over and ends.orig >= PARTIAL and ends.resp >= PARTIAL
+
+
 def _step(state: int, packet: int) -> Step:
     new = state == NONE or _begins_another(unpack(state), packet)
     if new:

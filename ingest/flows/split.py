@@ -7,7 +7,22 @@ from typing import Final
 
 import numpy as np
 
-from .machine import BAD, FROM_X, NONE, SAME_X, SAME_Y, SPAN, SYN, TURNED, Ends, step, unpack
+from .machine import (
+    BAD,
+    FIN,
+    FROM_X,
+    IDLE,
+    NONE,
+    RST,
+    SAME_X,
+    SAME_Y,
+    SPAN,
+    SYN,
+    TURNED,
+    Ends,
+    steady,
+    step,
+)  # fmt: skip
 from .packets import NIL, Ints, Packets, starts
 
 #: µs without a packet after which a flow that is not TCP's is over
@@ -73,56 +88,64 @@ def split(packets: Packets, running: Running) -> Split:
 
 def _tcp(packets: Packets, running: Running) -> Split:
     count = packets.tcp
-    of_packets: list[list[int]] = [[], [], []]
-    flow, before, after = of_packets
-    flows: list[list[int]] = []  # conv, carried, first, end, until, state, start_x, start_y
-    here, state, until, start_x, start_y = NIL, NONE, 0, NIL, NIL
+    runs: list[int] = []  # of packets: first, flow, before, after, one behind the other
+    begun: list[int] = []  # of flows: conv, carried, first
+    left: list[int] = []  # of flows: end, until, state, start_x, start_y
+    here, flow, state, until, start_x, start_y = NIL, NIL, NONE, 0, NIL, NIL
     carried, open_flows = packets.carried.tolist(), _rows(running)
-    numbers = _numbers_of_syns(packets)
-    rows = zip(
-        packets.conv[:count].tolist(),
-        packets.bits[:count].tolist(),
-        packets.clock[:count].tolist(),
-        strict=True,
+    convs, bits, clocks, seqs, acks = (
+        values[:count].tolist()
+        for values in (packets.conv, packets.bits, packets.clock, packets.seq, packets.ack)
     )
+    remarkable = _next_remarkable(packets)
+    number = 0
     # One packet at a time: what each of them means hangs on those before it. All that is done here
-    # is to look up what a state and a packet make; everything else is done by columns.
-    for number, (conv, packet, clock) in enumerate(rows):
+    # is to look up what a state and a packet make, and only of packets that can change something;
+    # everything else is done by columns.
+    while number < count:
+        conv, packet, clock = convs[number], bits[number], clocks[number]
         if conv != here:
-            if flows:
-                flows[-1][4:] = until, state, start_x, start_y
+            if state:
+                left += (NIL, until, state, start_x, start_y)
             here, state, start_x, start_y = conv, NONE, NIL, NIL
             if (row := carried[conv]) != NIL:
                 state, until, start_x, start_y = open_flows[row]
-                flows.append([conv, row, NIL, NIL, until, state, start_x, start_y])
+                begun += (conv, row, NIL)
+                flow += 1
         if state and clock >= until:
-            flows[-1][3:] = until, until, state, start_x, start_y
+            left += (until, until, state, start_x, start_y)
             state = NONE
         if packet & SYN:
-            seq, ack = numbers[number]
-            same = (SAME_X if seq == start_x else 0) | (SAME_Y if seq == start_y else 0)
-            packet |= same if seq != NIL else 0
-        new, found, left, span = step(state, packet)
+            seq, ack = seqs[number], acks[number]
+            if seq != NIL:
+                packet |= (SAME_X if seq == start_x else 0) | (SAME_Y if seq == start_y else 0)
+        new, found, after, span = step(state, packet)
         if new:
             if state:
-                flows[-1][3:] = clock, until, state, start_x, start_y
-            flows.append([conv, NIL, number, NIL, 0, 0, NIL, NIL])
+                left += (clock, until, state, start_x, start_y)
+            begun += (conv, NIL, number)
+            flow += 1
             start_x = start_y = NIL
         if packet & SYN and not packet & BAD:
             own, other = (seq, (ack - 1) % _WRAP) if packet & FROM_X else ((ack - 1) % _WRAP, seq)
             start_x = own if packet & FROM_X or ack != NIL else start_x
             start_y = other if not packet & FROM_X or ack != NIL else start_y
-        state = left
+        state = after
         if span:
             until = clock + SPAN[span]
-        flow.append(len(flows) - 1)
-        before.append(found)
-        after.append(left)
-    if flows and count:
-        flows[-1][4:] = until, state, start_x, start_y
-    made = np.array(flows, np.int64).reshape(len(flows), 8).T
-    by_packet: list[Ints] = [np.array(one, np.int64) for one in of_packets]
-    return Split(*by_packet, *made)
+        runs += (number, flow, found, after)
+        number += 1
+        if number < count and (further := remarkable[number]) > number and steady(after):
+            runs += (number, flow, after, after)
+            until = clocks[further - 1] + IDLE
+            number = further
+    if state:
+        left += (NIL, until, state, start_x, start_y)
+    first, *by_run = np.array(runs, np.int64).reshape(-1, 4).T
+    lengths = np.append(first[1:], count) - first
+    by_packet: list[Ints] = [np.repeat(one, lengths) for one in by_run]
+    of_flows = (np.array(one, np.int64).reshape(-1, n).T for one, n in ((begun, 3), (left, 5)))
+    return Split(*by_packet, *(column for part in of_flows for column in part))
 
 
 def _rows(running: Running) -> list[tuple[int, int, int, int]]:
@@ -130,11 +153,17 @@ def _rows(running: Running) -> list[tuple[int, int, int, int]]:
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def _numbers_of_syns(packets: Packets) -> dict[int, tuple[int, int]]:
-    """seq and ack of the packets with SYN, which are always printed as they are."""
-    at = np.flatnonzero((packets.bits[: packets.tcp] & SYN) != 0)
-    told = zip(packets.seq[at].tolist(), packets.ack[at].tolist(), strict=True)
-    return dict(zip(at.tolist(), told, strict=True))
+def _next_remarkable(packets: Packets) -> list[int]:
+    """For each packet of TCP, the first from there on that has a flag or is damaged, begins a
+    conversation, or comes after a long silence: others change nothing in a steady connection."""
+    count = packets.tcp
+    conv, clock = packets.conv[:count], packets.clock[:count]
+    odd = (packets.bits[:count] & (SYN | FIN | RST | BAD)) != 0
+    odd |= starts(conv)
+    odd[1:] |= clock[1:] - clock[:-1] >= IDLE
+    place = np.where(odd, np.arange(count), count)
+    following: list[int] = np.minimum.accumulate(place[::-1])[::-1].tolist()
+    return following
 
 
 def _others(packets: Packets, state: Ints, until: Ints) -> Split:
@@ -183,6 +212,3 @@ def ends_of(state: Ints, *, x: bool) -> Ints:
     orig, resp = (state - 1) & 7, (state - 1) >> 3 & 7
     made: Ints = np.where((began_x(state) == 1) == x, orig, resp)
     return made
-
-
-__all__ = ["Split", "began_x", "ends_of", "split", "unpack"]
