@@ -41,7 +41,7 @@ class TcpdumpFlows:
 
     def __init__(self, sensor: str = "") -> None:
         self.sensor = sensor
-        self._assembler = Assembler(f"{OVER}\0{sensor}")
+        self.assembler = Assembler(f"{OVER}\0{sensor}")
 
     def sniff(self, head: bytes, path: str) -> str | None:
         return OVER if is_tcpdump(head) else None
@@ -63,9 +63,9 @@ class TcpdumpFlows:
         for number, (read, after) in enumerate(parts):
             last = block.last and number == len(parts) - 1
             clock = flows.clock
-            found, flows = self._assembler.assemble(read.packets, flows)
+            found, flows = self.assembler.assemble(read.packets, flows)
             if last:
-                found = pl.concat([found, self._assembler.finish(flows)])
+                found = pl.concat([found, self.assembler.finish(flows)])
             moments = _moments(read.packets, read.frames, clock)
             events = _in_order(found, read.frames, moments, origin)
             made.append(parsed(read, events, origin))
@@ -74,7 +74,7 @@ class TcpdumpFlows:
         if block.last and flows.evicted:
             notes.add(
                 f"{block.path}: {flows.evicted} flows were closed early, since more than "
-                f"{self._assembler.limit} were open"
+                f"{self.assembler.limit} were open"
             )
         both = text.together(made, frozenset(notes))
         return both, State(replace(lines, notes=()), flows)
