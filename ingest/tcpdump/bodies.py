@@ -83,8 +83,8 @@ _SERVICES: Final = (
     ("Geneve", "geneve"), ("domain", "dns"),
     ("quic", "quic"), ("QUIC", "quic"),
 )  # fmt: skip
-_STREAM: Final = re.compile(r"[^\n]*?: ([A-Z][A-Za-z0-9]{1,11})(?=[:, ]|\n|$)")
-_STREAMS: Final = {
+_STREAM: Final = re.compile(r": ([A-Z][A-Za-z0-9]{1,11})(?=[:, ]|\n|$)")
+STREAMS: Final = {
     "HTTP": "http", "FTP": "ftp", "SMTP": "smtp", "BGP": "bgp", "SSH": "ssh", "RTSP": "rtsp",
     "LDP": "ldp", "RESP": "redis", "IMAP": "imap", "POP3": "pop3",
 }  # fmt: skip
@@ -172,9 +172,9 @@ def _segment(found: re.Match[str], text: str, options: str | None) -> Body:
         made.notes.append("truncated")
     else:
         made.behind_ip = _behind(options, length)
-    rest = _STREAM.match(text, found.end(), found.end() + 40)
+    rest = _STREAM.match(text, found.end())
     if rest is not None and length:
-        columns["application"] = _STREAMS.get(rest[1])
+        columns["application"] = STREAMS.get(rest[1])
     return made
 
 

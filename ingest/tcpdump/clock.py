@@ -78,25 +78,30 @@ class Clock:
     each: bool | None = None
 
 
-def timed(texts: pl.Series, clock: Clock) -> tuple[pl.DataFrame, Clock]:
-    """Columns time (µs since the epoch; null: no time that can be), rest (what follows it) and
-    form ("" where the line shows no time) of lines that begin a record; numbers taken away."""
-    form = _uniform(texts)
-    if form is not None:
-        time, clock = _resolved(_read(texts, form), form, clock)
-        rest = texts.to_frame("t").select(pl.col("t").str.slice(len(_FORMS[form]) + 1)).to_series()
-        frame = pl.DataFrame({"time": pl.Series(time, dtype=pl.Int64), "rest": rest})
-        return _possible(frame.with_columns(form=pl.lit(form))), clock
-    return _mixed(texts, clock)
+def timed(texts: pl.Series, clock: Clock, form: str | None = None) -> tuple[pl.DataFrame, Clock]:
+    """Columns time (µs since the epoch; null: no time that can be), skip (characters before what
+    follows it) and form ("" where the line shows no time) of lines that begin a record.
+
+    form: that of every line, as `uniform` gives it; None: not known.
+    """
+    form = uniform(texts) if form is None else form
+    if form is None:
+        return _mixed(texts, clock)
+    time, clock = _resolved(_read(texts, form), form, clock)
+    skip = pl.lit(len(_FORMS[form]) + 1, pl.Int64)
+    frame = pl.DataFrame({"time": pl.Series(time, dtype=pl.Int64)})
+    if not len(time) or (time.min() >= 0 and time.max() < _LATEST):
+        return frame.with_columns(skip=skip, form=pl.lit(form)), clock
+    return _possible(frame.with_columns(skip=skip, form=pl.lit(form))), clock
 
 
-def _uniform(texts: pl.Series) -> str | None:
-    """The form of every line, if it is one."""
+def uniform(texts: pl.Series) -> str | None:
+    """The form of every line, if it is one and needs nothing but itself to be read."""
     if texts.is_empty():
         return None
-    first = texts[0]
+    first = texts.head(1)
     for name, pattern in _PATTERNS.items():
-        if len(first) >= len(_FORMS[name]) and pl.Series([first]).str.contains(pattern)[0]:
+        if first.str.contains(pattern)[0]:
             if name.startswith(("delta", "back")):
                 return None
             return name if texts.str.contains(pattern).all() else None
@@ -114,9 +119,11 @@ def _mixed(texts: pl.Series, clock: Clock) -> tuple[pl.DataFrame, Clock]:
     width = pl.col("form").replace_strict(
         {name: len(text) + 1 for name, text in _FORMS.items()}, default=0, return_dtype=pl.Int64
     )
-    odd = column.str.replace(r"^[^ ]* ?", "")
+    odd = column.str.find(" ", literal=True).cast(pl.Int64) + 1
+    whole = texts.str.len_chars().cast(pl.Int64)
+    number = pl.lit(whole) - column.str.len_chars().cast(pl.Int64)
     frame = frame.with_columns(
-        rest=pl.when(pl.col("form") == "odd").then(odd).otherwise(column.str.slice(width))
+        skip=number + pl.when(pl.col("form") == "odd").then(odd.fill_null(20)).otherwise(width)
     )
     values = np.full(frame.height, -1, np.int64)
     kinds = frame["form"].to_numpy()
@@ -136,7 +143,7 @@ def _mixed(texts: pl.Series, clock: Clock) -> tuple[pl.DataFrame, Clock]:
     bare = np.flatnonzero(kinds == "")
     times[bare] = clock.base
     frame = frame.with_columns(pl.Series("time", times))
-    return _possible(frame.select("time", "rest", "form")), clock
+    return _possible(frame.select("time", "skip", "form")), clock
 
 
 def _possible(frame: pl.DataFrame) -> pl.DataFrame:
@@ -153,12 +160,13 @@ def _digits(texts: pl.Series, width: int) -> NDArray[np.uint8]:
 def _read(texts: pl.Series, form: str) -> Numbers:
     """µs: since the epoch, of the day, or of the offset (negative: goes back); -1: none can be."""
     shape = _FORMS[form]
-    bytes_ = _digits(texts, len(shape))
+    letters = np.ascontiguousarray(_digits(texts, len(shape)).T) - np.uint8(48)
 
     def field(letter: str, most: int) -> Numbers:
-        value = np.zeros(len(bytes_), np.int64)
+        value = np.zeros(len(texts), np.int64)
         for place in [at for at, one in enumerate(shape) if one == letter][:most]:
-            value = value * 10 + (bytes_[:, place] - 48)
+            value *= 10
+            value += letters[place]
         return value
 
     part = field("f", 6)

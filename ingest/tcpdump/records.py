@@ -40,18 +40,22 @@ ENCLOSING: Final = r"(?:VXLAN|VXLAN-GPE|Geneve|NSH|LISP|OTV|GREv?[0-9]?|Teredo|M
 ORPHAN: Final = "is no packet and continues none"
 
 
-def grouped(lines: pl.DataFrame, *, times: bool) -> pl.DataFrame:
+def grouped(lines: pl.DataFrame, *, times: bool, alone: bool = False) -> pl.DataFrame:
     """With columns begins (first line of a record), record (its number, 0: of none before the
     first) and kind: "" of a record, comment, orphan. lines: raw, line, offset, text.
 
-    times: whether records begin with a time.
+    times: whether records begin with a time. alone: whether every line is known to be one.
     """
     text = pl.col("text")
+    if alone:
+        return lines.with_columns(
+            begins=pl.lit(value=True),
+            record=pl.int_range(1, pl.len() + 1, dtype=pl.UInt32),
+            kind=pl.lit(""),
+        )
     lines = lines.with_columns(text.str.contains(START if times else WORDS).alias("begins"))
     if lines["begins"].all():
-        return lines.with_columns(
-            record=pl.int_range(1, pl.len() + 1, dtype=pl.UInt32), kind=pl.lit("")
-        )
+        return grouped(lines, times=times, alone=True)
     if not times:
         before = text.shift(1).fill_null("")
         enclosed = before.str.contains(ENCLOSING) & text.str.contains(_INNER)
@@ -117,7 +121,3 @@ def records(lines: pl.DataFrame) -> pl.DataFrame:
         more=pl.when(pl.col("_more").any()).then(text.filter("_more").str.join("\n")),
         dump=pl.when(pl.col("_bytes").any()).then(text.filter("_bytes").str.join("\n")),
     )
-
-
-def unnumbered(texts: pl.Series) -> pl.Series:
-    return texts.str.replace(NUMBER, "")

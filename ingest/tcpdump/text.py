@@ -191,7 +191,12 @@ def _read(data: bytes, path: str, state: State, *, last: bool) -> tuple[Read, St
     clock, times = settled.clock, settled.times
     count = lines.height if last else _whole(usable, lines, state)
     begin = int(lines["offset"][count]) - state.offset if count < lines.height else len(usable)
-    read, clock = packets(lines.head(count), clock, times=times)
+    read, clock = packets(
+        lines.head(count),
+        clock,
+        times=times,
+        data=usable[:begin] if state.encoding == "utf-8" else b"",
+    )
     if read.dropped and not state.dropped:
         said = f"{path}: tcpdump says that the kernel dropped packets; counts are incomplete"
         state = replace(state, dropped=True, notes=(*state.notes, said))
