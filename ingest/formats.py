@@ -10,6 +10,7 @@ from connwatch.errors import UsageError
 
 from .clock import Clock
 from .sockets.tables import Netstat, ProcNet, Ss
+from .tcpdump.formats import TcpdumpFlows, TcpdumpPackets
 from .zeek_json import ZeekJson
 from .zeek_tsv import ZeekTsv
 
@@ -20,9 +21,13 @@ FORMATS: dict[str, Callable[..., Format[Any]]] = {
     "ss": Ss,
     "netstat": Netstat,
     "proc-net": ProcNet,
+    "tcpdump": TcpdumpFlows,
+    "tcpdump-packets": TcpdumpPackets,
 }
 #: whose times may lack a date or a zone: they are made with a `Clock` too
 TIMED: Final = frozenset({"ss", "netstat", "proc-net"})
+#: that are only tried where they are named: another one reads the same files
+NAMED: Final = frozenset({"tcpdump-packets"})
 
 
 def formats(
@@ -37,6 +42,6 @@ def formats(
         raise UsageError(
             f"unknown format {only!r}", where="--format", hint=f"known are {', '.join(FORMATS)}"
         )
-    names = [only] if only else list(FORMATS)
+    names = [only] if only else [name for name in FORMATS if name not in NAMED]
     timed = clock or Clock()
     return tuple(FORMATS[n](sensor, timed) if n in TIMED else FORMATS[n](sensor) for n in names)

@@ -9,10 +9,8 @@ in parts.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -30,7 +28,7 @@ from .rows import hashed, make
 from .sections import PROMPT, Draft, Found, sections
 from .ss import TOOL as SS
 from .text import encoding_of, head_text, lines_of, whole_lines
-from .times import BARE, LINE, WATCH, Moment, moment_in_name
+from .times import BARE, LINE, WATCH, Moment, moment_in_name, written
 from .tool import Tool
 
 TOOLS: Final[dict[str, Tool]] = {
@@ -236,11 +234,7 @@ def _clocked(state: State, path: str) -> State:
     """With the time at which the file was written, asked once; that of reading for a pipe."""
     if state.file_time is not None:
         return state
-    try:
-        when = Path(path).stat().st_mtime_ns // 1000
-    except OSError:
-        when = time.time_ns() // 1000
-    return replace(state, file_time=when)
+    return replace(state, file_time=written(path))
 
 
 def _together(parts: list[Parsed]) -> Parsed:

@@ -50,6 +50,12 @@ def lines_of(data: bytes, line: int, offset: int, encoding: str) -> pl.DataFrame
 
     data: whole lines, or the end of a file.
     """
+    frame = shown_lines(data, line, offset, encoding)
+    return frame.with_columns(pl.col("text").str.strip_chars_end())
+
+
+def shown_lines(data: bytes, line: int, offset: int, encoding: str) -> pl.DataFrame:
+    """The same with white space at the end of lines."""
     if encoding == "utf-8":
         frame = split_lines(data, line, offset)
         if offset == 0 and data.startswith(_BOM):
@@ -62,7 +68,7 @@ def lines_of(data: bytes, line: int, offset: int, encoding: str) -> pl.DataFrame
     text = pl.col("raw")
     if b"\x1b" in data:
         text = text.str.replace_all(_ESCAPES, "").str.replace_all("\x1b", "", literal=True)
-    return frame.with_columns(text.str.strip_chars_end().alias("text"))
+    return frame.with_columns(text.alias("text"))
 
 
 def _wide(data: bytes, line: int, offset: int, encoding: str) -> pl.DataFrame:

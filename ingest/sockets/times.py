@@ -9,8 +9,10 @@ ss-srv-20261121T072635Z.txt             netstat_2026-11-21_07-26-35.log
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 from dateutil import parser, tz
@@ -41,6 +43,9 @@ _NAME: Final = re.compile(
     r"(?<![0-9])(?P<y>20[0-9][0-9])[-_.]?(?P<m>[0-9][0-9])[-_.]?(?P<d>[0-9][0-9])[-_T.]?"
     r"(?P<H>[0-2][0-9])[-_:.h]?(?P<M>[0-5][0-9])(?:[-_:.m]?(?P<S>[0-5][0-9]))?(?P<z>Z)?(?![0-9])"
 )
+_NAME_DAY: Final = re.compile(
+    r"(?<![0-9])(?P<y>20[0-9][0-9])(?P<dash>[-_.]?)(?P<m>[0-9][0-9])(?P=dash)(?P<d>[0-9][0-9])(?![0-9]{1,3}(?![0-9]))"
+)
 _NAME_EPOCH: Final = re.compile(r"(?<![0-9])(1[0-9]{9})(?![0-9])")
 #: hours of the zones that `date` names by letters; others are not taken for what they may not be
 _HOURS: Final = {
@@ -49,6 +54,7 @@ _HOURS: Final = {
     "PDT": -7, "JST": 9, "KST": 9, "AEST": 10, "AEDT": 11, "NZST": 12, "NZDT": 13,
 }  # fmt: skip
 _ZONES: Final = {name: tz.tzoffset(name, hours * 3600) for name, hours in _HOURS.items()}
+_DAY_LONG: Final = 86_400_000_000  # µs
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_ONE: Final = datetime(1970, 1, 1)
 
@@ -113,6 +119,28 @@ def moment_in_name(path: str) -> Moment | None:
         return Moment(_moment(when).time, zoned=found["z"] is not None)
     epoch = _NAME_EPOCH.search(name)
     return None if epoch is None else Moment(int(epoch[1]) * 1_000_000, zoned=True)
+
+
+def day_in_name(path: str) -> int | None:
+    """Midnight of the day in a file's name, µs since the epoch; of a time there, its day."""
+    told = moment_in_name(path)
+    if told is not None:
+        return told.time - told.time % _DAY_LONG
+    for found in _NAME_DAY.finditer(path.rpartition("/")[2]):
+        try:
+            when = datetime(int(found["y"]), int(found["m"]), int(found["d"]))
+        except ValueError:
+            continue
+        return _moment(when).time
+    return None
+
+
+def written(path: str) -> int:
+    """When a file was written, µs since the epoch; that of reading for a pipe."""
+    try:
+        return Path(path).stat().st_mtime_ns // 1000
+    except OSError:
+        return time.time_ns() // 1000
 
 
 def _moment(when: datetime) -> Moment:

@@ -23,14 +23,22 @@ _I: Final = pl.Int64()
 #: canonical form; src_name, dst_name: names in their place. size: IP packet in bytes, headers
 #: included: as printed, or computed where the printed text tells all parts. payload: bytes behind
 #: the transport's header. flags: TCP's, as printed ("S", "S.", "P.", ".", "FP.", "none", …). seq,
-#: end, ack: as printed, relative or not. bad: a checksum of the IP or transport header that
-#: tcpdump calls wrong. fragment: offset in bytes; null: not a fragment; more: others follow it.
+#: end, ack: as printed, relative or not. window: as printed, unscaled. bad: a checksum of the IP or
+#: transport header that tcpdump calls wrong. fragment: offset in bytes; null: not a fragment; more:
+#: others follow it.
 PACKET: Final[dict[str, pl.DataType]] = {
     "line": _I, "offset": _I, "lines": _I, "raw": _S, "time": _I,
     "interface": _S, "way": _S, "src_mac": _S, "dst_mac": _S, "vlans": pl.List(_I), "depth": _I,
     "transport": _S, "number": _I, "src": _S, "dst": _S, "src_name": _S, "dst_name": _S,
     "sport": _I, "dport": _I, "size": _I, "payload": _I,
-    "flags": _S, "seq": _I, "end": _I, "ack": _I, "bad": pl.Boolean(),
+    "flags": _S, "seq": _I, "end": _I, "ack": _I, "window": _I, "bad": pl.Boolean(),
     "icmp_type": _I, "icmp_code": _I, "icmp_id": _I, "icmp_seq": _I,
     "ip_id": _I, "fragment": _I, "more": pl.Boolean(), "application": _S, "notes": STRINGS,
+}  # fmt: skip
+
+#: One row per record that is readable and holds no IP packet (ARP, STP, a header that is cut, …).
+#: protocol: tcpdump's word for it, in lower case, never null. operation, src, dst: of ARP.
+FRAME: Final[dict[str, pl.DataType]] = {
+    **{name: PACKET[name] for name in list(PACKET)[:10]},
+    "protocol": _S, "operation": _S, "src": _S, "dst": _S,
 }  # fmt: skip

@@ -1,0 +1,269 @@
+"""Files of what tcpdump prints: which they are, where their records end, and their clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
+
+import polars as pl
+
+from connwatch.contracts import Block, Parsed
+from connwatch.schema import empty
+
+from ..rejects import reject_rows
+from ..sockets.text import encoding_of, head_text, shown_lines, whole_lines
+from ..sockets.times import day_in_name, moment_in_name, written
+from ..zeek_events import Origin
+from .clock import DAY, NUMBER, START, Clock, each_from_the_one_before, timed
+from .events import events_of
+from .reader import Read, packets
+from .records import COMMENT, ENCLOSING, WORDS
+
+PACKETS: Final = "tcpdump.packet"
+#: bytes by which it is known whether offsets are from the packet before, or that there are no times
+_ENOUGH: Final = 64 << 10
+#: a record that is longer is read in parts, of which only the first is one
+_LONGEST: Final = 1 << 20
+_LOOK: Final = 400
+#: characters of a line that are looked at for that
+_WIDTH: Final = 1_000
+_OFFSET: Final = NUMBER + r"[ -][0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}(?:[0-9]{3})?(?: |$)"
+_CLOCK: Final = NUMBER + r"[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}(?:[0-9]{3})?(?: |$)"
+_DATE: Final = NUMBER + r"[0-9]{4}-[0-9]{2}-[0-9]{2} "
+#: what no other log has behind its time
+_SURE: Final = re.compile(
+    r"(?:(?:\S{1,16} +)?(?:In|Out|B|M|P) +)?(?:ifindex [0-9]+ )?"
+    r"(?:IP6? (?:\S+ > \S+: |\(tos|\((?:class|flowlabel|hlim) )|IP6? +\[|IP6? \(0x|ARP, |"
+    r"arp (?:who-has|reply)|[0-9A-Fa-f]{1,2}(?::[0-9A-Fa-f]{1,2}){5} (?:\(oui [^)]{1,60}\) )?"
+    r"(?:> |ethertype )|ethertype IPv[46], |[^\n]{0,40}family IPv[46] \(|AF IPv|STP |LLDP, |CDPv|"
+    r"EAPOL|EAP packet|PPPoE |unknown PPP protocol|[A-Z0-9]{3,6}, (?:Auth|Conf|Term|Echo)-|"
+    r": [A-Z0-9]{2,6}, Conf-|MLPPP|MPLS \(|IPX |802\.1|IEEE 802\.|IS-IS|UDLDv|VTPv|DTPv|LACPv|OSSP|"
+    r"BRCM tag|DSA |CFMv[0-9]|Loopback, |AoE length|GeoNet src:|NSH, |TIPC v|et1 AT|endnode-hello|"
+    r"[0-9]{1,2}\.[0-9]{1,4} > [0-9]{1,2}\.[0-9]{1,4} |UI [0-9a-f]{2}!|OSI NLPID|FRF\.1|SLARP|"
+    r"Q\.9[0-9]{2},|[0-9]{1,20}us tsft|fhset |Invalid direction|UNSUPPORTED| ?\[\||"
+    r" \[extension_length)"
+)
+_BYTES: Final = {True: re.compile(START.encode()), False: re.compile(WORDS.encode())}
+_ENCLOSES: Final = re.compile(ENCLOSING.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known between two blocks of a file.
+
+    held: bytes that were not read yet, with their place. times: whether records begin with a time;
+    None: not seen yet. clock: None: not seen yet.
+    """
+
+    encoding: str = ""
+    held: bytes = b""
+    line: int = 1
+    offset: int = 0
+    times: bool | None = None
+    clock: Clock | None = None
+    dropped: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+
+class Tcpdump:
+    """Text of tcpdump; `sensor` is the user's label for where it was printed."""
+
+    name = "tcpdump"
+    description = "packets as tcpdump prints them, with any options"
+
+    def __init__(self, sensor: str = "") -> None:
+        self.sensor = sensor
+
+    def sniff(self, head: bytes, path: str) -> str | None:
+        return PACKETS if is_tcpdump(head) else None
+
+    def opened(self, head: bytes) -> str | None:
+        return None
+
+    def closed(self, tail: bytes) -> str | None:
+        return None
+
+    def begin(self, dataset: str) -> State:
+        return State()
+
+    def parse(self, block: Block, state: State) -> tuple[Parsed, State]:
+        origin = Origin(block.path, PACKETS, self.sensor, self.name)
+        made: list[Parsed] = []
+        for read, after in reads(block, state):
+            made.append(parsed(read, events_of(read, origin), origin))
+            state = after
+        return together(made, frozenset(state.notes)), replace(state, notes=())
+
+    def saved(self, state: State) -> dict[str, Any]:
+        return {**asdict(state), "held": state.held.decode("latin-1"), "notes": list(state.notes)}
+
+    def restored(self, saved: Mapping[str, Any]) -> State:
+        clock = saved["clock"]
+        return State(
+            **{
+                **saved,
+                "held": saved["held"].encode("latin-1"),
+                "clock": None if clock is None else Clock(**clock),
+                "notes": tuple(saved["notes"]),
+            }
+        )
+
+
+def parsed(read: Read, events: pl.DataFrame, origin: Origin) -> Parsed:
+    """Events of what was read, with its rejects and counts."""
+    rejects = reject_rows(
+        path=origin.path,
+        line=read.faults["line"],
+        offset=read.faults["offset"],
+        format_name=origin.format,
+        field=[None] * read.faults.height,
+        reason=read.faults["fault"],
+        raw=read.faults["raw"],
+    )
+    return Parsed(events, rejects, read.lines, read.record_lines, read.comments)
+
+
+def together(parts: list[Parsed], notes: frozenset[str]) -> Parsed:
+    """Parts of one block as one."""
+    return Parsed(
+        pl.concat([one.events for one in parts]) if parts else empty(),
+        pl.concat([one.rejects for one in parts]) if parts else reject_rows(),
+        sum(one.lines for one in parts),
+        sum(one.record_lines for one in parts),
+        sum(one.comments for one in parts),
+        notes=notes,
+    )
+
+
+def is_tcpdump(head: bytes) -> bool:
+    """Whether a file that begins so is text of tcpdump: most of its lines that begin with a time go
+    on as packets do; or, without times, its first line is a packet."""
+    begun = sure = 0
+    for line in head_text(head).splitlines()[:_LOOK]:
+        text = line[:_WIDTH]
+        if not text.strip() or re.match(COMMENT, text):
+            continue
+        plain = re.sub(NUMBER, "", text, count=1)
+        timed_ = re.match(START, plain)
+        if timed_ is None:
+            if not begun:
+                if _SURE.match(plain):
+                    return True
+                if not text[0].isspace():
+                    return False
+            continue
+        begun += 1
+        sure += _SURE.match(plain, timed_.end()) is not None
+        if sure >= 8 and sure * 2 >= begun:
+            return True
+    return sure > 0 and sure * 2 >= begun
+
+
+def reads(block: Block, state: State) -> list[tuple[Read, State]]:
+    """What a block of a file makes known, with the state behind it: nothing, or one part, or two
+    where a line between them was too long to be read. Notes gather in the state."""
+    if not state.encoding:
+        encoding = encoding_of(block.data)
+        state = replace(state, encoding=encoding, line=block.line, offset=block.offset)
+    made = []
+    if block.offset != state.offset + len(state.held):
+        read, state = _read(state.held, block.path, state, last=True)
+        made.append((read, state))
+        state = replace(state, line=block.line, offset=block.offset)
+    read, state = _read(state.held + block.data, block.path, state, last=block.last)
+    made.append((read, state))
+    return made
+
+
+def _read(data: bytes, path: str, state: State, *, last: bool) -> tuple[Read, State]:
+    """What is whole in `data`, which begins where the state says; all if nothing follows."""
+    usable = data
+    if state.encoding != "utf-8" and not last:
+        usable = data[: whole_lines(data, state.encoding)]
+    lines = shown_lines(usable, state.line, state.offset, state.encoding)
+    settled = _settled(lines, path, state, enough=last or len(usable) >= _ENOUGH)
+    if settled is None or settled.clock is None or settled.times is None:
+        read, _ = packets(lines.clear(), Clock(), times=True)
+        return read, replace(state, held=data)
+    state = settled
+    clock, times = settled.clock, settled.times
+    count = lines.height if last else _whole(usable, lines, state)
+    begin = int(lines["offset"][count]) - state.offset if count < lines.height else len(usable)
+    read, clock = packets(
+        lines.head(count),
+        clock,
+        times=times,
+        data=usable[:begin] if state.encoding == "utf-8" else b"",
+    )
+    if read.dropped and not state.dropped:
+        said = f"{path}: tcpdump says that the kernel dropped packets; counts are incomplete"
+        state = replace(state, dropped=True, notes=(*state.notes, said))
+    state = replace(
+        state, held=data[begin:], line=state.line + count, offset=state.offset + begin, clock=clock
+    )
+    return read, state
+
+
+def _whole(data: bytes, lines: pl.DataFrame, state: State) -> int:
+    """How many lines come before the last record, which may go on."""
+    if state.encoding != "utf-8":
+        begins = lines["text"].str.contains(START if state.times else WORDS)
+        last = begins.reverse().arg_max()
+        return lines.height - 1 - (last or 0) if begins.any() else 0
+    pattern = _BYTES[bool(state.times)]
+    count, end = lines.height, len(data)
+    while count:
+        begin = data.rfind(b"\n", 0, end - 1) + 1
+        count -= 1
+        if len(data) - begin > _LONGEST:
+            return lines.height
+        enclosed = False
+        if not state.times and begin:
+            before = data[data.rfind(b"\n", 0, begin - 1) + 1 : begin]
+            enclosed = _ENCLOSES.search(before) is not None
+        if not enclosed and pattern.match(data, begin, min(end, begin + _WIDTH)):
+            return count
+        end = begin
+    return 0
+
+
+def _settled(lines: pl.DataFrame, path: str, state: State, *, enough: bool) -> State | None:
+    """With what is known of the file's times; None: more must be seen for that."""
+    if state.times is not None and state.clock is not None:
+        return state
+    begun = lines.filter(pl.col("text").str.contains(START))["text"]
+    times = not begun.is_empty()
+    if not times and not enough:
+        return None
+    each = None
+    if times and begun.str.contains(_OFFSET).any():
+        if not enough:
+            return None
+        each = each_from_the_one_before(begun.filter(begun.str.contains(_OFFSET)))
+    base, notes = _base(begun, path, each=each)
+    return replace(
+        state, times=times, clock=Clock(base=base, each=each), notes=(*state.notes, *notes)
+    )
+
+
+def _base(begun: pl.Series, path: str, *, each: bool | None) -> tuple[int, list[str]]:
+    """Where times without a date are counted from, and what is to be said of it."""
+    if not begun.is_empty() and each is None and not begun.str.contains(_CLOCK).any():
+        zoneless = begun.str.contains(_DATE).any()
+        said = f"{path}: tells times without a zone; they are taken as UTC"
+        return 0, [said] if zoneless else []
+    named, day = moment_in_name(path), day_in_name(path)
+    where = "the file's name" if day is not None else "the time at which the file was written"
+    if not begun.is_empty() and each is None:
+        if day is None:
+            when = written(path)
+            day = when - when % DAY
+            first, _ = timed(begun.filter(begun.str.contains(_CLOCK)).head(1), Clock())
+            if first.height and (first["time"][0] or 0) > when % DAY:
+                day -= DAY
+        return day, [f"{path}: tells times without a date; the first day is from {where}"]
+    base = named.time if named is not None else day if day is not None else written(path)
+    what = "tells times from its first packet on" if each is not None else "tells no times"
+    return base, [f"{path}: {what}; when that was is from {where}"]

@@ -1,0 +1,100 @@
+"""Bytes of lines, their words, and the numbers in them, for many lines at once."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+_EIGHT: Final = 8
+_ZEROS: Final = np.uint64(0x3030303030303030)
+_ABOVE: Final = np.uint64(0x7676767676767676)
+_HIGH: Final = np.uint64(0x8080808080808080)
+_PAIRS: Final = np.uint64(0x00FF00FF00FF00FF)
+_FOURS: Final = np.uint64(0x0000FFFF0000FFFF)
+_EIGHTS: Final = np.uint64(0x00000000FFFFFFFF)
+_SHIFTS: Final = tuple(np.uint64(shift) for shift in (8, 16, 32))
+
+
+class Text:
+    """ASCII bytes of lines, each with its newline, and where their words end."""
+
+    def __init__(self, data: bytes) -> None:
+        # Eight zeros before them: a number's last digits are read with what precedes it.
+        self._bytes = np.frombuffer(b"\0" * _EIGHT + data, np.uint8)
+        self._eights: NDArray[np.uint64] = np.ndarray(
+            (len(data) + 1,), "<u8", self._bytes.data, strides=(1,)
+        )
+        self.bytes = self._bytes[_EIGHT:]
+        self.ends = np.flatnonzero(self.bytes <= ord(" "))
+        self.last = np.flatnonzero(self.bytes[self.ends] == ord("\n"))
+        self.lines = len(self.last)
+
+    def lines_at(self, starts: Numbers) -> Numbers:
+        """The numbers of the lines that begin there."""
+        if len(starts) == self.lines:
+            return np.arange(self.lines)
+        return np.searchsorted(self.ends[self.last], starts)
+
+    def number(self, end: Numbers) -> tuple[Numbers, Numbers]:
+        """The numbers whose digits end there (exclusive), and how many digits each has, eleven for
+        all that have more than ten. Where there is none the number is anything."""
+        value, count = self._digits(end)
+        full = np.flatnonzero(count == _EIGHT)
+        if len(full):
+            more, rest = self._digits(end[full] - _EIGHT)
+            value[full] += np.where((rest > 0) & (rest <= 2), more, 0) * 100_000_000
+            count[full] += np.minimum(rest, 3)
+        return value, count
+
+    def _digits(self, end: Numbers) -> tuple[Numbers, Numbers]:
+        """The same of at most eight, all of which are read at once."""
+        word = self._eights[end] ^ _ZEROS
+        # A mark in each byte that is no digit, then in all that come before the last such.
+        other = (word + _ABOVE) & _HIGH
+        for shift in _SHIFTS:
+            other |= other >> shift
+        few = np.uint8(_EIGHT) - np.bitwise_count(other)
+        lost = (np.uint8(_EIGHT) - few).astype(np.uint64) << np.uint64(3)
+        word = (word >> lost) << lost
+        word = (word * np.uint64(10) + (word >> np.uint64(8))) & _PAIRS
+        word = (word * np.uint64(100) + (word >> np.uint64(16))) & _FOURS
+        word = (word * np.uint64(10_000) + (word >> np.uint64(32))) & _EIGHTS
+        return word.view(np.int64), few.astype(np.int64)
+
+
+class Words:
+    """Lines with words at the same places. `sound` is false of a line where something is not as
+    it must be; `digits` counts those that stand where they may."""
+
+    def __init__(self, text: Text, rows: Numbers) -> None:
+        self.text = text
+        self._first = np.where(rows > 0, text.last[rows - 1] + 1, 0)
+        self.begin = np.where(rows > 0, text.ends[self._first - 1] + 1, 0)
+        self.stop = text.ends[text.last[rows]]
+        self.sound = np.ones(len(rows), np.bool_)
+        self.digits = np.zeros(len(rows), np.int64)
+
+    def start(self, word: int) -> Numbers:
+        return self.begin if word == 0 else self.text.ends[self._first + (word - 1)] + 1
+
+    def end(self, word: int) -> Numbers:
+        found: Numbers = self.text.ends[self._first + word]
+        return found
+
+    def size(self, word: int, size: int) -> None:
+        self.sound &= self.end(word) - self.start(word) == size
+
+    def letter(self, place: Numbers, letter: str) -> None:
+        self.sound &= self.text.bytes[place] == ord(letter)
+
+    def whole(self, start: Numbers, end: Numbers, most: int) -> Numbers:
+        """The number that is all that stands there."""
+        value, count = self.text.number(end)
+        self.sound &= (count == end - start) & (count > 0) & (count <= most)
+        self.digits += count
+        return value
