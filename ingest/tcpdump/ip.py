@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..protocols import PROTOCOLS
 from ..sockets.ends import PORT, SERVICES
-from .bodies import Body, body_of
+from .bodies import UDP, Body, body_of
 from .lead import inner
 
 Row = dict[str, Any]
@@ -77,22 +77,26 @@ def packets(text: str, place: int, version: int) -> list[Row]:
 
     Raises UnreadableError, CutError.
     """
-    rows: list[Row] = []
-    while True:
-        row, body, behind = _packet(text, place, version)
-        row["depth"] = len(rows)
-        rows.append(row)
+    row, body, behind = _packet(text, place, version)
+    rows = [row]
+    while len(rows) < _DEPTH:
         tunnel = row["number"] in _TUNNELS or (
-            row["number"] == 17 and body.word.startswith(_UDP_TUNNELS)
+            row["number"] == UDP and body.word.startswith(_UDP_TUNNELS)
         )
-        found = inner(text, behind) if tunnel and len(rows) < _DEPTH else None
+        found = inner(text, behind) if tunnel else None
         if found is None:
-            return rows
-        version, place = found
+            break
         try:
-            _packet(text, place, version)
+            held, body, behind = _packet(text, found[1], found[0])
         except ValueError:
-            return rows
+            break  # what the outer one holds was cut, and is no packet of its own
+        if row.get("size") is None and row["number"] in (4, 41) and held.get("size") is not None:
+            row["size"] = held["size"] + (20 if version == 4 else 40)
+        row, version = held, found[0]
+        rows.append(row)
+    for depth, row in enumerate(rows):
+        row["depth"] = depth
+    return rows
 
 
 def _packet(text: str, place: int, version: int) -> tuple[Row, Body, int]:
@@ -230,7 +234,7 @@ def _take_size(
         whole = (
             not extended and row.get("fragment") is None and (version == 6 or not head["options"])
         )
-        if body.number == 17 and row.get("payload") is None and whole and row.get("size"):
+        if body.number == UDP and row.get("payload") is None and whole and row.get("size"):
             row["payload"] = max(row["size"] - header - 8, 0)
     elif body.behind_ip is not None and not extended:
         row["size"] = body.behind_ip + (40 if version == 6 else 20)
