@@ -33,7 +33,7 @@ _HEAD4: Final = re.compile(
 )
 _HEAD6: Final = re.compile(
     r"\((?:class 0x[0-9a-f]{1,2}, )?(?:flowlabel 0x[0-9a-f]{1,5}, )?hlim [0-9]{1,3}, "
-    r"next-header (?P<name>[^()\n]{1,40}?) \((?P<number>[0-9]{1,3})\),? "
+    r"next-header (?P<name>[^\n]{1,40}?) \((?P<number>[0-9]{1,3})\),? "
     r"(?:payload )?length:? (?P<length>[0-9]{1,7})\)"
     r"(?: \[real length (?P<real>[0-9]{1,9}), [^\]\n]{0,40}\])?"
 )
@@ -110,7 +110,8 @@ def _packet(text: str, place: int, version: int) -> tuple[Row, Body, int]:
         place = head.end()
     ends = _ENDS.match(text, place)
     if ends is None:
-        if _CUT.match(text, place) or (head is not None and not text[place:].strip()):
+        ended = (head is not None or row["notes"]) and not text[place:].strip()
+        if ended or _CUT.match(text, place):
             raise CutError("ip6" if version == 6 else "ip")
         raise UnreadableError("ends before both addresses are told")
     behind = _extensions(text, ends.end(), row) if version == 6 else ends.end()
