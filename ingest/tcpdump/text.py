@@ -72,6 +72,7 @@ class Tcpdump:
 
     name = "tcpdump"
     description = "packets as tcpdump prints them, with any options"
+    holds = True
 
     def __init__(self, sensor: str = "") -> None:
         self.sensor = sensor
