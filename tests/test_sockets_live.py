@@ -225,6 +225,27 @@ def test_a_command_that_fails_is_a_gap(words: tuple[str, ...], timeout: float, t
     content.close()
 
 
+def test_a_command_that_runs_on_is_started_again_when_it_ends() -> None:
+    words = ("sh", "-c", "echo one; printf tw; echo denied >&2; exit 3")
+    content = CommandOutput(Command(words, 0.1, 5.0, runs_on=True))
+    wait_for("two runs", lambda: content.at(0, 1000).count(b"one\ntw\n") >= 2, PATIENCE)
+    wait_for("a problem", lambda: content.problem is not None, PATIENCE)
+    assert str(content.problem).startswith("ended with 3: denied (")
+    content.close()
+
+
+def test_a_command_that_runs_on_ends_with_its_reader() -> None:
+    content = CommandOutput(
+        Command(("sh", "-c", "echo $$; exec sleep 600"), 0.1, 5.0, runs_on=True)
+    )
+    wait_for("its number", lambda: content.at(0, 100).endswith(b"\n"), PATIENCE)
+    number = int(content.at(0, 100))
+    assert content.problem is None
+    content.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
+
+
 def test_what_a_command_is_given_is_not_read_by_a_shell() -> None:
     content = CommandOutput(Command(("echo", "$HOME; *"), 60.0, 5.0))
     wait_for("output", lambda: content.at(0, 1000).count(b"\n") == 3, PATIENCE)
@@ -291,3 +312,15 @@ def events_at(store: Path, port: int) -> pl.DataFrame:
 def ends_told(store: Path, port: int, source: int) -> int:
     local = pl.col("socket.local") == f"127.0.0.1:{source}"
     return events_at(store, port).filter(local, pl.col("event.dataset") == "ss.flow").height
+
+
+def test_a_command_that_runs_on_is_followed(tmp_path: Path) -> None:
+    log = INCIDENT / "conn.log"
+    words = json.dumps(["sh", "-c", f"cat {log}; exec sleep 600"])
+    config = tmp_path / "connwatch.yml"
+    config.write_text(f"store: store\nsources:\n  - command: {words}\n    kind: stream\n")
+    process = start("run", "-c", str(config), "--until-idle", "1", stderr=subprocess.PIPE)
+    _, said = process.communicate(timeout=180)
+    assert process.returncode == 0, said
+    ids, alerts = stored(tmp_path / "store")
+    assert (ids, alerts) == replayed_whole([log], tmp_path / "replayed")
