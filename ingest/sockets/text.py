@@ -10,7 +10,7 @@ import polars as pl
 from ..lines import split_lines
 
 #: escape sequences: colours and cursor moves, titles, character sets
-_ESCAPES: Final = (
+ESCAPES: Final = (
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[()*+][0-9A-Za-z]|[=>78cDEHMNOZ])"
 )
 _LITTLE: Final = "utf-16-le"
@@ -67,7 +67,7 @@ def shown_lines(data: bytes, line: int, offset: int, encoding: str) -> pl.DataFr
         frame = _wide(data, line, offset, encoding)
     text = pl.col("raw")
     if b"\x1b" in data:
-        text = text.str.replace_all(_ESCAPES, "").str.replace_all("\x1b", "", literal=True)
+        text = text.str.replace_all(ESCAPES, "").str.replace_all("\x1b", "", literal=True)
     return frame.with_columns(text.alias("text"))
 
 

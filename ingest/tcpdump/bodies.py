@@ -20,6 +20,7 @@ from .options import options_length
 
 TCP: Final = 6
 UDP: Final = 17
+GRE: Final = 47
 #: protocol by the first word of what a packet without ports carries
 _WORDS: Final = {
     "ICMP6": 58, "ICMP": 1, "icmp": 1, "icmp6": 58, "ipv6-icmp": 58, "igmp": 2, "ESP": 50, "AH": 51,
@@ -83,6 +84,7 @@ _SERVICES: Final = (
     ("Geneve", "geneve"), ("domain", "dns"),
     ("quic", "quic"), ("QUIC", "quic"),
 )  # fmt: skip
+_GRE: Final = re.compile(r"GREv[01],[^\n:]{0,200}? length ([0-9]{1,7})")
 _STREAM: Final = re.compile(r": ([A-Z][A-Za-z0-9]{1,11})(?=[:, ]|\n|$)")
 STREAMS: Final = {
     "HTTP": "http", "FTP": "ftp", "SMTP": "smtp", "BGP": "bgp", "SSH": "ssh", "RTSP": "rtsp",
@@ -124,7 +126,10 @@ def body_of(text: str, place: int, number: int | None, ports: bool) -> Body:
     if first.startswith(("ICMP", "icmp")) and number in (None, 1, 58):
         return _control(text, place, first)
     if number is None and known is not None and not (ports and known in (4, 41)):
-        return Body(known, ported=known in (33, 132) and ports, word=first)
+        made = Body(known, ported=known in (33, 132) and ports, word=first)
+        if known == GRE and (length := _GRE.match(text, place)):
+            made.behind_ip = int(length[1])
+        return made
     if number == UDP or (number is None and ports):
         return _udp(text, place, first, ports)
     if number is None:

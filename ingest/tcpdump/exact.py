@@ -20,18 +20,18 @@ _ARP: Final = re.compile(
 #: what the link says of a frame, or its printer's first word, by the word for it here
 _WORD: Final = re.compile(r"\s*([A-Za-z][A-Za-z0-9.+/-]{0,23})")
 _PRINTERS: Final = frozenset({
-    "802.1d", "802.1s", "802.1w", "802.3", "aarp", "acknowledgment", "action", "af", "ahcp",
-    "aoe", "appletalk", "arp", "assoc", "at", "atalk", "atm", "authentication", "ax25", "bacp",
+    "802.1d", "802.1s", "802.1w", "802.3", "aarp", "acknowledgment", "af", "ahcp",
+    "aoe", "appletalk", "arp", "assoc", "atalk", "atm", "ax25", "bacp",
     "beacon", "bpdu", "brcm", "carp", "ccp", "cdpv1", "cdpv2", "cfmv0", "chap", "chdlc",
-    "clear-to-send", "clnp", "data", "deauthentication", "decnet", "disassociation", "dsa",
+    "clear-to-send", "clnp", "deauthentication", "decnet", "disassociation", "dsa",
     "dtpv1", "eap", "eapol", "endnode-hello", "erf", "es-is", "esis", "ethertype", "evb",
-    "fddi", "fr", "frf.16", "geneve", "geonet", "hdlc", "hello", "homeplug", "ieee", "invalid",
+    "fddi", "frf.16", "geneve", "geonet", "hdlc", "homeplug", "ieee",
     "ip", "ip6", "ipcp", "ipv6cp", "ipx", "is-is", "isis", "juniper", "l2-hello", "lacpv1",
-    "lane", "lcp", "ldp", "llc", "lldp", "loop", "loopback", "macsec", "medsa", "mikrotik",
-    "mlppp", "mpls", "netbeui", "nflog", "nsh", "null", "oam", "osi", "ospf", "oui", "pap",
+    "lane", "lcp", "ldp", "llc", "lldp", "loopback", "macsec", "medsa", "mikrotik",
+    "mlppp", "mpls", "netbeui", "nflog", "nsh", "oam", "osi", "ospf", "oui", "pap",
     "pim", "ppp", "pppoe", "probe", "ptp", "ptpv1", "ptpv2", "q.922", "q.933", "qos", "rarp",
-    "realtek", "reassoc", "request-to-send", "rrcp", "rstp", "slarp", "sll", "slow", "snap",
-    "stp", "tipc", "token", "trill", "trunc", "udldv1", "ui", "unknown", "unsupported", "vlan",
+    "realtek", "reassoc", "request-to-send", "rrcp", "rstp", "slarp", "sll", "snap",
+    "stp", "tipc", "trill", "trunc", "udldv1", "ui", "unknown", "unsupported", "vlan",
     "vtpv1", "vtpv2", "vtpv3", "wccp", "xid", "zigbee",
 })  # fmt: skip
 #: what is printed where there is no such word: parts cut off, radio, DECnet's addresses, …

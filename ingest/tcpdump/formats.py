@@ -38,6 +38,7 @@ class TcpdumpFlows:
 
     name = "tcpdump"
     description = "flows of the packets that tcpdump prints, with any options"
+    holds = True
 
     def __init__(self, sensor: str = "") -> None:
         self.sensor = sensor

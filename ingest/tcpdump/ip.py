@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..protocols import PROTOCOLS
 from ..sockets.ends import PORT, SERVICES
-from .bodies import Body, body_of
+from .bodies import UDP, Body, body_of
 from .lead import inner
 
 Row = dict[str, Any]
@@ -33,7 +33,7 @@ _HEAD4: Final = re.compile(
 )
 _HEAD6: Final = re.compile(
     r"\((?:class 0x[0-9a-f]{1,2}, )?(?:flowlabel 0x[0-9a-f]{1,5}, )?hlim [0-9]{1,3}, "
-    r"next-header (?P<name>[^()\n]{1,40}?) \((?P<number>[0-9]{1,3})\),? "
+    r"next-header (?P<name>[^\n]{1,40}?) \((?P<number>[0-9]{1,3})\),? "
     r"(?:payload )?length:? (?P<length>[0-9]{1,7})\)"
     r"(?: \[real length (?P<real>[0-9]{1,9}), [^\]\n]{0,40}\])?"
 )
@@ -77,22 +77,26 @@ def packets(text: str, place: int, version: int) -> list[Row]:
 
     Raises UnreadableError, CutError.
     """
-    rows: list[Row] = []
-    while True:
-        row, body, behind = _packet(text, place, version)
-        row["depth"] = len(rows)
-        rows.append(row)
+    row, body, behind = _packet(text, place, version)
+    rows = [row]
+    while len(rows) < _DEPTH:
         tunnel = row["number"] in _TUNNELS or (
-            row["number"] == 17 and body.word.startswith(_UDP_TUNNELS)
+            row["number"] == UDP and body.word.startswith(_UDP_TUNNELS)
         )
-        found = inner(text, behind) if tunnel and len(rows) < _DEPTH else None
+        found = inner(text, behind) if tunnel else None
         if found is None:
-            return rows
-        version, place = found
+            break
         try:
-            _packet(text, place, version)
+            held, body, behind = _packet(text, found[1], found[0])
         except ValueError:
-            return rows
+            break  # what the outer one holds was cut, and is no packet of its own
+        if row.get("size") is None and row["number"] in (4, 41) and held.get("size") is not None:
+            row["size"] = held["size"] + (20 if version == 4 else 40)
+        row, version = held, found[0]
+        rows.append(row)
+    for depth, row in enumerate(rows):
+        row["depth"] = depth
+    return rows
 
 
 def _packet(text: str, place: int, version: int) -> tuple[Row, Body, int]:
@@ -106,7 +110,8 @@ def _packet(text: str, place: int, version: int) -> tuple[Row, Body, int]:
         place = head.end()
     ends = _ENDS.match(text, place)
     if ends is None:
-        if _CUT.match(text, place) or (head is not None and not text[place:].strip()):
+        ended = (head is not None or row["notes"]) and not text[place:].strip()
+        if ended or _CUT.match(text, place):
             raise CutError("ip6" if version == 6 else "ip")
         raise UnreadableError("ends before both addresses are told")
     behind = _extensions(text, ends.end(), row) if version == 6 else ends.end()
@@ -230,7 +235,7 @@ def _take_size(
         whole = (
             not extended and row.get("fragment") is None and (version == 6 or not head["options"])
         )
-        if body.number == 17 and row.get("payload") is None and whole and row.get("size"):
+        if body.number == UDP and row.get("payload") is None and whole and row.get("size"):
             row["payload"] = max(row["size"] - header - 8, 0)
     elif body.behind_ip is not None and not extended:
         row["size"] = body.behind_ip + (40 if version == 6 else 20)

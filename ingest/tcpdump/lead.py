@@ -134,22 +134,27 @@ def _behind(text: str, found: Lead) -> None:
     end = found.place + _LOOK
     typed = _TYPED.search(text, found.place, end)
     plain = _IP.search(text, found.place, end)
-    first = min((one for one in (typed, plain) if one), key=lambda one: one.start(), default=None)
+    first = min((one for one in (typed, plain) if one), key=_begin, default=None)
     if first is not None:
         found.version, found.place = 6 if "6" in first[1] else 4, first.end()
 
 
 def inner(text: str, place: int) -> tuple[int, int] | None:
     """Version and place of the IP packet that another one holds."""
+    place = max(place - 1, 0)
     found = _IP.search(text, place, place + _LOOK)
     typed = _TYPED.search(text, place, place + _LOOK)
-    first = min((one for one in (typed, found) if one), key=lambda one: one.start(), default=None)
-    if first is not None:
-        return 6 if "6" in first[1] else 4, first.end()
-    bare = _BARE.search(text, max(place - 1, 0), place + _LOOK)
-    if bare is None:
+    bare = _BARE.search(text, place, place + _LOOK)
+    first = min((one for one in (typed, found, bare) if one), key=_begin, default=None)
+    if first is None:
         return None
-    return 6 if bare[1] else 4, bare.start() + (bare[0][0] in " \t\n:")
+    if first is bare:
+        return 6 if bare[1] else 4, bare.start() + (bare[0][0] in " \t\n:")
+    return 6 if "6" in first[1] else 4, first.end()
+
+
+def _begin(found: re.Match[str]) -> int:
+    return found.start()
 
 
 def mac(text: str) -> str:

@@ -32,11 +32,12 @@ WORDS: Final = (
 )
 #: bytes of a dump
 DUMP: Final = r"^\s+0x[0-9a-f]{4,6}:  "
-#: an inner packet at the beginning of a line
+#: an inner packet at the beginning of a line; "[|" says there that a decoder's text was cut
 _INNER: Final = rf"^(?:IP6?[ ,]|ARP, |{_MAC} > |STP )"
 #: a packet's first bytes as text: version 4 or 6, ARP's hardware type
 _LETTERS: Final = r"^(?:[E-O`a-o][\x20-\x7e]|\.[\t\x20-\x7e])"
-ENCLOSING: Final = r"(?:VXLAN|VXLAN-GPE|Geneve|NSH|LISP|OTV|GREv?[0-9]?|Teredo|MPLS)[ ,].{0,400}$"
+#: that the inner packet begins on the next line
+ENCLOSING: Final = r"(?:VXLAN|VXLAN-GPE|Geneve|NSH|LISP|OTV), [^:\n]{0,200}$"
 ORPHAN: Final = "is no packet and continues none"
 
 
@@ -54,19 +55,19 @@ def grouped(lines: pl.DataFrame, *, times: bool, alone: bool = False) -> pl.Data
             kind=pl.lit(""),
         )
     lines = lines.with_columns(text.str.contains(START if times else WORDS).alias("begins"))
-    if lines["begins"].all():
-        return grouped(lines, times=times, alone=True)
     if not times:
         before = text.shift(1).fill_null("")
         enclosed = before.str.contains(ENCLOSING) & text.str.contains(_INNER)
         lines = lines.with_columns(pl.col("begins") & ~enclosed)
+    if lines["begins"].all():
+        return grouped(lines, times=times, alone=True)
     comment = text.str.contains(COMMENT) & ~pl.col("begins")
     plain = ~pl.col("begins") & ~comment & ~text.str.contains(r"^\s") & (text != "")
     lines = lines.with_columns(
         comment=comment, plain=plain, record=pl.col("begins").cum_sum().cast(pl.UInt32)
     )
     lines = lines.with_columns(text_dump=_text_dump(lines))
-    inner = text.str.contains(_INNER)
+    inner = text.str.contains(_INNER) | text.str.starts_with("[|")
     blank = text.str.strip_chars() == ""
     kind = (
         pl.when("begins")

@@ -13,7 +13,7 @@ from connwatch.contracts import Block, Parsed
 from connwatch.schema import empty
 
 from ..rejects import reject_rows
-from ..sockets.text import encoding_of, head_text, shown_lines, whole_lines
+from ..sockets.text import ESCAPES, encoding_of, head_text, shown_lines, whole_lines
 from ..sockets.times import day_in_name, moment_in_name, written
 from ..zeek_events import Origin
 from .clock import DAY, NUMBER, START, Clock, each_from_the_one_before, timed
@@ -37,7 +37,7 @@ _SURE: Final = re.compile(
     r"(?:(?:\S{1,16} +)?(?:In|Out|B|M|P) +)?(?:ifindex [0-9]+ )?"
     r"(?:IP6? (?:\S+ > \S+: |\(tos|\((?:class|flowlabel|hlim) )|IP6? +\[|IP6? \(0x|ARP, |"
     r"arp (?:who-has|reply)|[0-9A-Fa-f]{1,2}(?::[0-9A-Fa-f]{1,2}){5} (?:\(oui [^)]{1,60}\) )?"
-    r"(?:> |ethertype )|ethertype IPv[46], |[^\n]{0,40}family IPv[46] \(|AF IPv|STP |LLDP, |CDPv|"
+    r"(?:> |ethertype )|ethertype IPv[46][, ]|[^\n]{0,40}family IPv[46] \(|AF IPv|STP |LLDP, |CDPv|"
     r"EAPOL|EAP packet|PPPoE |unknown PPP protocol|[A-Z0-9]{3,6}, (?:Auth|Conf|Term|Echo)-|"
     r": [A-Z0-9]{2,6}, Conf-|MLPPP|MPLS \(|IPX |802\.1|IEEE 802\.|IS-IS|UDLDv|VTPv|DTPv|LACPv|OSSP|"
     r"BRCM tag|DSA |CFMv[0-9]|Loopback, |AoE length|GeoNet src:|NSH, |TIPC v|et1 AT|endnode-hello|"
@@ -72,6 +72,7 @@ class Tcpdump:
 
     name = "tcpdump"
     description = "packets as tcpdump prints them, with any options"
+    holds = True
 
     def __init__(self, sensor: str = "") -> None:
         self.sensor = sensor
@@ -142,7 +143,7 @@ def is_tcpdump(head: bytes) -> bool:
     on as packets do; or, without times, its first line is a packet."""
     begun = sure = 0
     for line in head_text(head).splitlines()[:_LOOK]:
-        text = line[:_WIDTH]
+        text = re.sub(ESCAPES, "", line[:_WIDTH])
         if not text.strip() or re.match(COMMENT, text):
             continue
         plain = re.sub(NUMBER, "", text, count=1)
