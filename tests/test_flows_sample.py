@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from conftest import ROOT
-from support import parse
+from support import parse, replayed
 
+from connwatch.detectors.ruleset import load_rules
 from connwatch.ingest.formats import FORMATS
 from connwatch.ingest.zeek_tsv import ZeekTsv
+from connwatch.pipeline import bundled_rules
 
 pytestmark = pytest.mark.source
 
@@ -47,3 +50,25 @@ def test_the_text_and_the_log_of_one_capture_are_the_same_flows() -> None:
     assert set(both.filter(pl.col("less") != 0)["zeek.connection.state"]) <= {"SF", "RSTO"}
     assert both["less"].min() == 0
     assert both["less"].max() < 100_000
+
+
+def test_both_raise_the_same_alerts_and_a_second_replay_stores_nothing(tmp_path: Path) -> None:
+    rules = load_rules([bundled_rules()])
+    told = []
+    for name in ("conn.log", "tcpdump.txt"):
+        _, alerts = replayed([INCIDENT / name], tmp_path / name, rules)
+        told.append(
+            sorted(
+                (
+                    alert["rule"]["name"],
+                    alert["connwatch"]["count"],
+                    str(alert["connwatch"]["group"]),
+                )
+                for alert in alerts
+            )
+        )
+    assert told[0] == told[1]
+    assert len(told[0]) > 10
+    again, _ = replayed([INCIDENT / "tcpdump.txt"], tmp_path / "tcpdump.txt", rules)
+    counts = again.summary()
+    assert (counts["stored"], counts["already_stored"]) == (0, counts["events"])
