@@ -57,6 +57,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.alerts
 	$(BIN)/python -m benchmarks.indicators
 	$(BIN)/python -m benchmarks.sockets
+	$(BIN)/python -m benchmarks.tcpdump
 	$(BIN)/python -m benchmarks.flows
 	$(BIN)/python -m benchmarks.live
 

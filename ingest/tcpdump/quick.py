@@ -29,6 +29,11 @@ from .words import Numbers, Text, Words
 _MOST: Final = 2_000
 #: lines of one layout from which on columns are the quicker way
 _FEWEST: Final = 16
+#: words of IP's header that hold no number (tos, ttl, id, offset, flags, proto, length), with their
+#: letters
+_HEAD_WORDS: Final = ((0, 4), (2, 3), (4, 2), (6, 6), (8, 5), (10, 5), (13, 6))
+_BROKEN: Final = b")\n    "
+_JOINED: Final = b")\x1f    "
 _S: Final = pl.String()
 _I: Final = pl.Int64()
 _MAC: Final = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
@@ -37,7 +42,7 @@ _Made = dict[str, Numbers | int]
 #: columns that are numbers of a line; -1 stands for null until the end
 _NUMBERS: Final = (
     "number", "sport", "dport", "size", "payload", "seq", "end", "ack", "window", "icmp_type",
-    "icmp_code", "icmp_id", "icmp_seq",
+    "icmp_code", "icmp_id", "icmp_seq", "ip_id",
 )  # fmt: skip
 #: places of texts in the line: where they begin, and their lengths
 _PLACES: Final = ("src", "src_size", "dst", "dst_size", "macs", "options", "options_size")
@@ -52,13 +57,17 @@ def quick(records: pl.DataFrame, data: bytes, offset: int) -> tuple[pl.DataFrame
     if not data or not data.isascii() or b"\r" in data or b"\x1b" in data:
         return none
     data = data if data.endswith(b"\n") else data + b"\n"
+    # A record with IP's header on a line of its own (-v) is one line with another blank.
+    data = data.replace(_BROKEN, _JOINED)
     text = Text(data)
     rows = text.lines_at(records["offset"].to_numpy() - offset)
     lines = pl.read_lines(io.BytesIO(data.translate(None, DIGITS)), name="k").to_series()
     forms = skeletons(lines if len(rows) == text.lines else lines.gather(rows), _MOST)
     layout = forms.layout
     if records["more"].null_count() + records["dump"].null_count() < 2 * records.height:
-        alone = records["more"].is_null() & records["dump"].is_null()
+        told = pl.col("raw").str.contains(_BROKEN.decode(), literal=True)
+        one = (pl.col("lines") == 1) | ((pl.col("lines") == 2) & told)
+        alone = records.select(one & pl.col("dump").is_null()).to_series()
         layout = np.where(alone.to_numpy(), layout, -1)
     found = _Found(records, forms)
     for number, count in enumerate(np.bincount(layout + 1, minlength=1)[1:]):
@@ -77,7 +86,7 @@ class _Found:
         self._sound = np.zeros(records.height, np.bool_)
         self._six = np.zeros(records.height, np.bool_)
         self._columns = {
-            name: np.full(records.height, -1, np.int64) for name in (*_NUMBERS, *_PLACES)
+            name: np.full(records.height, -1, np.int64) for name in (*_NUMBERS, *_PLACES, "bad")
         }
 
     def read(self, rows: Numbers, layout: Layout, words: Words) -> None:
@@ -87,13 +96,18 @@ class _Found:
         before = words.start(layout.src)
         letters = self._forms.letters[self._forms.known[rows]]
         letters = letters + _ends(layout, words, made)
-        letters += _segment(layout, words, made) if layout.protocol == TCP else 0
+        if layout.protocol == TCP:
+            letters += _segment(layout, words, made) + _sums(layout, words)
         if layout.protocol == 1:
             _echo(layout, words, made)
         value = _length(layout, words)
         made["payload"] = np.maximum(value - 8, 0) if layout.protocol == 1 else value
         header = np.where(six, 40, 20) + (8 if layout.protocol == UDP else 0)
-        if layout.protocol == TCP:
+        made["bad"] = layout.bad
+        if layout.head >= 0:
+            made["size"] = _head(layout, words, made)
+            words.sound &= ~six
+        elif layout.protocol == TCP:
             options = self._options(rows, layout, words)
             made["size"] = value + header + 20 + np.maximum(options, 0)
         else:
@@ -162,6 +176,7 @@ class _Found:
             .when(pl.col("_number") == UDP)
             .then(pl.lit("udp"))
             .otherwise(pl.lit("icmp")),
+            "bad": pl.when(pl.col("_bad") >= 0).then(pl.col("_bad") == 1),
             "depth": pl.lit(0, _I),
         }
         if (values["macs"] >= 0).any():
@@ -269,6 +284,52 @@ def _lead(layout: Layout, words: Words, made: _Made) -> NDArray[np.bool_]:
     words.letter(words.end(first + 7) - 1, ":")
     made["macs"] = words.start(first) - words.begin
     return np.asarray(six)
+
+
+def _head(layout: Layout, words: Words, made: _Made) -> Numbers:
+    """IP's length, from the header that -v prints; and its identification."""
+    head = layout.head
+    name = 4 if layout.protocol == 1 else 3
+    for word, letters in (*_HEAD_WORDS, (9, layout.bits + 3), (11, name)):
+        words.size(head + word, letters)
+    tos = words.start(head + 1)
+    words.letter(tos, "0")
+    words.letter(tos + 1, "x")
+    size = words.end(head + 1) - tos
+    words.sound &= (size >= 4) & (size <= 5)
+    before = words.digits.copy()
+    _counted(words, head + 3, 3)
+    made["ip_id"] = _counted(words, head + 5, 5)
+    words.sound &= _counted(words, head + 7, 6) == 0
+    number = words.end(head + 12)
+    words.letter(words.start(head + 12), "(")
+    words.letter(number - 2, ")")
+    words.letter(number - 1, ",")
+    words.sound &= words.whole(words.start(head + 12) + 1, number - 2, 3) == layout.protocol
+    end = words.end(head + 14) - 1
+    words.letter(end, ")")
+    total = words.whole(words.start(head + 14), end, 7)
+    words.sound &= total > 0
+    words.digits = before  # the header comes before what is counted
+    return total
+
+
+def _sums(layout: Layout, words: Words) -> Numbers | int:
+    """Characters of TCP's checksums."""
+    if layout.sum < 0:
+        return 0
+    total = _hex(words, layout.sum, 0)
+    return total + _hex(words, layout.sum + 3, 2) if layout.bad else total
+
+
+def _hex(words: Words, word: int, behind: int) -> Numbers:
+    """Characters of a number of up to four digits that begins with 0x."""
+    start = words.start(word)
+    size = words.end(word) - start - behind
+    words.letter(start, "0")
+    words.letter(start + 1, "x")
+    words.sound &= (size >= 3) & (size <= 6)
+    return size
 
 
 def _ends(layout: Layout, words: Words, made: _Made) -> Numbers:

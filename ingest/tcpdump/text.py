@@ -45,7 +45,11 @@ _SURE: Final = re.compile(
     r"Q\.9[0-9]{2},|[0-9]{1,20}us tsft|fhset |Invalid direction|UNSUPPORTED| ?\[\||"
     r" \[extension_length)"
 )
-_BYTES: Final = {True: re.compile(START.encode()), False: re.compile(WORDS.encode())}
+#: MULTILINE: ^ is the place where a match is asked for
+_BYTES: Final = {
+    times: re.compile(begin.encode(), re.MULTILINE)
+    for times, begin in ((True, START), (False, WORDS))
+}
 _ENCLOSES: Final = re.compile(ENCLOSING.encode())
 
 
