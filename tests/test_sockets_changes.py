@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 from examples import examples
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_sockets import HEADER, read
 
@@ -293,6 +293,8 @@ def test_the_changes_are_those_of_the_model(shots: list[list[Sock]]) -> None:
 
 @settings(max_examples=examples(100), deadline=None)
 @given(SNAPSHOTS, st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=6))
+@example([[Sock(0, 1)], [Sock(0), Sock(0, 2)], [Sock(0, 1)]], [(2, False)])
+@example([[Sock(0, 1)], [Sock(0), Sock(0, 2)], [Sock(0, 1)]], [(2, True)])
 def test_blocks_and_restarts_make_no_difference(
     shots: list[list[Sock]], cuts: list[tuple[int, bool]]
 ) -> None:
