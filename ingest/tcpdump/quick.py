@@ -57,14 +57,16 @@ def quick(records: pl.DataFrame, data: bytes, offset: int) -> tuple[pl.DataFrame
     if not data or not data.isascii() or b"\r" in data or b"\x1b" in data:
         return none
     data = data if data.endswith(b"\n") else data + b"\n"
-    # A record with IP's header on a line of its own (-v) is one line with another blank.
-    data = data.replace(_BROKEN, _JOINED)
+    broken = records["more"].null_count() < records.height
+    if broken:
+        # A record with IP's header on a line of its own (-v) is one line with another blank.
+        data = data.replace(_BROKEN, _JOINED)
     text = Text(data)
     rows = text.lines_at(records["offset"].to_numpy() - offset)
     lines = pl.read_lines(io.BytesIO(data.translate(None, DIGITS)), name="k").to_series()
     forms = skeletons(lines if len(rows) == text.lines else lines.gather(rows), _MOST)
     layout = forms.layout
-    if records["more"].null_count() + records["dump"].null_count() < 2 * records.height:
+    if broken or records["dump"].null_count() < records.height:
         told = pl.col("raw").str.contains(_BROKEN.decode(), literal=True)
         one = (pl.col("lines") == 1) | ((pl.col("lines") == 2) & told)
         alone = records.select(one & pl.col("dump").is_null()).to_series()
