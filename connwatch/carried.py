@@ -22,7 +22,7 @@ from connwatch.detectors.sigma.tree import Atom, Node
 from connwatch.detectors.windows.saved import from_frames, to_frames
 from connwatch.errors import StoreDamagedError
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _ABOUT: Final = "about.json"
 _OPEN: Final = "open"
 #: rows that are packed at once, beside the frame itself

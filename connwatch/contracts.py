@@ -128,12 +128,14 @@ class Format(Protocol[State]):
     begun (in its first bytes) and ended (in its last), as text that sorts by time within one
     stream, or None. `parse` is pure: what it must remember between blocks
     of a file (a header) is in the state it returns; `saved` is that as JSON values, of which
-    `restored` makes the state again. A parser never raises for bad input: a line
-    is a comment, part of a record, or a reject.
+    `restored` makes the state again. `holds`: whether lines may be held back until more comes
+    or the file ends; then a follower too ends every file with a last block. A parser never raises
+    for bad input: a line is a comment, part of a record, or a reject.
     """
 
     name: str
     description: str
+    holds: bool
 
     def sniff(self, head: bytes, path: str) -> str | None: ...
 

@@ -1,11 +1,12 @@
 """The books of a run: every line is accounted for, by file, and the sums are checked.
 
     lines        = record_lines + rejects + comments
-    records      = events + duplicates + out_of_range
+    records + summaries = events + duplicates + out_of_range
     events       = stored + already_stored + refused
 
 `out_of_range` counts records outside `--from`/`--to`; it is 0 without these options. Where a
-record is one line, records = record_lines.
+record is one line, records = record_lines. `summaries` counts events that no line is a record of:
+they sum up what snapshots of sockets showed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ COUNTS: Final = (
     "lines",
     "record_lines",
     "records",
+    "summaries",
     "rejects",
     "comments",
     "events",
@@ -94,7 +96,7 @@ class Ledger:
         for path, c in self._files.items():
             sums = {
                 "lines": c["record_lines"] + c["rejects"] + c["comments"],
-                "records": c["events"] + c["duplicates"] + c["out_of_range"],
+                "records": c["events"] + c["duplicates"] + c["out_of_range"] - c["summaries"],
                 "events": c["stored"] + c["already_stored"] + c["refused"],
             }
             for name, value in sums.items():

@@ -38,7 +38,7 @@ from connwatch.ingest.files import Found, Source
 from connwatch.ingest.merge import merged
 from connwatch.ingest.streams import streams
 from connwatch.ledger import Ledger
-from connwatch.schema import empty
+from connwatch.schema import empty, sums_up
 from connwatch.sinks.embedded import EmbeddedStore, Run
 from connwatch.stages import Behind, ahead
 
@@ -186,6 +186,7 @@ class _Replay:
 
     def process(self, events: pl.DataFrame) -> None:
         """limit, enrich, dedupe, match, count, fold, deliver"""
+        self._count("summaries", events.filter(sums_up()))
         events = self._limited(events)
         events = enrich(events, self._options.home)
         events, fresh, keys = self._deduplicated(events)

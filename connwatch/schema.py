@@ -88,6 +88,15 @@ OPEN: Final = (
     "closing",
     "time_wait",
 )
+#: what became of a socket -> event.action
+CHANGES: Final[dict[str, str]] = {
+    "opened": "socket_opened",
+    "reused": "socket_reused",
+    "state": "socket_changed",
+    "closed": "socket_closed",
+    "replaced": "socket_replaced",
+    "open": "socket_updated",
+}
 _ESTABLISHED = ("S1", "SF", "S2", "S3", "RSTO", "RSTR")
 _FAILED = ("S0", "REJ", "RSTOS0", "SH")
 
@@ -102,12 +111,13 @@ def _event_type() -> pl.Expr:
     by_types: dict[tuple[str, ...], list[str]] = {}
     for state, (_, types, _action) in STATES.items():
         by_types.setdefault(types, []).append(state)
-    row = pl.col("socket.snapshot.id").is_not_null()
-    expr: pl.Expr = (
-        pl.when(row & ~_connected().fill_null(value=False))
-        .then(_strings("info"))
-        .otherwise(_strings("connection", "info"))
-    )
+    lone = pl.col("socket.role").is_not_null() & ~_connected().fill_null(value=False)
+    change = pl.col("socket.change")
+    begins, ends = change.is_in(["opened", "reused"]), change.is_in(["closed", "replaced"])
+    what = pl.when(begins).then(pl.lit("start")).when(ends).then(pl.lit("end"))
+    words = what.otherwise(pl.lit("info")).cast(pl.String)
+    alone, both = pl.concat_list(words), pl.concat_list(pl.lit("connection"), words)
+    expr: pl.Expr = pl.when(lone).then(alone).otherwise(both)
     for types, states in by_types.items():
         expr = pl.when(_state.is_in(states)).then(_strings(*types)).otherwise(expr)
     return expr
@@ -129,9 +139,17 @@ def _connected() -> pl.Expr:
     return pl.col("socket.role").is_in(["client", "server"])
 
 
+def sums_up() -> pl.Expr:
+    """Whether an event sums up rows of socket tables, and is the record of no line itself."""
+    return pl.col("socket.role").is_not_null() & pl.col("socket.snapshot.id").is_null()
+
+
 def _action() -> pl.Expr:
-    row = pl.when(pl.col("socket.snapshot.id").is_not_null()).then(pl.lit("socket_state"))
-    return pl.coalesce(_by_state(2), row)
+    shown = pl.when(pl.col("socket.role").is_not_null()).then(pl.lit("socket_state"))
+    changed = pl.col("socket.change").replace_strict(
+        list(CHANGES), list(CHANGES.values()), default=None, return_dtype=pl.String
+    )
+    return pl.coalesce(_by_state(2), changed, shown)
 
 
 def _kind() -> pl.Expr:
@@ -197,6 +215,7 @@ _NOT_LOGGED = "not logged"
 #: rules see connections alone (`rules/fields/connection.yml`), and these have both ends
 _NO_END = f"{_NEVER} of a connection that feeds rules; socket table: no such end, or a name or a cut address in its place"
 _NOT_SHOWN = "not shown"
+_NOT_COUNTED = "not shown, or nothing to compare with"
 _S = pl.String()
 _I = pl.Int64()
 
@@ -210,20 +229,20 @@ COLUMNS: Final[tuple[Column, ...]] = (
         "End of the flow: start plus duration; the start where no duration was logged.",
         pl.col("@timestamp") + pl.duration(microseconds=pl.col("event.duration").fill_null(0) // 1000),
     ),
-    Column("event.duration", _I, "long", "ns", "not logged: Zeek saw a single packet", "Length of the flow."),
+    Column("event.duration", _I, "long", "ns", "not logged: a single packet was seen", "Length of the flow."),
     Column(
         "connwatch.log_time", UTC, "date", "µs UTC", _NEVER,
         "Log time: running maximum of event.end in the record's stream; drives windows and folding.",
     ),
     Column("event.id", _S, "keyword", "", _NEVER, "128-bit content hash of dataset, sensor and raw record, 32 hex digits."),
-    Column("event.dataset", _S, "keyword", "", _NEVER, "What the record is: zeek.connection, zeek.conn_long, zeek.open_conn; of socket tables ss.connection, netstat.connection, proc_net.connection for the row that shows a connection first, and ss.socket, netstat.socket, proc_net.socket for all others."),
+    Column("event.dataset", _S, "keyword", "", _NEVER, "What the record is: zeek.connection, zeek.conn_long, zeek.open_conn; of tcpdump's text tcpdump.connection for a flow, tcpdump.open_connection for the hourly report of one that goes on, tcpdump.frame for what is no IP packet, and tcpdump.packet where packets are asked for; of socket tables, TOOL being ss, netstat or proc_net: TOOL.connection and TOOL.listener for the row that shows a connection or a listener first, TOOL.socket for all other rows; TOOL.flow sums up a connection that was closed or goes on, TOOL.closed a listener that is gone."),
     Column("event.module", _S, "keyword", "", _NEVER, "What wrote the record.", _module()),
-    Column("event.kind", _S, "keyword", "", _NEVER, "event for a record of a log; state for a row of a socket table.", _kind()),
+    Column("event.kind", _S, "keyword", "", _NEVER, "event for a record of a log and for what sums up rows; state for a row of a socket table.", _kind()),
     Column("event.category", STRINGS, "keyword", "", _NEVER, "Always network.", _strings("network")),
-    Column("event.type", STRINGS, "keyword", "", _NEVER, "connection, and start, end, denied or info by state; info alone for a socket without a connection.", _event_type()),
-    Column("event.action", _S, "keyword", "", "state not logged", "What happened, by connection state; socket_state for a row of a socket table.", _action()),
+    Column("event.type", STRINGS, "keyword", "", _NEVER, "connection, and start, end, denied or info by state; without connection for a socket that has none.", _event_type()),
+    Column("event.action", _S, "keyword", "", "state not logged", "What happened, by connection state; of a socket socket_state, socket_opened, socket_reused, socket_changed, socket_closed, socket_replaced, socket_updated, by socket.change.", _action()),
     Column("event.outcome", _S, "keyword", "", _NEVER, "success if established, failure if TCP was not, else unknown.", _event_outcome()),
-    Column("event.sequence", _I, "long", "lines", _NEVER, "Record number: the record's (first) line in its file, from 1."),
+    Column("event.sequence", _I, "long", "lines", _NEVER, "Record number: the record's (first) line in its file, from 1; of a flow, its first packet's."),
     Column("log.file.path", _S, "keyword", "", _NEVER, "File the record was first read from, as given."),
     Column("log.offset", _I, "long", "bytes", _NEVER, "Where its line starts in the (decompressed) file."),
     Column("ecs.version", _S, "keyword", "", _NEVER, "ECS version of these names.", pl.lit(ECS_VERSION)),
@@ -291,12 +310,25 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("socket.last_sent", _I, "long", "ms", _NOT_SHOWN, "Time since the last payload was sent."),
     Column("socket.last_received", _I, "long", "ms", _NOT_SHOWN, "Time since the last payload was received."),
     Column("socket.snapshot.id", _S, "keyword", "", "not a socket table", "Snapshot that the row is of: hash of its lines and its time, 32 hex digits."),
+    Column("socket.snapshot.count", _I, "long", "snapshots", "a row of a socket table", "Snapshots that showed it, in an event that sums them up."),
+    Column("socket.snapshot.missed", _I, "long", "snapshots", "none", "Snapshots that seem to be missing, by their usual interval: just before this row; in an event that sums up: since the socket was first seen."),
+    Column("socket.change", _S, "keyword", "", "shown as before, or not compared", "Against the snapshot before: first (there is none), opened, reused (another socket with the same ends took the place of one), state (another state); of events that sum up: closed, replaced (reused by another), open (an update)."),
+    Column("socket.change_reason", _S, "keyword", "", "not reused or replaced", "What tells it: inode (another one), counters (they fell), state (it went back)."),
+    Column("socket.instance", _S, "keyword", "", "not compared", "The id of the row that showed this socket first; the same in all its rows and events."),
+    Column("socket.state_before", _S, "keyword", "", "the same, or not shown", "State in the snapshot before."),
+    Column("socket.first_seen", UTC, "date", "µs UTC", "not compared", "Time of the snapshot that showed it first: it was opened at or before this."),
+    Column("socket.opened_after", UTC, "date", "µs UTC", "the first snapshot showed it", "Time of the last snapshot that did not show it: it was opened after this."),
+    Column("socket.closed_before", UTC, "date", "µs UTC", "still shown", "Time of the first snapshot that does not show it any more."),
+    Column("socket.delta.bytes_sent", _I, "long", "bytes", _NOT_COUNTED, "Payload bytes sent since the snapshot before; in an event that sums up: since it was first seen, or opened."),
+    Column("socket.delta.bytes_received", _I, "long", "bytes", _NOT_COUNTED, "Payload bytes received, likewise."),
+    Column("socket.delta.segments_sent", _I, "long", "packets", _NOT_COUNTED, "Segments sent, likewise."),
+    Column("socket.delta.segments_received", _I, "long", "packets", _NOT_COUNTED, "Segments received, likewise."),
     Column("socket.snapshot.clock", _S, "keyword", "", "not a socket table", "Where its time is from: line (date, watch), name (of the file) or file (when it was written)."),
     # -- Zeek's own ---------------------------------------------------------------------------
-    Column("zeek.session_id", _S, "keyword", "", _NOT_LOGGED, "Zeek's uid of the connection."),
-    Column("zeek.connection.state", _S, "keyword", "", _NOT_LOGGED, "conn_state, one of 13."),
+    Column("zeek.session_id", _S, "keyword", "", _NOT_LOGGED, "Zeek's uid of the connection; of tcpdump.open_connection the id of the event that the flow will be."),
+    Column("zeek.connection.state", _S, "keyword", "", _NOT_LOGGED, "conn_state, one of 13, as Zeek logs it or connwatch finds it from packets."),
     Column("zeek.connection.state_message", _S, "keyword", "", "state not logged", "conn_state in words.", _by_state(0)),
-    Column("zeek.connection.history", _S, "keyword", "", _NOT_LOGGED, "Packet history letters."),
+    Column("zeek.connection.history", _S, "keyword", "", _NOT_LOGGED, "Packet history letters, as Zeek logs them or connwatch finds them from packets."),
     Column("zeek.connection.local_orig", pl.Boolean(), "boolean", "", "Zeek does not know its local networks", "Originator is local, says Zeek."),
     Column("zeek.connection.local_resp", pl.Boolean(), "boolean", "", "Zeek does not know its local networks", "Responder is local, says Zeek."),
     Column("zeek.connection.missed_bytes", _I, "long", "bytes", _NOT_LOGGED, "Bytes lost in gaps of the capture."),

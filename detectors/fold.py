@@ -48,6 +48,8 @@ EVIDENCE: Final = (
     "source.bytes",
     "destination.bytes",
     "zeek.session_id",
+    "process.pid",
+    "process.name",
     "log.file.path",
     "log.offset",
     "event.sequence",

@@ -16,6 +16,7 @@ from .follow import Lines, Stream
 from .log_time import LOG_TIME, LogTime
 from .parsing import parsed
 from .piece_states import PieceStates
+from .sockets.changes import Changes
 
 _COUNTS: Final = ("lines", "records", "rejects", "comments")
 #: the number of the lines that a record was read with, as long as it waits here
@@ -56,6 +57,7 @@ class Course:
     unknown: set[str] = field(default_factory=set)
     changed: bool = False
     _log_time: LogTime = field(default_factory=LogTime)
+    _changes: Changes = field(default_factory=Changes)
     _states: PieceStates = field(init=False)
     _reads: deque[_Read] = field(default_factory=deque)
     _next: int = 0
@@ -87,6 +89,8 @@ class Course:
         self.latest = self._log_time.latest = saved["latest"]
         self.counts, self.late, self._future = dict(saved["counts"]), saved["late"], saved["future"]
         self._states.resume(saved)
+        if "sockets" in saved:
+            self._changes.restore(saved["sockets"])
         self._taken = dict(taken)
 
     def read(self, size: int, now: float) -> bool:
@@ -115,7 +119,7 @@ class Course:
             return events
         if lines.block.offset >= taken:
             del self._taken[lines.piece]
-            return events
+        # Also behind that place there may be records of lines that were held back before it.
         return events.filter(pl.col("log.offset") >= taken)
 
     def settle(self) -> None:
@@ -142,7 +146,7 @@ class Course:
         if rows:
             self.latest = int(part[LOG_TIME].dt.epoch("us")[-1])
             self.changed = True
-        return part.drop(_NUMBER)
+        return self._changes.step(part.drop(_NUMBER))
 
     def rejects(self) -> Iterator[pl.DataFrame]:
         """Those of lines read since they were asked for last."""
@@ -177,6 +181,7 @@ class Course:
             "counts": dict(self.counts),
             "late": self.late,
             "future": self.future,
+            **({"sockets": self._changes.saved()} if self._changes.used else {}),
             **self._states.saved(again),
         }
         return positions

@@ -8,38 +8,40 @@ from typing import Any, Final
 from connwatch.contracts import Format
 from connwatch.errors import UsageError
 
+from .clock import Clock
 from .sockets.tables import Netstat, ProcNet, Ss
-from .tcpdump.text import Tcpdump
+from .tcpdump.formats import TcpdumpFlows, TcpdumpPackets
 from .zeek_json import ZeekJson
 from .zeek_tsv import ZeekTsv
 
 #: asked in this order; the first one that knows a file reads it
-FORMATS: dict[str, Callable[[str], Format[Any]]] = {
+FORMATS: dict[str, Callable[..., Format[Any]]] = {
     "zeek-tsv": ZeekTsv,
     "zeek-json": ZeekJson,
     "ss": Ss,
     "netstat": Netstat,
     "proc-net": ProcNet,
-    "tcpdump": Tcpdump,
+    "tcpdump": TcpdumpFlows,
+    "tcpdump-packets": TcpdumpPackets,
 }
-#: that cannot be followed yet: they tell the state of many sockets at once, not one record a line
-REPLAYED: Final = frozenset({"ss", "netstat", "proc-net", "tcpdump"})
+#: whose times may lack a date or a zone: they are made with a `Clock` too
+TIMED: Final = frozenset({"ss", "netstat", "proc-net"})
+#: that are only tried where they are named: another one reads the same files
+NAMED: Final = frozenset({"tcpdump-packets"})
 
 
 def formats(
-    sensor: str = "", only: str | None = None, *, followed: bool = False
+    sensor: str = "",
+    only: str | None = None,
+    *,
+    clock: Clock | None = None,
 ) -> tuple[Format[Any], ...]:
     """The formats to try, made with the user's sensor label; `only` names the one to use.
-    followed: of logs that are read as they are written."""
+    clock: what the user says of times."""
     if only is not None and only not in FORMATS:
         raise UsageError(
             f"unknown format {only!r}", where="--format", hint=f"known are {', '.join(FORMATS)}"
         )
-    if followed and only in REPLAYED:
-        raise UsageError(
-            f"format {only!r} cannot be followed",
-            where="format",
-            hint="use connwatch replay for it",
-        )
-    names = [only] if only else [one for one in FORMATS if not (followed and one in REPLAYED)]
-    return tuple(FORMATS[name](sensor) for name in names)
+    names = [only] if only else [name for name in FORMATS if name not in NAMED]
+    timed = clock or Clock()
+    return tuple(FORMATS[n](sensor, timed) if n in TIMED else FORMATS[n](sensor) for n in names)

@@ -23,7 +23,7 @@ from .files import Source
 from .log_time import LOG_TIME, LogTime
 from .opening import Opened
 from .parsing import parsed
-from .sockets.seen import Seen
+from .sockets.changes import Changes
 from .streams import Stream
 
 #: told of every block read: its source, what was parsed, and how many bytes were read from disk
@@ -78,16 +78,23 @@ class _Reader:
 
 def _frames(stream: Stream, watch: Watch, failed: Failed, note: Note) -> Iterator[pl.DataFrame]:
     """A stream's records in the order in which they were written, log time filled."""
-    log_time, seen = LogTime(), Seen()
+    log_time, changes = LogTime(), Changes()
     for source in stream.sources:
         for made, taken in parsed_blocks(source, failed):
             watch(source, made, taken)
             if made.events.height and (frame := log_time.feed(made.events)).height:
-                yield seen.mark(frame)
+                yield changes.step(frame)
     if log_time.doubted.height:
-        yield seen.mark(log_time.flush())
+        yield changes.step(log_time.flush())
+    if (frame := changes.flush()).height:
+        yield frame
+    where = stream.sources[0].path
+    if changes.untracked:
+        note(
+            f"{where}: {changes.untracked} sockets were not compared with the snapshot before "
+            "(a snapshot has too many)"
+        )
     if log_time.future:
-        where = stream.sources[0].path
         note(
             f"{where}: {log_time.future} records are from the future (more than an hour ahead of "
             "those behind them); they did not move the log's time"

@@ -54,6 +54,7 @@ class ZeekJson:
 
     name = NAME
     description = "Zeek connection logs as JSON lines (conn, conn_long, open_conn)"
+    holds = False
 
     def __init__(self, sensor: str = "") -> None:
         self.sensor = sensor

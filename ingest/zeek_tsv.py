@@ -41,6 +41,7 @@ class ZeekTsv:
 
     name = NAME
     description = "Zeek connection logs as text (conn, conn_long, open_conn)"
+    holds = False
 
     def __init__(self, sensor: str = "") -> None:
         self.sensor = sensor

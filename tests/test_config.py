@@ -97,6 +97,10 @@ sources:
     exclude: ["*.tmp", old/*]
     archives: [old]
   - path: "-"
+  - command: [ss, -t, "*"]
+    kind: stream
+    interval: 30s
+    timeout: 1.5
 """
     )
     here = Path("/etc/connwatch")
@@ -135,6 +139,10 @@ sources:
         sources=(
             SourceConfig(
                 "/etc/connwatch/logs/*.log",
+                (),
+                "table",
+                10.0,
+                5.0,
                 "zeek-tsv",
                 "012",
                 {"site": "no", "rack": "1.10"},
@@ -145,10 +153,11 @@ sources:
                 ("/etc/connwatch/old",),
             ),
             SourceConfig("-"),
+            SourceConfig(command=("ss", "-t", "*"), kind="stream", interval=30.0, timeout=1.5),
         ),
     )
     assert config.rule_paths(Path("/b")) == [Path("/b"), here / "bundled", Path("/r")]
-    first, second = config.sources
+    first, second, _ = config.sources
     assert (config.timezone_of(first), config.home_of(first)) == ("UTC", ())
     assert (config.timezone_of(second), config.home_of(second)) == (
         "Europe/Berlin",
@@ -227,7 +236,7 @@ def test_the_page_on_configuration_is_current_and_its_examples_load() -> None:
     page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert page.split("model.py -->\n\n")[1] == markdown()
     examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         read(example)
     assert examples[0] == SMALLEST

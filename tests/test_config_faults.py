@@ -254,12 +254,13 @@ WRONG_SOURCES = {
             " | did you mean 'zeek-tsv'?"
         ),
     ),
-    "a format that only a replay reads": (
-        "sources: [{path: a, format: proc-net}]",
-        (
-            "c.yml:1:29: sources[0].format: 'proc-net' is no format that can be followed"
-            " | there are zeek-tsv, zeek-json"
-        ),
+    "a path and a command": (
+        "sources: [{path: a, command: [ss]}]",
+        "c.yml:1:11: sources[0] has path and command | one of them is enough",
+    ),
+    "the same command twice": (
+        "sources:\n  - command: [ss, -t]\n  - command: [ss, -t]",
+        "c.yml:3:5: sources[1].command: \"('ss', '-t')\" stands in line 2 already",
     ),
     "a label without a value": (
         "sources: [{path: a, labels: {site: }}]",

@@ -177,4 +177,4 @@ def test_columns_that_copy_others_are_not_computed() -> None:
         "destination.address": ("destination.ip", "destination.domain"),
     }
     assert copies == COPIES
-    assert {"related.ip": ("source.ip", "destination.ip")} == PAIRS
+    assert PAIRS == {"related.ip": ("source.ip", "destination.ip")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -12,11 +13,11 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from support import ordered, replayed
+from test_commands import out
 from test_sockets import HEADER, LISTEN, read
 
+from connwatch.cli import run
 from connwatch.detectors.ruleset import load_rules
-from connwatch.errors import UsageError
-from connwatch.ingest.formats import formats
 from connwatch.ingest.sockets.seen import Seen
 from connwatch.pipeline import bundled_rules
 
@@ -43,7 +44,9 @@ def test_a_connection_feeds_rules_once_until_it_is_gone(tmp_path: Path) -> None:
     events, failed, counts = ordered([path])
     assert not failed
     assert first_seen(events) == [(1, 5000), (1, 5001), (2, 5002), (4, 5001)]
-    assert (events.height, counts["rejects"], counts["lines"]) == (11, 0, 19)
+    flows = events.filter(pl.col("event.dataset") == "ss.flow")
+    assert flows["source.port"].to_list() == [5001, 5002]
+    assert (events.height, counts["rejects"], counts["lines"]) == (11 + 2, 0, 19)
     assert events["event.id"].n_unique() == events.height
 
 
@@ -87,12 +90,18 @@ def test_the_incident_is_found_in_its_socket_tables(tmp_path: Path) -> None:
     assert found == {
         "192.168.56.10 has a session with 198.51.100.66 on the back-door port 4444": 10,
         "198.51.100.66 has a session with 192.168.56.20 on the back-door port 31337": 1,
+        "backdoor (process 4767) listens on 192.168.56.20, on the back-door port 31337": 1,
     }
+    shown = next(alert for alert in alerts if "listens" in alert["message"])["connwatch"][
+        "evidence"
+    ]
+    assert [(one["process.name"], one["process.pid"]) for one in shown] == [("backdoor", 4767)]
     counts = outcome.ledger.total
     assert counts["lines"] == sum(len(path.read_bytes().splitlines()) for path in paths)
-    assert (counts["rejects"], counts["events"], counts["duplicates"]) == (0, 29, 0)
+    assert (counts["rejects"], counts["events"], counts["duplicates"]) == (0, 30, 0)
+    assert (counts["records"], counts["summaries"]) == (29, 1)
     again, _ = replayed(paths, tmp_path / "store", load_rules([bundled_rules()]))
-    assert again.ledger.total["already_stored"] == 29
+    assert again.ledger.total["already_stored"] == 30
     assert again.digest == outcome.digest
 
 
@@ -108,7 +117,47 @@ def test_what_is_assumed_of_times_is_told_once(tmp_path: Path) -> None:
     ]
 
 
-def test_a_live_run_does_not_follow_socket_tables() -> None:
-    assert "ss" not in [one.name for one in formats(followed=True)]
-    with pytest.raises(UsageError, match="'ss' cannot be followed"):
-        formats(only="ss", followed=True)
+BARE = "07:26:35\n" + HEADER + LISTEN + "23:59:58\n" + HEADER + LISTEN + "== 00:00:08 ==\n" + HEADER
+TIMES = [
+    ("tz.txt", "2026-11-21 07:26:35\n" + HEADER + LISTEN, ("--tz", "Europe/Berlin"), ["21 06:26:35"]),
+    ("tz.txt", "2026-11-21 07:26:35Z\n" + HEADER + LISTEN, ("--tz", "Asia/Tokyo"), ["21 07:26:35"]),
+    ("ss-20260721T072635.txt", HEADER + LISTEN, ("--tz", "Europe/Berlin"), ["21 05:26:35"]),
+    ("date.txt", BARE + LISTEN, ("--date", "2026-11-21"), ["21 07:26:35", "21 23:59:58", "22 00:00:08"]),
+    (
+        "date.txt", BARE + LISTEN, ("--date", "2026-11-21", "--tz", "America/New_York"),
+        ["21 12:26:35", "22 04:59:58", "22 05:00:08"],
+    ),
+    (
+        "ss-20261121T235955Z.txt", (HEADER + LISTEN) * 3, ("--interval", "10s"),
+        ["21 23:59:55", "22 00:00:05", "22 00:00:15"],
+    ),
+    (
+        "no-time.txt", (HEADER + LISTEN) * 2, ("--interval", "1m", "--date", "2026-11-21"),
+        ["21 00:00:00", "21 00:01:00"],
+    ),
+    ("date-20261120T1000.txt", BARE, (), ["20 07:26:35", "20 23:59:58"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text", "options", "wanted"), TIMES)
+def test_what_the_user_says_of_times_is_taken(
+    name: str,
+    text: str,
+    options: tuple[str, ...],
+    wanted: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    store = str(tmp_path / "store")
+    out(capsys, "replay", str(path), *options, "--store", store)
+    rows = out(capsys, "search", "--format", "ndjson", "--sort", "@timestamp:asc", "--store", store)
+    times = [json.loads(row)["@timestamp"] for row in rows.splitlines()]
+    assert [f"{time[8:10]} {time[11:19]}" for time in times] == wanted
+
+
+def test_words_that_are_no_times_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    for option, value in (("--tz", "Berlin"), ("--date", "yesterday"), ("--interval", "often")):
+        assert run(["replay", str(INCIDENT), option, value]) == 2
+        assert option in capsys.readouterr().err

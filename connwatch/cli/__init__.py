@@ -21,6 +21,8 @@ from connwatch.cli.elasticsearch import elasticsearch
 from connwatch.cli.evaluate import evaluate
 from connwatch.cli.explain import explain
 from connwatch.cli.indicators import indicators
+from connwatch.cli.processes import flow, process
+from connwatch.cli.reconcile import reconcile
 from connwatch.cli.reference import schema, version
 from connwatch.cli.replay import replay
 from connwatch.cli.rules import rules
@@ -28,6 +30,7 @@ from connwatch.cli.rules_lint import lint
 from connwatch.cli.run import reload, status, tail
 from connwatch.cli.run import run as follow
 from connwatch.cli.search import search
+from connwatch.cli.sockets import sockets
 from connwatch.cli.store import formats, rejects, store
 from connwatch.errors import ConnwatchError
 
@@ -38,7 +41,8 @@ def commands() -> None:
 
 
 for command in (
-    replay, follow, tail, status, reload, search, alerts, explain, rules, indicators, evaluate,
+    replay, follow, tail, status, reload, search, sockets, alerts, explain,
+    process, flow, reconcile, rules, indicators, evaluate,
     store, copy, elasticsearch, dead_letters, rejects, config, formats, schema, version,
 ):  # fmt: skip
     commands.add_command(command)

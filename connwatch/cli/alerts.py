@@ -8,6 +8,8 @@ import click
 import polars as pl
 
 from connwatch.alert import Document, digest
+from connwatch.attribution.alerts import process_lines, with_processes
+from connwatch.attribution.questions import Clocks, of_alert
 from connwatch.behind import ServerRecords
 from connwatch.cli.common import (
     FORMATS,
@@ -40,6 +42,8 @@ _EVIDENCE = (
     "destination.port",
     "network.transport",
     "zeek.connection.state",
+    "process.pid",
+    "process.name",
     "log.file.path",
     "log.offset",
     "event.id",
@@ -90,9 +94,9 @@ def alerts(
             if action == "show":
                 _show(document, form, None)
             elif action == "events":
-                found = ServerRecords(server, chosen_rules(rule_paths)).found(document)
-                tell_doubt(found)
-                _events(found.events, found.gone, document, form)
+                behind = ServerRecords(server, chosen_rules(rule_paths)).found(document)
+                tell_doubt(behind)
+                _events(behind.events, behind.gone, document, form)
             else:
                 server.set_alert_status(document["event"]["id"], _STATUS[action])
     else:
@@ -102,7 +106,9 @@ def alerts(
                 return
             document = reader.alert(rest[0])
             if action == "show":
-                _show(document, form, reader.gone_events(document["event"]["id"]))
+                found = of_alert(reader, document, Clocks({}))
+                gone = reader.gone_events(document["event"]["id"])
+                _show(with_processes(document, found), form, gone)
             elif action == "events":
                 alert = document["event"]["id"]
                 events = reader.alert_events(alert).collect()
@@ -178,6 +184,8 @@ def _show(document: Document, form: str, gone: int | None) -> None:
     for name, value in lines:
         if value:
             click.echo(f"{name:<12} {safe(value)}")
+    for line in process_lines(own.get("processes", ()), own["count"]):
+        click.echo(safe(line))
     click.echo(f"\nevidence ({len(own['evidence'])} of {number(own['count'])} events)")
     console().print(
         table(

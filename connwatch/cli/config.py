@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from connwatch.detectors.indicators import Lists
 from connwatch.detectors.ruleset import RuleSet, load_rules
 from connwatch.detectors.sigma.documents import rule_files
 from connwatch.errors import ConfigError, ConfigFaultsError, ConnwatchError, UsageError
-from connwatch.ingest.formats import FORMATS, REPLAYED
+from connwatch.ingest.formats import FORMATS
 from connwatch.pipeline import bundled_rules
 from connwatch.render import number, safe, safe_lines, to_json
 from connwatch.retro import with_lists
@@ -39,7 +40,7 @@ def config_option(command: Command) -> Command:
 
 def read_config(path: Path) -> Config:
     """The configuration in a file. ConfigError."""
-    return load(path, formats=[name for name in FORMATS if name not in REPLAYED])
+    return load(path, formats=list(FORMATS))
 
 
 def configured_rules(config: Config) -> RuleSet:
@@ -167,10 +168,13 @@ def _many(count: int, what: str) -> str:
 
 
 def _unmatched(read: Config) -> Iterator[str]:
-    """Source paths that lead to no file at present."""
+    """Sources that lead to no file or program at present."""
     for source in read.sources:
         path = source.path
-        if path != STDIN and not os.path.lexists(path):
+        if path is None:
+            if shutil.which(source.command[0]) is None:
+                yield source.name
+        elif path != STDIN and not os.path.lexists(path):
             matches = glob.iglob(path, recursive=True, include_hidden=True)  # noqa: PTH207
             if next(matches, None) is None:
                 yield path

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
+from connwatch.attribution.questions import Clocks, of_alert
 from connwatch.behind import Records, ServerRecords, StoreRecords
 from connwatch.cli.common import (
     chosen_rules,
@@ -87,6 +88,9 @@ def explain(
         if alert is not None:
             document = reader.alert(alert)
             facts = alert_facts(records, document, rules)
+            facts["processes"] = document["connwatch"].get("processes", [])
+            if isinstance(reader, StoreReader):
+                facts["processes"] = of_alert(reader, document, Clocks({})) or facts["processes"]
             if isinstance(records, ServerRecords):
                 tell_doubt(records.found(document))
             facts["events"]["command"] = _command(facts["id"], store, config_file, urls, rule_paths)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import polars as pl
 
 from connwatch.alert import COUNTED, Document, fired, iso
+from connwatch.attribution.alerts import process_lines
 from connwatch.behind import Records
 from connwatch.cli import wording
 from connwatch.cli.explain_entity import part_lines
@@ -214,6 +215,9 @@ def alert_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     if "lines" in facts:
         yield ""
         yield from facts["lines"]
+    if told := list(process_lines(facts.get("processes", ()), facts["events"]["count"])):
+        yield ""
+        yield from told
     yield from _event_lines(facts)
 
 

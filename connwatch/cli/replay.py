@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from rich.progress import (
 
 from connwatch import pipeline
 from connwatch.alert import SEVERITY, Document, fingerprint
+from connwatch.attribution.alerts import enrich
 from connwatch.cli.common import (
     chosen_rules,
     complain,
@@ -34,8 +36,10 @@ from connwatch.cli.common import (
 )
 from connwatch.cli.elasticsearch import section_of, server_options
 from connwatch.cli.report import report
+from connwatch.config.kinds import Seconds, Zone, of_option
 from connwatch.detectors.indicators import Lists
 from connwatch.errors import ConnwatchError, InputError, UsageError
+from connwatch.ingest.clock import Clock
 from connwatch.ingest.enrich import HomeNetworks
 from connwatch.ingest.files import discover
 from connwatch.ingest.formats import FORMATS, formats
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
     from connwatch.sending import Sender
 
 _LEVELS = tuple(SEVERITY)
+_INTERVAL = Seconds(0.001, 86_400)
 
 
 @click.command()
@@ -73,6 +78,15 @@ _LEVELS = tuple(SEVERITY)
 )
 @click.option(
     "--sensor", default="", metavar="NAME", help="Label of the sensor that wrote the logs."
+)
+@click.option(
+    "--tz", "zone", metavar="ZONE", help="Zone of times that do not name theirs: Europe/Berlin."
+)
+@click.option("--date", "day", metavar="DATE", help="Date of clocks without one: 2026-11-21.")
+@click.option(
+    "--interval",
+    metavar="SPAN",
+    help="Time between snapshots of sockets that have none of their own: 10s, 1m.",
 )
 @click.option(
     "--indicators",
@@ -104,6 +118,9 @@ def replay(
     strict: bool,
     home: tuple[str, ...],
     sensor: str,
+    zone: str | None,
+    day: str | None,
+    interval: str | None,
     lists: tuple[Path, ...],
     allow: tuple[Path, ...],
     config_file: Path | None,
@@ -126,7 +143,10 @@ def replay(
     warn_of_rules(rules)
     golden = None if check is None else _golden(check)
     found = discover(
-        paths, formats(sensor, format_name), strict=strict, forced=format_name is not None
+        paths,
+        formats(sensor, format_name, clock=_clock(zone, day, interval)),
+        strict=strict,
+        forced=format_name is not None,
     )
     kept: list[Document] = []
     shown: list[Document] = []
@@ -144,6 +164,7 @@ def replay(
             outcome = pipeline.replay(
                 found, rules, opened, options, on_alert=on_alert, on_progress=meter.show
             )
+        _name_processes(opened, outcome)
         done = sender is None or sender.drain()
         sent = None if sender is None else {**asdict(sender.counts), "waiting": sum(sender.waiting)}
     skipped = [{"path": one.path, "reason": one.reason} for one in found.skipped]
@@ -166,6 +187,27 @@ def replay(
     if not done:
         say("what Elasticsearch did not take waits in the store: the next run with it sends that")
     return 3 if failed or not done else 2 if rules.errors else int(alarm)
+
+
+def _name_processes(store: EmbeddedStore, outcome: pipeline.Outcome) -> None:
+    """Let alerts tell which processes are behind them, by what this run brought too."""
+    first, last = outcome.ledger.first_event, outcome.ledger.last_event
+    if first is not None and last is not None:
+        enrich(store, first, last)
+
+
+def _clock(zone: str | None, day: str | None, interval: str | None) -> Clock:
+    """What the user says of times; ConfigError or UsageError for what is none."""
+    try:
+        given = None if day is None else date.fromisoformat(day)
+    except ValueError:
+        raise UsageError(f"{day!r} is no date", where="--date", hint="as 2026-11-21") from None
+    span = None if interval is None else of_option(_INTERVAL, interval, "--interval")
+    return Clock(
+        None if zone is None else of_option(Zone(), zone, "--tz"),
+        given,
+        None if span is None else round(span * 1_000_000),
+    )
 
 
 def _sending(

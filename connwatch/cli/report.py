@@ -78,6 +78,8 @@ def _kept(counts: Mapping[str, Any]) -> str:
     parts = [f"events   {number(counts['events'])}"]
     if counts["already_stored"]:
         parts.append(f"{number(counts['already_stored'])} of them stored before")
+    if counts["summaries"]:
+        parts.append(f"{number(counts['summaries'])} of them sum up sockets")
     for name, words in (
         ("duplicates", "repeated"),
         ("out_of_range", "outside --from and --to"),

@@ -104,7 +104,13 @@ def _print(found: pl.DataFrame, form: str) -> None:
     if form == "table":
         console().print(table(found.columns, _plain(found).iter_rows()))
         click.echo(f"{number(found.height)} events", err=True)
-    elif form == "csv":
+    else:
+        print_events(found, form)
+
+
+def print_events(found: pl.DataFrame, form: str) -> None:
+    """Events as csv, ndjson or json; whole ones have derived columns too."""
+    if form == "csv":
         for text in as_csv(found):
             out(text)
     elif form == "ndjson":

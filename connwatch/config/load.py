@@ -162,26 +162,39 @@ class _Reader:
     def _sections(self, kind: Section, node: yaml.Node, key: str) -> tuple[Any, ...]:
         items = self._items(node, key)
         if not items and isinstance(node, yaml.SequenceNode):
-            self._fault(node, f"{key} is empty", f"add - {kind.unique}: …")
+            self._fault(node, f"{key} is empty", f"add - {kind.unique[0]}: …")
         made: list[Any] = []
         lines: dict[Any, int] = {}
         for number, item in enumerate(items):
             if isinstance(item, yaml.ScalarNode):
-                hint = f"write {kind.unique}: {item.value[:80]}"
+                hint = f"write {kind.unique[0]}: {item.value[:80]}"
                 self._fault(item, f"{key} has a value without a key", hint)
                 continue
             before = len(self.faults)
             one = self.section(kind.of, item, f"{key}[{number}]")
             if len(self.faults) > before:
                 continue
-            value = getattr(one, kind.unique)
+            name = self._named_by(kind, one, item, f"{key}[{number}]")
+            value = getattr(one, name)
             line = item.start_mark.line + 1
             if value in lines:
-                told = f"{shown(value)} stands in line {lines[value]} already"
-                self._fault(item, f"{key}[{number}].{kind.unique}: {told}")
+                told = f"{shown(str(value))} stands in line {lines[value]} already"
+                self._fault(item, f"{key}[{number}].{name}: {told}")
             lines.setdefault(value, line)
             made.append(one)
         return tuple(made)
+
+    def _named_by(self, kind: Section, one: Any, node: yaml.Node, key: str) -> str:
+        """The one of the fields that tell a section from others which it has."""
+        given = [name for name in kind.unique if getattr(one, name)]
+        if not given:
+            name = kind.unique[0]
+            of = next(field for field in dataclasses.fields(kind.of) if field.name == name)
+            hint = f"add {name}: {_example(of.metadata['setting'])}"
+            self._fault(node, f"{key}.{name} is missing", hint)
+        elif len(given) > 1:
+            self._fault(node, f"{key} has {' and '.join(given)}", "one of them is enough")
+        return given[0] if given else kind.unique[0]
 
     def _named(self, kind: MapOf, node: yaml.Node, key: str) -> Iterator[tuple[str, Any]]:
         for name, mark, value in self._pairs(node, key):

@@ -6,6 +6,7 @@ are made from these fields. A key of the file is a field here; None is "not set"
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -37,15 +38,49 @@ from .setting import ListOf, MapOf, Section, says
 
 @dataclass(frozen=True, slots=True)
 class SourceConfig:
-    """Logs to follow: a file, folder, pattern, named pipe, or `-`."""
+    """Logs to follow: a file, folder, pattern, named pipe, or `-`; or a command that is run again
+    and again."""
 
-    path: str = field(
+    path: str | None = field(
+        default=None,
         metadata=says(
             Pattern(words=(STDIN,)),
             "A file, a folder with all below it, a pattern (`**` is any number of folders), a named"
             " pipe, or `-` for standard input.",
+            unset="`command` is given",
             example="/var/log/zeek/current/conn.log",
-        )
+        ),
+    )
+    command: tuple[str, ...] = field(
+        default=(),
+        metadata=says(
+            ListOf(Words()),
+            "Instead of `path`: a program and its arguments, such as `[ss, -tunapoie]`, that prints"
+            " a table of sockets. No shell sees them; `LC_ALL` is C.",
+        ),
+    )
+    kind: str = field(
+        default="table",
+        metadata=says(
+            OneOf(("table", "stream")),
+            "`table`: the command prints a table and ends. `stream`: it runs on and prints a log,"
+            " such as `[tcpdump, -l, -nn, -tttt]`.",
+        ),
+    )
+    interval: float = field(
+        default=10.0,
+        metadata=says(
+            Seconds(0.1, 86_400),
+            "From the start of the command to its next start; of a stream that ended, the pause.",
+        ),
+    )
+    timeout: float = field(
+        default=5.0,
+        metadata=says(
+            Seconds(0.1, 3_600),
+            "The command is stopped when its table takes longer; then there is a gap. So it is"
+            " when it fails, or writes more than 16 MiB.",
+        ),
     )
     format: str | None = field(
         default=None,
@@ -106,6 +141,11 @@ class SourceConfig:
             " looked for.",
         ),
     )
+
+    @property
+    def name(self) -> str:
+        """The path, or what stands for the command where there is none."""
+        return self.path or f"command:{shlex.join(self.command)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +268,8 @@ class Config:
     )
     sources: tuple[SourceConfig, ...] = field(
         metadata=says(
-            Section(SourceConfig, several=True, unique="path"), "The logs to follow, one at least."
+            Section(SourceConfig, several=True, unique=("path", "command")),
+            "The logs to follow, one at least.",
         )
     )
     indicators: tuple[Path, ...] = field(

@@ -29,7 +29,7 @@ class Section:
 
     of: type
     several: bool = False
-    unique: str = ""
+    unique: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ def _fields(out: io.StringIO, of: type, indent: str, first: str = "") -> None:
     for field in dataclasses.fields(of):
         setting: Setting = field.metadata["setting"]
         _comment(out, setting, indent)
-        if field.default is dataclasses.MISSING and setting.example:
+        if setting.example:
             out.write(f"{first}{_yaml({field.name: setting.example})}")
         else:
             out.write(f"#{indent}{default_line(field)}")

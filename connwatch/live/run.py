@@ -20,8 +20,9 @@ from connwatch.detection import Detection
 from connwatch.detectors.indicators import Lists
 from connwatch.detectors.ruleset import RuleSet
 from connwatch.errors import ConfigError, ConnwatchError, StoreError, StoreFullError
+from connwatch.ingest.clock import Clock
 from connwatch.ingest.enrich import HomeNetworks, enrich
-from connwatch.ingest.follow import Follower, Wake, Wanted
+from connwatch.ingest.follow import Command, Follower, Wake, Wanted
 from connwatch.ingest.formats import formats
 from connwatch.ingest.live import LiveMerge
 from connwatch.sinks.embedded import EmbeddedStore
@@ -144,7 +145,7 @@ class LiveRun:
         resumed = self.store.resumed()
         with closing(Wake(_mode(config.watch), config.poll_interval)) as wake:
             follower = Follower(
-                [_wanted(source) for source in config.sources],
+                [_wanted(source, config.timezone_of(source)) for source in config.sources],
                 _pieces(resumed.positions),
                 first=not resumed.positions,
                 settle=config.settle,
@@ -274,16 +275,23 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _wanted(source: SourceConfig) -> Wanted:
+def _wanted(source: SourceConfig, zone: str) -> Wanted:
     return Wanted(
-        path=source.path,
-        formats=formats(source.sensor, source.format, followed=True),
+        path=source.name,
+        formats=formats(source.sensor, source.format, clock=Clock(zone)),
         forced=source.format is not None,
         from_end=source.start == "end",
         archives=source.archives,
         exclude=source.exclude,
         label=source.sensor,
+        command=_command(source),
     )
+
+
+def _command(source: SourceConfig) -> Command | None:
+    if not source.command:
+        return None
+    return Command(source.command, source.interval, source.timeout, source.kind == "stream")
 
 
 def _labels(source: SourceConfig) -> pl.Expr | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .parse import parse
-from .run import by, count, histogram, search
+from .run import by, count, histogram, matching, search
 from .times import parse_span, parse_time
 from .to_polars import compile_query
 from .tree import Query, to_kql
@@ -14,6 +14,7 @@ __all__ = [
     "compile_query",
     "count",
     "histogram",
+    "matching",
     "parse",
     "parse_span",
     "parse_time",

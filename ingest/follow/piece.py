@@ -311,6 +311,11 @@ class Piece:
             return self._taken(data, data, last=True)
         return None
 
+    def ending(self) -> Block:
+        """The block behind its last lines, without data."""
+        self.given = True
+        return Block(self.path, b"", self.offset, self.line, last=True)
+
     def _nothing_new(self, content: Content, final: bool) -> bool:
         if self.size < self.offset:
             raise OtherContentError

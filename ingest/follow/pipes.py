@@ -1,4 +1,4 @@
-"""Standard input and named pipes: read as they come, without a position to go back to."""
+"""Standard input, named pipes and commands: read as they come, without a position to go back to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 
 from ..describe import describe
 from ..opening import STDIN
+from .commands import CommandOutput
 from .content import Pipe
 from .known import Known
 from .look import HEAD, first_line, looked, sniffed
@@ -32,6 +33,7 @@ class Pipes:
         self._wanted = wanted
         self._waiting: dict[str, Pipe] = {}
         self._begun: dict[str, Piece] = {}
+        self._running: dict[str, CommandOutput] = {}
 
     @property
     def stdin_ended(self) -> bool:
@@ -46,8 +48,12 @@ class Pipes:
         self.failed = {}
         for source, wanted in enumerate(self._wanted):
             path = wanted.path
+            if (run := self._running.get(path)) is not None and run.problem is not None:
+                self.failed[path] = Problem(path, run.problem)
             if path in self._begun or path in self.skipped:
                 continue
+            if path not in self._waiting and wanted.command is not None:
+                self._waiting[path] = self._running[path] = CommandOutput(wanted.command)
             if path not in self._waiting:
                 if path != STDIN and not _is_pipe(path):
                     continue

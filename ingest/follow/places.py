@@ -75,6 +75,7 @@ class Places:
         for wanted in self.wanted:
             if wanted.path == STDIN:
                 watched.add(STDIN)
+            if wanted.piped:
                 continue
             place = PurePath(wanted.path)
             if glob.has_magic(wanted.path):
@@ -103,7 +104,7 @@ class Places:
         named: dict[Key, Sight] = {}
         logs = set(stems)
         for source, wanted in enumerate(self.wanted):
-            if wanted.path == STDIN:
+            if wanted.piped:
                 continue
             empty = True
             for path in self.folders.files(wanted.path, wanted.exclude):

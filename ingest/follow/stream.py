@@ -203,8 +203,12 @@ class Stream:
             self._not_readable(piece, error, now)
             return None
         self._host.healed(piece)
+        holds = self.format.holds
+        if block is None and holds and (final or piece.drained()):
+            block = piece.ending()
         # The record of the last lines says that they are the last: then a restart need not look.
-        if (block is None or piece.packed or block.last) and (final or piece.drained()):
+        whole = block is None or block.last or (piece.packed and not holds)
+        if whole and (final or piece.drained()):
             self.finish(piece)
         return _Taken(block, before) if block is not None else None
 

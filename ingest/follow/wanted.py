@@ -10,6 +10,9 @@ from typing import Any, TypeAlias
 from connwatch.contracts import Block, Format
 from connwatch.errors import InputError
 
+from ..opening import STDIN
+from .commands import Command
+
 #: what is saved of a piece: small, JSON values only
 Saved: TypeAlias = Mapping[str, Any]
 
@@ -22,7 +25,8 @@ class Wanted:
     in this order; forced: the user has named the format, so its only member reads every file.
     from_end: files that are there at the very first start are read from their end. archives: more
     folders and globs where rotated pieces are sought. exclude: globs of paths that are left out.
-    label: tells streams of two sources apart that look alike (the sensor).
+    label: tells streams of two sources apart that look alike (the sensor). command: what is run
+    instead of reading a file; path is its name then.
     """
 
     path: str
@@ -32,6 +36,12 @@ class Wanted:
     archives: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     label: str = ""
+    command: Command | None = None
+
+    @property
+    def piped(self) -> bool:
+        """Whether it is no place in the file system."""
+        return self.command is not None or self.path == STDIN
 
 
 @dataclass(frozen=True, slots=True)

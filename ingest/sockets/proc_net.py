@@ -124,21 +124,15 @@ def _hex(name: str) -> pl.Expr:
 def _network(lines: pl.DataFrame, kind: str) -> pl.DataFrame:
     names = ["sl", "l", "r", "st", "queues", "tr", "retransmits", "uid", "timeout", "inode", "rest"]
     frame = _tokens(lines, names)
+    # All of them are as wide as `_ROW` says.
     frame = frame.with_columns(
-        *(
-            pl.col(side).str.split(":").list.get(index).str.to_uppercase().alias(f"{side}{index}")
-            for side in ("l", "r")
-            for index in (0, 1)
-        ),
-        *(
-            pl.col("queues").str.split(":").list.get(i).alias(name)
-            for i, name in ((0, "send"), (1, "recv"))
-        ),
-        *(
-            pl.col("tr").str.split(":").list.get(i).alias(name)
-            for i, name in ((0, "tr0"), (1, "tr1"))
-        ),
-        pl.col("st").str.to_uppercase(),
+        *(pl.col(side).str.head(-5).str.to_uppercase().alias(f"{side}0") for side in ("l", "r")),
+        *(pl.col(side).str.tail(4).alias(f"{side}1") for side in ("l", "r")),
+        send=pl.col("queues").str.head(8),
+        recv=pl.col("queues").str.tail(8),
+        tr0=pl.col("tr").str.head(2),
+        tr1=pl.col("tr").str.tail(8),
+        st=pl.col("st").str.to_uppercase(),
     )
     frame = _addresses(frame)
     six = pl.col("l0").str.len_bytes() > 8

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from .times import LINE, WATCH, moment_of, watched
+from .times import BARE, LINE, WATCH, moment_of, watched
 from .tool import Tool
 
 #: a shell's prompt with or without a command: user@host:~$, [user@host dir]#, $, PS C:\>, C:\>
@@ -31,7 +31,8 @@ COMMENTS: Final = (
 class Draft:
     """What is known of a snapshot at some line of it.
 
-    time: µs; None: not told. seen: headers that it has. turn: which one it is of those with that
+    time: µs; None: not told. days: None, or, as there was no date and time is that of the day, how
+    many midnights have passed. seen: headers that it has. turn: which one it is of those with that
     time; part: of the part in the snapshot. host: "" where it is not told. tool, header: of the
     lines to come; title: what stood above that header. begun: whether it has rows.
     """
@@ -42,6 +43,7 @@ class Draft:
     host: str = ""
     time: int | None = None
     zoned: bool = True
+    days: int | None = None
     seen: tuple[str, ...] = ()
     turn: int = 0
     part: int = 0
@@ -123,7 +125,7 @@ def _marks(frame: pl.DataFrame, tools: Mapping[str, Tool]) -> tuple[pl.Series, l
             .then(pl.lit("blank"))
             .when(text.str.contains(headers))
             .then(pl.lit("header"))
-            .when(text.str.contains(f"{LINE}|{WATCH}"))
+            .when(text.str.contains(f"{LINE}|{BARE}|{WATCH}"))
             .then(pl.lit("time"))
             .when(text.str.contains(titles))
             .then(pl.lit("title"))
@@ -153,8 +155,9 @@ def _shots(rows: pl.Series, marks: list[_Mark], draft: Draft, height: int) -> li
     """Snapshots in order; one without rows where there is nothing else."""
     shots = [_Shot(0, draft)]
     low, lead = 0, 0
-    for mark in (*marks, None):
-        high = int(rows.search_sorted(height if mark is None else mark.row, "left"))
+    places = [*(mark.row for mark in marks), height]
+    highs = np.searchsorted(rows.to_numpy(), places).tolist()
+    for mark, high in zip((*marks, None), highs, strict=True):
         if high > low:
             draft = replace(draft, begun=True)
             shots[-1].runs.append((low, high, draft))
@@ -180,7 +183,8 @@ def _told(mark: _Mark, draft: Draft) -> Draft:
     if mark.kind == "time":
         told, seen = moment_of(mark.text), watched(mark.text)
         if told is not None:
-            draft = replace(draft, time=told.time, zoned=told.zoned, turn=0)
+            days = None if told.dated else _days(draft, told.time)
+            draft = replace(draft, time=told.time, zoned=told.zoned, days=days, turn=0)
         return replace(draft, host=seen[1]) if seen is not None and seen[1] else draft
     if found := _HOST.match(mark.text):
         draft = replace(draft, host=found["host"])
@@ -193,6 +197,13 @@ def _told(mark: _Mark, draft: Draft) -> Draft:
     # The columns of ss are as wide as its rows; its header says the same.
     header = " ".join(mark.text.split()) if mark.tool == "ss" else mark.text
     return replace(draft, tool=mark.tool, header=header, title=title)
+
+
+def _days(draft: Draft, time: int) -> int:
+    """Midnights up to a clock without date: it has passed one when it goes back."""
+    if draft.days is None or draft.time is None:
+        return 0
+    return draft.days + (time < draft.time)
 
 
 def _key(mark: _Mark) -> str:

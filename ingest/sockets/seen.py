@@ -6,9 +6,11 @@ of them once: the row that shows it first, in its stream, is of the dataset TOOL
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import polars as pl
+import polars_hash as plh
 
 ROWS: Final = ".socket"
 FIRST: Final = ".connection"
@@ -16,6 +18,14 @@ FIRST: Final = ".connection"
 _WHOLE: Final = ("network.transport", "source.ip", "destination.ip")
 #: what makes a connection; both rows of one that a host has with itself are the same
 _KEY: Final = ("host.name", "source.port", "destination.port", *_WHOLE)
+_MOMENTS: Final = {"key": pl.UInt64(), "moment": pl.Int64()}
+
+
+def _key() -> pl.Expr:
+    parts = [pl.col(name).cast(pl.String).fill_null("") for name in _KEY]
+    # A hash that stays what it is: a run remembers it.
+    key: pl.Expr = plh.concat_str(*parts, separator="\x00").nchash.xxh3_64()
+    return key.alias("key")
 
 
 class Seen:
@@ -23,8 +33,17 @@ class Seen:
     printed. A connection that a moment does not show is another one when it is shown again."""
 
     def __init__(self) -> None:
-        self._moments = pl.DataFrame(schema={"key": pl.UInt64, "moment": pl.Int64})
+        self._moments = pl.DataFrame(schema=_MOMENTS)
         self._last: tuple[int, int] | None = None  # number of the last moment, its time
+
+    def saved(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"moments": self._moments.to_dict(as_series=False), "last": self._last}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on with what `saved` gave."""
+        self._moments = pl.DataFrame(saved["moments"], schema=_MOMENTS)
+        self._last = None if saved["last"] is None else (saved["last"][0], saved["last"][1])
 
     def mark(self, events: pl.DataFrame) -> pl.DataFrame:
         """The events, those that show a connection first as TOOL.connection. In the order of their
@@ -37,7 +56,7 @@ class Seen:
             number += self._last[0] + int(times[0] != self._last[1])
         self._last = int(number[-1]), int(times[-1])
         rows = events.select(
-            pl.struct(_KEY).hash().alias("key"),
+            _key(),
             ends=pl.col("socket.role").is_in(["client", "server"])
             & pl.all_horizontal(pl.col(_WHOLE).is_not_null()),
         ).with_columns(number.alias("moment"))

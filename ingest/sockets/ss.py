@@ -18,6 +18,7 @@ import polars as pl
 
 from ..rejects import KEPT
 from .rows import ROW
+from .ss_columns import tails
 from .ss_tail import CONTINUES, tail
 from .tool import Tool
 
@@ -52,7 +53,6 @@ _COMMENT: Final = (
 _END4: Final = (
     r"(?:[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|\[[0-9a-f:.]+\]|\*):(?:[0-9]{1,5}|\*)"
 )
-_USER: Final = r'users:\(\("[A-Za-z0-9_./@+-]+",pid=[0-9]{1,9},fd=[0-9]{1,9}\)\)'
 _WORD: Final = re.compile(r"\S+")
 #: lines that a record may have; ss itself writes two
 _LINES: Final = 64
@@ -75,46 +75,86 @@ class _Ss(Tool):
 
     def _rows(self, lines: pl.DataFrame, header: str) -> pl.DataFrame:
         begins = lines["text"].str.contains(_START)
-        strict = _fast_pattern(header, lines)
-        quick = (
-            begins & lines["text"].str.contains(strict)
-            if strict
-            else pl.repeat(False, lines.height, eager=True)
+        records, done = _quick(lines, begins, header)
+        if records is None:
+            return exact(lines, begins, done)
+        made, odd = _fast(records, header)
+        if odd.any():
+            done &= ~_among(lines, records.filter(odd))
+            made = made.filter(~odd)
+        if done.all():
+            return made
+        return pl.concat([made, exact(lines, begins, done)], how="diagonal").sort("line")
+
+
+def _quick(
+    lines: pl.DataFrame, begins: pl.Series, header: str
+) -> tuple[pl.DataFrame | None, pl.Series]:
+    """Records that begin as `_plain` says, of one line or of one and another behind it: line,
+    offset, lines, raw, text. And which of the lines they are."""
+    nothing = pl.repeat(False, lines.height, eager=True)
+    pattern = _plain(header, lines)
+    if pattern is None:
+        return None, nothing
+    first = begins & lines["text"].str.contains(pattern)
+    if begins.all():
+        single, done = first, first
+    else:
+        alone = begins.shift(-1, fill_value=True)
+        follows = ~begins & (lines["line"] == lines["line"].shift(1) + 1)
+        second = follows & lines["text"].str.contains(r"^\s") & first.shift(1, fill_value=False)
+        second &= alone
+        single = first & alone
+        done = single | second | second.shift(-1, fill_value=False)
+    columns = ("line", "offset", "raw", "text")
+    one = pl.lit(1, pl.Int64)
+    records = lines.filter(single).select(*columns, lines=one)
+    if not begins.all() and second.any():
+        begin, more = lines.filter(second.shift(-1, fill_value=False)), lines.filter(second)
+        both = pl.concat(
+            [begin.select(columns), more.select("raw", "text").rename(lambda name: f"{name}2")],
+            how="horizontal",
+        ).select(
+            "line",
+            "offset",
+            pl.concat_str("raw", "raw2", separator="\n"),
+            pl.concat_str("text", pl.col("text2").str.strip_chars(), separator=" "),
+            lines=one * 2,
         )
-        if not begins.all():
-            # What continues a record is the exact reader's business, and so is the record.
-            quick &= begins.shift(-1, fill_value=True)
-        parts = []
-        if quick.any():
-            parts.append(_fast(lines.filter(quick), header))
-        if not quick.all():
-            parts.append(exact(lines, begins, quick))
-        return pl.concat(parts, how="diagonal").sort("line") if len(parts) > 1 else parts[0]
+        records = pl.concat([records, both]).sort("line") if records.height else both
+    return (records if records.height else None), done
 
 
-def _fast_pattern(header: str, lines: pl.DataFrame) -> str | None:
-    """Lines that need no care: both ends numbers, no more behind them than one plain user."""
+def _among(lines: pl.DataFrame, records: pl.DataFrame) -> pl.Series:
+    """Which lines are of these records."""
+    last = pl.col("line") + pl.col("lines") - 1
+    numbers = pl.concat([records["line"], records.select(last).to_series()])
+    return lines["line"].is_in(numbers.implode())
+
+
+def _plain(header: str, lines: pl.DataFrame) -> str | None:
+    """Lines in which both ends are addresses with ports, or stars."""
     first = lines["text"][0]
     found = _EXACT.fullmatch(first)
     netid = "Netid" in header if header else bool(found and found["netid"])
     state = "State" in header if header else bool(found and found["state"])
     before = (r"(?:tcp|udp) +" if netid else "") + (rf"(?:{_WORDS}) +" if state else "")
-    return rf"^{before}[0-9]{{1,18}} +[0-9]{{1,18}} +{_END4} +{_END4}(?: +{_USER})?$"
+    return rf"^{before}[0-9]{{1,18}} +[0-9]{{1,18}} +{_END4} +{_END4}(?: |$)"
 
 
-def _fast(lines: pl.DataFrame, header: str) -> pl.DataFrame:
-    found = _EXACT.fullmatch(lines["text"][0])
+def _fast(records: pl.DataFrame, header: str) -> tuple[pl.DataFrame, pl.Series]:
+    """Rows of these records, and which of them are to be read one at a time instead."""
+    found = _EXACT.fullmatch(records["text"][0])
     names = [
         *(["netid"] if found and found["netid"] else []),
         *(["state"] if found and found["state"] else []),
         *("recv", "send", "local", "peer", "tail"),
     ]
-    parts = pl.col("text").str.replace_all(" +", " ").str.splitn(" ", len(names))
-    frame = lines.select(
-        "line", "offset", "raw", parts.struct.rename_fields(names).alias("p")
+    parts = pl.col("text").str.replace_all(r"[ \t]+", " ").str.splitn(" ", len(names))
+    frame = records.select(
+        "line", "offset", "lines", "raw", parts.struct.rename_fields(names).alias("p")
     ).unnest("p")
     frame = frame.with_columns(
-        pl.lit(1, pl.Int64).alias("lines"),
         pl.col("recv", "send").cast(pl.Int64),
         *(
             pl.col(side).str.split(":").list.last().alias(port)
@@ -127,24 +167,9 @@ def _fast(lines: pl.DataFrame, header: str) -> pl.DataFrame:
     )
     if "state" in names:
         frame = frame.with_columns(pl.col("state").replace_strict(STATES, return_dtype=pl.String))
-    return _fast_users(frame).drop("tail")
-
-
-def _fast_users(frame: pl.DataFrame) -> pl.DataFrame:
-    if frame["tail"].null_count() == frame.height:
-        return frame
-    quoted = pl.col("tail").str.split('"')
-    numbers = quoted.list.get(2, null_on_oob=True).str.strip_prefix(",pid=").str.strip_suffix("))")
-    both = numbers.str.split(",fd=")
-    frame = frame.with_columns(
-        name=quoted.list.get(1, null_on_oob=True),
-        pid=both.list.get(0, null_on_oob=True).cast(pl.Int64),
-        _fd=both.list.get(1, null_on_oob=True).cast(pl.Int64),
-    )
-    shown = pl.format("{}/{} fd={}", "pid", "name", "_fd")
-    return frame.with_columns(
-        processes=pl.when(pl.col("pid").is_not_null()).then(pl.concat_list(shown))
-    ).drop("_fd")
+    behind, odd = tails(frame["tail"].fill_null(""))
+    odd |= records["text"].str.len_bytes() > KEPT
+    return frame.drop("tail").with_columns(**behind), odd
 
 
 def exact(lines: pl.DataFrame, begins: pl.Series, quick: pl.Series) -> pl.DataFrame:

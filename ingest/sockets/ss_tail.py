@@ -23,8 +23,8 @@ _USER_END: Final = re.compile(
 _USERS: Final = re.compile(r"(?:^|(?<=\s))users:\(")
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 #: words that say what the next word is
-_HEADS: Final = frozenset({"send", "pacing_rate", "delivery_rate", "max_pacing_rate"})
-_COUNTS: Final = {
+HEADS: Final = frozenset({"send", "pacing_rate", "delivery_rate", "max_pacing_rate"})
+COUNTS: Final = {
     "bytes_sent": "bytes_sent", "bytes_acked": "bytes_acked", "bytes_received": "bytes_received",
     "segs_out": "segments_sent", "segs_in": "segments_received", "cwnd": "cwnd",
     "lastsnd": "last_sent", "lastrcv": "last_received", "ino": "inode",
@@ -90,7 +90,7 @@ def _tokens(text: str, made: dict[str, Any], extra: dict[str, str], words: list[
             _keep(extra, head, token)
             head = ""
             continue
-        if token in _HEADS:
+        if token in HEADS:
             head = token
             continue
         key, _, value = token.partition(":")
@@ -123,7 +123,7 @@ def _keep(extra: dict[str, str], key: str, value: str) -> None:
 
 def _known(made: dict[str, Any], key: str, value: str) -> bool:
     """Whether a pair has a column; its value is then there."""
-    if (reader := _READERS.get(key)) is None:
+    if (reader := READERS.get(key)) is None:
         return False
     name, read = reader
     result = read(value)
@@ -162,11 +162,12 @@ def _total(value: str) -> int | None:
     return _count(value.partition("/")[2])
 
 
-_READERS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
-    **{key: (name, _count) for key, name in _COUNTS.items()},
+#: keys whose values are kept as they are
+TEXTS: Final = {"uid": "uid", "sk": "cookie"}
+READERS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
+    **{key: (name, _count) for key, name in COUNTS.items()},
     "ino": ("inode", _inode),
-    "uid": ("uid", _text),
-    "sk": ("cookie", _text),
+    **{key: (name, _text) for key, name in TEXTS.items()},
     "timer": ("timer", _inner),
     "rtt": ("rtt", _micros),
     "retrans": ("retransmits", _total),

@@ -19,6 +19,7 @@ import polars as pl
 from connwatch.contracts import Block, Parsed
 from connwatch.schema import empty
 
+from ..clock import DAY, Clock, midnight
 from ..rejects import reject_rows
 from ..zeek_events import Origin
 from .netstat import TOOL as NETSTAT
@@ -27,7 +28,7 @@ from .rows import hashed, make
 from .sections import PROMPT, Draft, Found, sections
 from .ss import TOOL as SS
 from .text import encoding_of, head_text, lines_of, whole_lines
-from .times import LINE, WATCH, moment_in_name, written
+from .times import BARE, LINE, WATCH, Moment, moment_in_name, written
 from .tool import Tool
 
 TOOLS: Final[dict[str, Tool]] = {
@@ -65,10 +66,12 @@ class Tables:
 
     name: str
     description: str
+    holds = True
     own: str
 
-    def __init__(self, sensor: str = "") -> None:
+    def __init__(self, sensor: str = "", clock: Clock = Clock()) -> None:  # noqa: B008  frozen
         self.sensor = sensor
+        self.clock = clock
 
     def sniff(self, head: bytes, path: str) -> str | None:
         """The dataset if the first header, or the first rows without one, are this tool's."""
@@ -84,6 +87,8 @@ class Tables:
         return State(draft=Draft(tool=self.own))
 
     def parse(self, block: Block, state: State) -> tuple[Parsed, State]:
+        if block.offset == 0:
+            state = self.begin("")  # what another file of the log left behind is not of this one
         if not state.encoding:
             state = replace(
                 state, encoding=encoding_of(block.data), line=block.line, offset=block.offset
@@ -128,7 +133,7 @@ class Tables:
         self, lines: pl.DataFrame, shots: list[Found], path: str, state: State
     ) -> Parsed:
         """What is in these snapshots; rows under equal headers are read together."""
-        snapshots, notes = _times(shots, path, state)
+        snapshots, notes = _times(shots, path, state, self.clock)
         runs = [(shot, *run) for shot, one in enumerate(shots) for run in one.runs]
         sizes = np.array([high - low for _, low, high, _ in runs])
         kinds: dict[tuple[str, str, str], int] = {}
@@ -179,31 +184,50 @@ class Tables:
         return Parsed(events, rejects, 0, lines.height - rejects.height - silent, 0)
 
 
-def _times(shots: list[Found], path: str, state: State) -> tuple[pl.DataFrame, set[str]]:
+def _times(
+    shots: list[Found], path: str, state: State, clock: Clock
+) -> tuple[pl.DataFrame, set[str]]:
     """Columns shot, time, clock, host of snapshots, and told, which makes one another than those
     with the same lines; and what is to be said."""
     named = moment_in_name(path)
-    notes = set()
+    notes: set[str] = set()
     made = []
     for shot, one in enumerate(shots):
         draft, zoned = one.draft, True
         if draft.time is not None:
-            when, clock, zoned = draft.time, "line", draft.zoned
+            when, source, zoned = draft.time, "line", draft.zoned
+            if draft.days is not None:
+                when += draft.days * DAY + _date(path, named, state, clock, notes)
         elif named is not None:
-            when, clock, zoned = named.time, "name", named.zoned
+            when, source, zoned = named.time, "name", named.zoned
+        elif clock.date is not None and clock.interval is not None:
+            when, source, zoned = midnight(clock.date), "file", False
         else:
-            when, clock = state.file_time or 0, "file"
+            when, source = state.file_time or 0, "file"
             notes.add(f"{path}: tells no time; its sockets have the time at which it was written")
         if not zoned:
-            notes.add(f"{path}: tells times without a zone; they are taken as UTC")
+            when = clock.utc(when)
+            if clock.zone is None:
+                notes.add(f"{path}: tells times without a zone; they are taken as UTC")
+        when += draft.turn * (clock.interval or 0)
         # The time at which a file was written is not in it: copies of it are the same.
-        told = f"{when if clock != 'file' else ''}\0{draft.turn}\0{draft.part}"
-        made.append((shot, when, clock, draft.host or None, told))
+        told = f"{when if source != 'file' else ''}\0{draft.turn}\0{draft.part}"
+        made.append((shot, when, source, draft.host or None, told))
     types = {
         "shot": pl.UInt32, "time": pl.Int64, "clock": pl.String, "host": pl.String,
         "told": pl.String,
     }  # fmt: skip
     return pl.DataFrame(made, schema=types, orient="row"), notes
+
+
+def _date(path: str, named: Moment | None, state: State, clock: Clock, notes: set[str]) -> int:
+    """The midnight before a clock without a date, as if its zone were UTC."""
+    if clock.date is not None:
+        return midnight(clock.date)
+    if named is not None:
+        return named.time // DAY * DAY
+    notes.add(f"{path}: tells no date; its first clock is of the day on which it was written")
+    return clock.local(state.file_time or 0) // DAY * DAY
 
 
 def _clocked(state: State, path: str) -> State:
@@ -237,7 +261,7 @@ def _tool_of(head: bytes) -> str | None:
         for name, tool in TOOLS.items():
             if re.search(tool.header, text) or (tool.title and re.search(tool.title, text)):
                 return name
-        if not text or re.search(LINE, text) or re.search(WATCH, text) or re.search(PROMPT, text):
+        if not text or any(re.search(one, text) for one in (LINE, BARE, WATCH, PROMPT)):
             continue
         hit = next((name for name, tool in TOOLS.items() if re.search(tool.row, text)), None)
         if hit is not None:

@@ -31,8 +31,11 @@ LINE: Final = (
     rf"^[\s#=*\[<>|-]*(?:(?:[Dd]ate|[Tt]ime|[Tt]imestamp|TIME|DATE|TIMESTAMP)\s*[:=]\s*)?"
     rf"(?:{_WORDS}|1[0-9]{{9}}(?:\.[0-9]{{1,9}})?)[\s#=*\]<>|:-]*$"
 )
+#: a clock alone; its date is the user's, the file name's or the file's
+BARE: Final = rf"^[\s#=*\[<>|-]*(?:(?:[Tt]ime|TIME)\s*[:=]\s*)?{_CLOCK}[\s#=*\]<>|:-]*$"
 WATCH: Final = rf"^Every [0-9]+(?:[.,][0-9]+)?s: .*?(?:{_WORDS})$"
 _FOUND: Final = re.compile(rf"(?P<words>{_WORDS})|(?P<epoch>\b1[0-9]{{9}}(?:\.[0-9]{{1,9}})?)\b")
+_BARE: Final = re.compile(_CLOCK)
 _WATCHED: Final = re.compile(
     rf"^Every [0-9]+(?:[.,][0-9]+)?s: (?P<command>.*?)\s(?:(?P<host>[\w.-]+): )?(?:{_WORDS})$"
 )
@@ -53,25 +56,32 @@ _HOURS: Final = {
 _ZONES: Final = {name: tz.tzoffset(name, hours * 3600) for name, hours in _HOURS.items()}
 _DAY_LONG: Final = 86_400_000_000  # µs
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_ONE: Final = datetime(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """µs since the epoch; zoned: whether its zone was said (else UTC is assumed)."""
+    """µs since the epoch; zoned: whether its zone was said (else it is as if it were UTC). dated:
+    whether there was a date; else µs since midnight."""
 
     time: int
     zoned: bool
+    dated: bool = True
 
 
 def moment_of(line: str) -> Moment | None:
-    """The time that a line tells which `LINE` or `WATCH` matches; None: no such day or hour."""
+    """The time that a line tells which `LINE`, `BARE` or `WATCH` matches; None: no such hour."""
     found = _FOUND.search(line)
     if found is None:
-        return None
+        return _bare(line)
     if epoch := found["epoch"]:
         whole, _, part = epoch.partition(".")
         return Moment(int(whole) * 1_000_000 + int(part.ljust(6, "0")[:6]), zoned=True)
     text = found["words"]
+    try:
+        return _moment(datetime.fromisoformat(text))
+    except ValueError:
+        pass  # another form
     for word in re.findall(r"\b[A-Z]{2,5}\b", text):
         if word not in _ZONES and word not in ("AM", "PM"):
             text = text.replace(word, "")  # a zone that could be one of several
@@ -80,6 +90,15 @@ def moment_of(line: str) -> Moment | None:
     except (ValueError, OverflowError):
         return None
     return _moment(when)
+
+
+def _bare(line: str) -> Moment | None:
+    found = _BARE.search(line)
+    try:
+        when = None if found is None else parser.parse(found[0].replace(",", "."), default=_DAY_ONE)
+    except (ValueError, OverflowError):
+        return None
+    return None if when is None else Moment(_moment(when).time, zoned=False, dated=False)
 
 
 def watched(line: str) -> tuple[str, str] | None:

@@ -76,6 +76,7 @@ class Tcpdump:
 
     name = "tcpdump"
     description = "packets as tcpdump prints them, with any options"
+    holds = True
 
     def __init__(self, sensor: str = "") -> None:
         self.sensor = sensor
@@ -93,22 +94,12 @@ class Tcpdump:
         return State()
 
     def parse(self, block: Block, state: State) -> tuple[Parsed, State]:
+        origin = Origin(block.path, PACKETS, self.sensor, self.name)
         made: list[Parsed] = []
         for read, after in reads(block, state):
-            made.append(self._parsed(read, block.path))
+            made.append(parsed(read, events_of(read, origin), origin))
             state = after
-        notes, state = frozenset(state.notes), replace(state, notes=())
-        return (
-            Parsed(
-                pl.concat([one.events for one in made]) if made else empty(),
-                pl.concat([one.rejects for one in made]) if made else reject_rows(),
-                sum(one.lines for one in made),
-                sum(one.record_lines for one in made),
-                sum(one.comments for one in made),
-                notes=notes,
-            ),
-            state,
-        )
+        return together(made, frozenset(state.notes)), replace(state, notes=())
 
     def saved(self, state: State) -> dict[str, Any]:
         return {**asdict(state), "held": state.held.decode("latin-1"), "notes": list(state.notes)}
@@ -124,20 +115,31 @@ class Tcpdump:
             }
         )
 
-    def _parsed(self, read: Read, path: str) -> Parsed:
-        origin = Origin(path, PACKETS, self.sensor, self.name)
-        rejects = reject_rows(
-            path=path,
-            line=read.faults["line"],
-            offset=read.faults["offset"],
-            format_name=self.name,
-            field=[None] * read.faults.height,
-            reason=read.faults["fault"],
-            raw=read.faults["raw"],
-        )
-        return Parsed(
-            events_of(read, origin), rejects, read.lines, read.record_lines, read.comments
-        )
+
+def parsed(read: Read, events: pl.DataFrame, origin: Origin) -> Parsed:
+    """Events of what was read, with its rejects and counts."""
+    rejects = reject_rows(
+        path=origin.path,
+        line=read.faults["line"],
+        offset=read.faults["offset"],
+        format_name=origin.format,
+        field=[None] * read.faults.height,
+        reason=read.faults["fault"],
+        raw=read.faults["raw"],
+    )
+    return Parsed(events, rejects, read.lines, read.record_lines, read.comments)
+
+
+def together(parts: list[Parsed], notes: frozenset[str]) -> Parsed:
+    """Parts of one block as one."""
+    return Parsed(
+        pl.concat([one.events for one in parts]) if parts else empty(),
+        pl.concat([one.rejects for one in parts]) if parts else reject_rows(),
+        sum(one.lines for one in parts),
+        sum(one.record_lines for one in parts),
+        sum(one.comments for one in parts),
+        notes=notes,
+    )
 
 
 def is_tcpdump(head: bytes) -> bool:

@@ -16,6 +16,7 @@ from typing import Final, Self
 
 import polars as pl
 
+from connwatch.alert import Document
 from connwatch.contracts import HIT_SCHEMA, SHOWN_SCHEMA, Delivery, Receipt
 from connwatch.errors import StoreError
 from connwatch.schema import empty
@@ -187,6 +188,14 @@ class EmbeddedStore:
             alerts.put(database, document)
             if outbox.is_known(database, document["event"]["id"]):
                 outbox.note(database, [document["event"]["id"]], status=True)
+
+    def put_processes(self, documents: Sequence[Document]) -> None:
+        """Write down what is known of the processes behind alerts; see `alerts.put_processes`."""
+        self._check()
+        with catalogue.errors(self.folder), self.database.changing():
+            for alert in alerts.put_processes(self.database, documents):
+                if outbox.is_known(self.database, alert):
+                    outbox.note(self.database, [alert])
 
 
 class Run:

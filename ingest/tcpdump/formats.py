@@ -1,0 +1,120 @@
+"""The formats of tcpdump's text: its packets as flows, or each for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from connwatch.contracts import Block, Parsed
+
+from ..flows.assemble import Assembler
+from ..flows.assemble import State as Flows
+from ..flows.events import OVER
+from ..flows.events import events as flow_events
+from ..zeek_events import Origin
+from . import text
+from .events import frame_events
+from .text import Tcpdump, is_tcpdump, parsed, reads
+
+#: before the first packet
+_NEVER: Final = -(1 << 62)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """text: of the file's lines. flows: of its packets."""
+
+    text: text.State = field(default_factory=text.State)
+    flows: Flows = field(default_factory=Flows)
+
+
+class TcpdumpFlows:
+    """Text of tcpdump, its packets put together into flows; `sensor` is the user's label for where
+    it was printed."""
+
+    name = "tcpdump"
+    description = "flows of the packets that tcpdump prints, with any options"
+    holds = True
+
+    def __init__(self, sensor: str = "") -> None:
+        self.sensor = sensor
+        self.assembler = Assembler(f"{OVER}\0{sensor}")
+
+    def sniff(self, head: bytes, path: str) -> str | None:
+        return OVER if is_tcpdump(head) else None
+
+    def opened(self, head: bytes) -> str | None:
+        return None
+
+    def closed(self, tail: bytes) -> str | None:
+        return None
+
+    def begin(self, dataset: str) -> State:
+        return State()
+
+    def parse(self, block: Block, state: State) -> tuple[Parsed, State]:
+        origin = Origin(block.path, OVER, self.sensor, self.name)
+        made: list[Parsed] = []
+        lines, flows = state.text, state.flows
+        parts = reads(block, lines)
+        for number, (read, after) in enumerate(parts):
+            last = block.last and number == len(parts) - 1
+            clock = flows.clock
+            found, flows = self.assembler.assemble(read.packets, flows)
+            if last:
+                found = pl.concat([found, self.assembler.finish(flows)])
+            moments = _moments(read.packets, read.frames, clock)
+            events = _in_order(found, read.frames, moments, origin)
+            made.append(parsed(read, events, origin))
+            lines = after
+        notes = set(lines.notes)
+        if block.last and flows.evicted:
+            notes.add(
+                f"{block.path}: {flows.evicted} flows were closed early, since more than "
+                f"{self.assembler.limit} were open"
+            )
+        both = text.together(made, frozenset(notes))
+        return both, State(replace(lines, notes=()), flows)
+
+    def saved(self, state: State) -> dict[str, Any]:
+        return {"text": Tcpdump().saved(state.text), "flows": state.flows.saved()}
+
+    def restored(self, saved: Mapping[str, Any]) -> State:
+        return State(Tcpdump().restored(saved["text"]), Flows.restored(saved["flows"]))
+
+
+class TcpdumpPackets(Tcpdump):
+    """The same with an event for each packet; only where it is asked for."""
+
+    name = "tcpdump-packets"
+    description = "each packet that tcpdump prints; only by --format tcpdump-packets"
+
+
+def _moments(packets: pl.DataFrame, frames: pl.DataFrame, clock: int | None) -> pl.Series:
+    """The packets' clock (µs) at each frame. clock: before these packets; None: there were none."""
+    times = np.maximum.accumulate(
+        np.concatenate([[_NEVER if clock is None else clock], packets["time"]])
+    )
+    before = packets["line"].search_sorted(frames["line"], "right")
+    return pl.Series(times[before.to_numpy()], dtype=pl.Int64)
+
+
+def _in_order(
+    flows: pl.DataFrame, frames: pl.DataFrame, moments: pl.Series, origin: Origin
+) -> pl.DataFrame:
+    """Events of frames, where they stand among the packets, and of flows, where they end."""
+    made = flow_events(flows, origin)
+    if frames.is_empty():
+        return made
+    both = pl.concat([frame_events(frames, origin), made])
+    order = pl.DataFrame(
+        {
+            "moment": pl.concat([moments, flows["end"]]),
+            "kind": [0] * frames.height + [1] * flows.height,
+        }
+    ).select(pl.arg_sort_by("moment", "kind", maintain_order=True))
+    return both[order.to_series()]

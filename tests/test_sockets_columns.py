@@ -1,0 +1,75 @@
+"""What stands behind the peer in records of ss: the same for many records at once as for each."""
+
+from __future__ import annotations
+
+from unittest.mock import patch
+
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+from support import parse
+
+from connwatch.ingest.sockets import ss
+from connwatch.ingest.sockets.rows import ROW
+from connwatch.ingest.sockets.ss_columns import tails
+from connwatch.ingest.sockets.ss_tail import tail
+from connwatch.ingest.sockets.tables import Ss
+
+USERS = ['users:(("sshd",pid=8,fd=4))', 'users:(("a.b-c",pid=1,fd=2),("nginx",pid=70,fd=9))']
+ORDINARY = [
+    "ino:263457", "ino:0", "sk:5a", "uid:33", "cgroup:/user.slice", "cgroup:unreachable:1", "<->",
+    "timer:(keepalive,119min,0)", "ts", "sack", "cubic", "wscale:7,7", "rtt:0.0775/0.003",
+    "rtt:12", "cwnd:10", "bytes_acked:250", "bytes_sent:999999999999999999", "retrans:0/3",
+    "lastsnd:608", "bbr:(bw:0bps,mrtt:0.007)", "send 374491428571bps", "pacing_rate 1bps",
+    "segs_in:3", "10:20",
+]  # fmt: skip
+ODD = [
+    "ino:", "uid:", "sk:", "rtt:x", "rtt:", "retrans:0", "retrans:/", "cwnd:-1", "timer:on",
+    "bytes_sent:9999999999999999999", "options:x", "send send", 'a:"b"', "back\\slash", "é:1",
+    'users:(("a b",pid=1,fd=2))', 'users:(("x",pid=1', "cwnd:1_0", "cwnd:٣", ":", "a:", "send", "delivery_rate",
+]  # fmt: skip
+WORDS = st.lists(st.sampled_from([*USERS, *ORDINARY, *ODD]), max_size=12)
+
+
+def told(made: dict[str, pl.Series], row: int) -> dict[str, object]:
+    values = ((name, column.to_list()[row]) for name, column in made.items())
+    return {name: value for name, value in values if value is not None}
+
+
+@given(st.lists(WORDS, min_size=1, max_size=6))
+def test_many_at_once_are_read_as_each_of_them(drawn: list[list[str]]) -> None:
+    texts = [" ".join(words) for words in drawn]
+    made, odd = tails(pl.Series(texts))
+    assert set(made) <= set(ROW)
+    assert all(column.dtype == ROW[name] for name, column in made.items())
+    for row, text in enumerate(texts):
+        if not odd[row]:
+            assert told(made, row) == tail(text)
+
+
+@given(st.lists(st.sampled_from(ORDINARY), max_size=12, unique_by=lambda word: word.split(":")[0]))
+def test_ordinary_ones_are_read_in_columns(words: list[str]) -> None:
+    made, odd = tails(pl.Series([" ".join([USERS[1], *words])]))
+    assert not odd.any()
+    assert made["processes"].to_list() == [["1/a.b-c fd=2", "70/nginx fd=9"]]
+
+
+LINE = "tcp ESTAB 0 0 192.0.2.1:22 192.0.2.2:{}"
+CONTINUED = st.sampled_from(
+    ["", "\t cubic rtt:1/2 cwnd:3\n", "   ts sack\n", "\tone\n\ttwo\n", "nonsense\n", "\n\tlate\n"]
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from([*ORDINARY, *ODD, *USERS, ""]), CONTINUED), max_size=8))
+def test_records_of_one_two_and_more_lines_are_read_as_one_at_a_time(
+    drawn: list[tuple[str, str]],
+) -> None:
+    head = "Netid State Recv-Q Send-Q Local Address:Port Peer Address:Port Process\n"
+    lines = [f"{LINE.format(port)} {word}\n{more}" for port, (word, more) in enumerate(drawn, 1024)]
+    data = (head + "".join(lines)).encode()
+    quick = parse(Ss(), data, path="ss-20261121T0726.txt")
+    with patch.object(ss, "_plain", lambda *_: None):
+        slow = parse(Ss(), data, path="ss-20261121T0726.txt")
+    assert quick.events.equals(slow.events)
+    assert quick.rejects.equals(slow.rejects)
+    assert (quick.record_lines, quick.comments) == (slow.record_lines, slow.comments)
