@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from support import parse
 
 from connwatch.contracts import Block
+from connwatch.ingest.clock import Clock as Told
 from connwatch.ingest.formats import formats
 from connwatch.ingest.tcpdump.options import options_length
 from connwatch.ingest.tcpdump.reader import Read
@@ -103,6 +105,23 @@ def test_a_file_without_date_has_the_day_on_which_it_was_written_and_says_so(
     made, state = whole(path.read_text(), str(path))
     assert [time - NOON for time in made.packets["time"]] == [-3_600_000_000, 3_600_000_000]
     assert any("written" in note for note in state.notes)
+
+
+def test_date_and_zone_are_those_that_the_user_tells() -> None:
+    told = Told(zone="Europe/Berlin", date=date(2026, 10, 25))
+    text = f"01:30:00.000000 {SYN}\n02:30:00.000000 {SYN}\n03:30:00.000000 {SYN}\n1780000000.000000 {SYN}\n"
+    ((read, state),) = reads(Block(NAME, text.encode(), 0, 1, True), State(), told)
+    # The hour from two to three comes twice on that day: its first one is meant.
+    assert read.packets["time"].cast(pl.Datetime("us")).dt.hour().to_list()[:3] == [23, 0, 2]
+    assert read.packets["time"][3] == 1_780_000_000_000_000
+    assert [note.split(": ")[1] for note in state.notes] == [
+        "tells times without a date; the first day is from --date"
+    ]
+    spring = f"2026-03-29 02:30:00.000000 {SYN}\n2026-03-29 03:00:00.000000 {SYN}\n"
+    ((read, _),) = reads(Block(NAME, spring.encode(), 0, 1, True), State(), told)
+    assert [told.utc(time) for time in (1774751400000000, 1774753200000000)] == read.packets[
+        "time"
+    ].to_list()
 
 
 def test_an_impossible_time_rejects_its_record_only() -> None:
