@@ -22,6 +22,7 @@ demo: $(STAMP)
 	$(BIN)/connwatch alerts 'connwatch.evidence.process.name: *' --store build/demo
 	$(BIN)/connwatch explain --store build/demo $$($(BIN)/connwatch alerts 'rule.name: "Port scan of one host"' --store build/demo --format ndjson | sed 's/.*"event":{"id":"\([0-9a-f]*\)".*/\1/')
 	$(BIN)/connwatch alerts show --store build/demo $$($(BIN)/connwatch alerts 'process.name: backdoor and rule.name: *back-door*' --store build/demo --format csv | tail -1 | cut -d , -f 1)
+	$(BIN)/connwatch replay sample_logs/incident/tcpdump.txt --store build/demo-packets
 
 test: $(STAMP)
 	CONNWATCH_EXAMPLES=25 $(BIN)/python -m pytest -q -m "not slow"
@@ -57,6 +58,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.alerts
 	$(BIN)/python -m benchmarks.indicators
 	$(BIN)/python -m benchmarks.sockets
+	$(BIN)/python -m benchmarks.tcpdump
 	$(BIN)/python -m benchmarks.flows
 	$(BIN)/python -m benchmarks.live
 

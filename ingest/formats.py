@@ -25,7 +25,7 @@ FORMATS: dict[str, Callable[..., Format[Any]]] = {
     "tcpdump-packets": TcpdumpPackets,
 }
 #: whose times may lack a date or a zone: they are made with a `Clock` too
-TIMED: Final = frozenset({"ss", "netstat", "proc-net"})
+TIMED: Final = frozenset({"ss", "netstat", "proc-net", "tcpdump", "tcpdump-packets"})
 #: that are only tried where they are named: another one reads the same files
 NAMED: Final = frozenset({"tcpdump-packets"})
 

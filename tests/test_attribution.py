@@ -21,8 +21,14 @@ def at(second: float) -> datetime:
     return BEGIN + timedelta(seconds=second)
 
 
+def _end(text: str) -> tuple[str, str]:
+    """Address and port of ADDRESS:PORT, or ADDRESS|PORT for IPv6."""
+    address, _, port = text.rpartition("|" if "|" in text else ":")
+    return address, port
+
+
 def flow(start: float, end: float, source: str = f"{HOST}:5000", to: str = f"{PEER}:443", **more: Any) -> dict[str, Any]:  # fmt: skip
-    (s_ip, s_port), (d_ip, d_port) = source.rsplit(":", 1), to.rsplit(":", 1)
+    (s_ip, s_port), (d_ip, d_port) = _end(source), _end(to)
     return {
         "id": f"f{start}{source}{to}{more.get('witness', '')}", "start": at(start), "end": at(end), "transport": "tcp",
         "source_ip": s_ip, "source_port": int(s_port), "destination_ip": d_ip, "destination_port": int(d_port),
@@ -31,8 +37,8 @@ def flow(start: float, end: float, source: str = f"{HOST}:5000", to: str = f"{PE
 
 
 def row(second: float, pid: int | None = 7, local: str = f"{HOST}:5000", peer: str | None = f"{PEER}:443", **more: Any) -> dict[str, Any]:  # fmt: skip
-    ip, port = local.rsplit(":", 1)
-    there = (None, None) if peer is None else tuple(peer.rsplit(":", 1))
+    ip, port = _end(local)
+    there = (None, None) if peer is None else _end(peer)
     host = more.get("host", "ws")
     return {
         "id": f"r{second}{local}{peer}{pid}{host}", "host": host, "time": at(second), "snapshot": f"s{second}{host}",
@@ -60,6 +66,7 @@ def told(flows: list[dict[str, Any]], rows: list[dict[str, Any]], **more: Any) -
 UDP = {"transport": "udp", "state": None}
 OPEN = {"state": "S1"}
 MIDSTREAM = {"state": "OTH"}
+SIX = "2001:db8::1"
 OTHER_PEER = f"{HOST}:6000", f"{PEER}:80"
 
 
@@ -87,6 +94,12 @@ OTHER_PEER = f"{HOST}:6000", f"{PEER}:80"
         pytest.param(flow(10, 20, **UDP), [row(15, n, peer=None, local="0.0.0.0:5000", role="unconnected", **UDP) for n in (7, 8)], ("ambiguous", "several", None), id="two processes share a UDP port"),
         pytest.param(flow(10, 20, **UDP), [row(n, peer=None, local="*:5000", role="unconnected", **UDP) for n in (5, 25)], ("bounded", "around", 7), id="two snapshots one after the other show the process"),
         pytest.param(flow(10, 11, **UDP), [row(5, peer=None, local="*:5000", role="unconnected", **UDP), row(15, 9, *OTHER_PEER), row(25, peer=None, local="*:5000", role="unconnected", **UDP)], ("reused", "another_socket", None), id="gone between, and without a number it may be another one"),
+        pytest.param(flow(10, 20, **UDP), [row(5, cookie="a", **UDP), row(25, cookie="a", **UDP)], ("bounded", "around", 7), id="the same cookie before and after"),
+        pytest.param(flow(10, 20, **UDP), [row(n, cookie=f"{n}", **UDP) for n in (5, 25)], ("reused", "another_socket", None), id="one process, two cookies"),
+        pytest.param(flow(10, 20, **UDP), [row(12, None, cookie="a", **UDP), row(15, 8, cookie="a", **UDP), row(18, 9, cookie="b", **UDP)], ("ambiguous", "several", None), id="two cookies in one flow"),
+        pytest.param(flow(10, 20, **UDP), [row(5, 7, inode=3, **UDP), row(25, 7, inode=3, **UDP), row(15, 8, peer=None, local=f"{HOST}:5000", role="unconnected", **UDP)], ("bounded", "around", 7), id="a socket with this peer takes it, even if less is known"),
+        pytest.param(flow(10, 20, f"{SIX}|5000", f"{SIX}9|53", **UDP), [row(15, 7, f"{SIX}|6000", f"{SIX}9|53"), row(15, 8, peer=None, local="0.0.0.0:5000", role="unconnected", **UDP)], ("none", "not_shown", None), id="IPv6 does not reach 0.0.0.0"),
+        pytest.param(flow(10, 20, f"{SIX}|5000", f"{SIX}9|53", **UDP), [row(15, 7, f"{SIX}|6000", f"{SIX}9|53"), row(15, 8, peer=None, local="::|5000", role="unconnected", **UDP)], ("exact", "seen", 8), id="IPv6 reaches ::"),
         pytest.param(flow(10, 20), [row(15, 9, *OTHER_PEER)], ("none", "not_shown", None), id="a snapshot that should show it"),
         pytest.param(flow(10, 20), [row(30, 9, *OTHER_PEER)], ("none", "no_snapshot", None), id="no snapshot in time"),
         pytest.param(flow(10, 20), [row(15, local="192.0.2.77:5000")], ("none", "translated", None), id="another address, the same ports"),

@@ -98,6 +98,7 @@ sources:
     archives: [old]
   - path: "-"
   - command: [ss, -t, "*"]
+    kind: stream
     interval: 30s
     timeout: 1.5
 """
@@ -139,6 +140,7 @@ sources:
             SourceConfig(
                 "/etc/connwatch/logs/*.log",
                 (),
+                "table",
                 10.0,
                 5.0,
                 "zeek-tsv",
@@ -151,7 +153,7 @@ sources:
                 ("/etc/connwatch/old",),
             ),
             SourceConfig("-"),
-            SourceConfig(command=("ss", "-t", "*"), interval=30.0, timeout=1.5),
+            SourceConfig(command=("ss", "-t", "*"), kind="stream", interval=30.0, timeout=1.5),
         ),
     )
     assert config.rule_paths(Path("/b")) == [Path("/b"), here / "bundled", Path("/r")]

@@ -124,6 +124,34 @@ def test_what_an_analyst_says_is_kept_wherever_he_says_it(
 
 
 @pytest.mark.lengthy
+def test_processes_that_snapshots_tell_later_are_told_to_the_server(
+    elasticsearch: Elastic, tmp_path: Path
+) -> None:
+    config = str(configured(tmp_path, elasticsearch))
+    arguments = ["--store", str(tmp_path / "store"), "-c", config]
+    assert command(["replay", str(SAMPLE), *arguments]) == 0
+    before = documents(elasticsearch, "alerts")
+    assert not any("process" in one for one in before.values())
+    dumps = sorted(map(str, SAMPLE.parent.glob("ss-*.txt")))
+    assert command(["replay", *dumps, *arguments]) == 0
+    same(elasticsearch, tmp_path / "store")
+    after = documents(elasticsearch, "alerts")
+    assert before.keys() <= after.keys()
+    named = [
+        name for name, one in after.items() if one.get("process", {}).get("name") == "backdoor"
+    ]
+    assert named
+    query = {"query": {"bool": {"filter": [
+        {"term": {"process.name": "backdoor"}},
+        {"term": {"connwatch.processes.verdict": "exact"}},
+        {"term": {"host.name": "ss-srv"}},
+    ]}}}  # fmt: skip
+    index = f"/{elasticsearch.prefix}-alerts/_search"
+    found = elasticsearch.ask("POST", index, query)["hits"]["hits"]
+    assert {one["_id"] for one in found} == set(named)
+
+
+@pytest.mark.lengthy
 def test_alerts_that_become_one_are_one_there(elasticsearch: Elastic, tmp_path: Path) -> None:
     """The middle of a log comes last: alerts on both sides of it are joined, and what was said of
     the one that goes is said of the one that stays."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import os
+import shutil
 import socket
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from test_sockets import HEADER, LISTEN
 from connwatch.errors import StoreError
 from connwatch.ingest.course import Course
 from connwatch.ingest.follow.commands import Command, CommandOutput
+from connwatch.schema import STORED
 from connwatch.sinks.embedded import StoreReader
 
 INCIDENT = ROOT / "sample_logs" / "incident"
@@ -184,6 +188,7 @@ def test_a_command_is_run_again_and_again_and_its_gaps_are_told(tmp_path: Path) 
     assert set(sizes) <= {1, 2}
 
 
+@pytest.mark.slow
 def test_a_restart_compares_with_the_snapshot_before_it(tmp_path: Path) -> None:
     table, store = tmp_path / "table", tmp_path / "store"
     table.write_text(HEADER + LISTEN + "tcp ESTAB 0 0 192.0.2.1:22 198.51.100.7:1025\n")
@@ -220,8 +225,102 @@ def test_a_command_that_fails_is_a_gap(words: tuple[str, ...], timeout: float, t
     content.close()
 
 
+def test_a_command_that_runs_on_is_started_again_when_it_ends() -> None:
+    words = ("sh", "-c", "echo one; printf tw; echo denied >&2; exit 3")
+    content = CommandOutput(Command(words, 0.1, 5.0, runs_on=True))
+    wait_for("two runs", lambda: content.at(0, 1000).count(b"one\ntw\n") >= 2, PATIENCE)
+    wait_for("a problem", lambda: content.problem is not None, PATIENCE)
+    assert str(content.problem).startswith("ended with 3: denied (")
+    content.close()
+
+
+def test_a_command_that_runs_on_ends_with_its_reader() -> None:
+    content = CommandOutput(
+        Command(("sh", "-c", "echo $$; exec sleep 600"), 0.1, 5.0, runs_on=True)
+    )
+    wait_for("its number", lambda: content.at(0, 100).endswith(b"\n"), PATIENCE)
+    number = int(content.at(0, 100))
+    assert content.problem is None
+    content.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
+
+
 def test_what_a_command_is_given_is_not_read_by_a_shell() -> None:
     content = CommandOutput(Command(("echo", "$HOME; *"), 60.0, 5.0))
     wait_for("output", lambda: content.at(0, 1000).count(b"\n") == 3, PATIENCE)
     assert content.at(0, 1000).split(b"\n")[1] == b"$HOME; *"
     content.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("ss") is None, reason="no ss here")
+def test_what_ss_shows_of_this_process(tmp_path: Path) -> None:
+    """A session with a thousand bytes, then another one with the same ends, aborted both."""
+    store = tmp_path / "store"
+    config = tmp_path / "connwatch.yml"
+    config.write_text(
+        "store: store\nsources:\n  - command: [ss, -tanpoie]\n    interval: 0.3\n    timeout: 60\n"
+    )
+    abort = struct.pack("ii", 1, 0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def session(source: int) -> tuple[socket.socket, socket.socket]:
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, abort)
+            client.bind(("127.0.0.1", source))
+            client.connect(server.getsockname())
+            client.sendall(bytes(1000))
+            return client, server.accept()[0]
+
+        def seen(dataset: str, number: int) -> bool:
+            found = events_at(store, port).filter(pl.col("event.dataset") == dataset)
+            return found["socket.instance"].n_unique() == number
+
+        with following(config, store) as process:
+            wait_for("the listener", lambda: seen("ss.listener", 1), PATIENCE)
+            first = session(0)
+            wait_for("the session", lambda: seen("ss.connection", 1), PATIENCE)
+            source = first[0].getsockname()[1]
+            for one in first:
+                one.close()
+            again = session(source)
+            wait_for("the second one", lambda: seen("ss.connection", 2), PATIENCE)
+            for one in again:
+                one.close()
+            wait_for("their ends", lambda: ends_told(store, port, source) >= 2, PATIENCE)
+            assert ended(process) == 0
+    events = events_at(store, port)
+    [listener] = events.filter(pl.col("event.dataset") == "ss.listener").iter_rows(named=True)
+    assert (listener["process.pid"], listener["socket.role"]) == (os.getpid(), "listener")
+    own = pl.col("socket.local") == f"127.0.0.1:{source}"
+    flows = events.filter(own, pl.col("event.dataset") == "ss.flow")
+    assert flows["process.pid"].unique().to_list() == [os.getpid()]
+    assert flows["socket.delta.bytes_sent"].to_list() == [1000, 1000]
+    assert flows["socket.inode"].n_unique() == 2
+    assert (flows["destination.port"].unique().to_list(), flows.height) == ([port], 2)
+
+
+def events_at(store: Path, port: int) -> pl.DataFrame:
+    try:
+        return snapshots(store).filter(pl.col("destination.port") == port)
+    except StoreError:
+        return pl.DataFrame(schema=STORED)
+
+
+def ends_told(store: Path, port: int, source: int) -> int:
+    local = pl.col("socket.local") == f"127.0.0.1:{source}"
+    return events_at(store, port).filter(local, pl.col("event.dataset") == "ss.flow").height
+
+
+def test_a_command_that_runs_on_is_followed(tmp_path: Path) -> None:
+    log = INCIDENT / "conn.log"
+    words = json.dumps(["sh", "-c", f"cat {log}; exec sleep 600"])
+    config = tmp_path / "connwatch.yml"
+    config.write_text(f"store: store\nsources:\n  - command: {words}\n    kind: stream\n")
+    process = start("run", "-c", str(config), "--until-idle", "1", stderr=subprocess.PIPE)
+    _, said = process.communicate(timeout=180)
+    assert process.returncode == 0, said
+    ids, alerts = stored(tmp_path / "store")
+    assert (ids, alerts) == replayed_whole([log], tmp_path / "replayed")

@@ -6,30 +6,30 @@ import itertools
 import os
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import polars as pl
 import pytest
-from examples import examples
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support import parse
 
 from connwatch.contracts import Block
+from connwatch.ingest.clock import Clock as Told
 from connwatch.ingest.formats import formats
-from connwatch.ingest.lines import split_lines
-from connwatch.ingest.tcpdump import quick, reader
-from connwatch.ingest.tcpdump.clock import Clock
 from connwatch.ingest.tcpdump.options import options_length
-from connwatch.ingest.tcpdump.packet import PACKET
-from connwatch.ingest.tcpdump.reader import Read, packets
+from connwatch.ingest.tcpdump.reader import Read
 from connwatch.ingest.tcpdump.text import State, Tcpdump, reads
 
 SYN = "IP 10.0.0.1.4000 > 10.0.0.2.80: Flags [S], seq 7, win 100, options [mss 1460,sackOK,TS val 1 ecr 0,nop,wscale 7], length 0"
 DATA = "IP 10.0.0.1.4000 > 10.0.0.2.80: Flags [P.], seq 1:11, ack 5, win 100, length 10"
 UDP = "IP 10.0.0.1.4000 > 10.0.0.2.5000: UDP, length 33"
+MIXED = (
+    "listening on eth0\n"
+    f"23:59:59.000004 {SYN}\n23:59:59.500000 IP (tos 0x0, ttl 64, id 9, offset 0, flags [DF], proto UDP (17), length 61)\n    {UDP[3:]}\n"
+    f"\t0x0000:  4500 003d\nnonsense\n00:00:01.000000 {DATA}\n00:00:02.000000 IP 1.0.0.1.5 > 1.0.0.2.4789: VXLAN, flags [I] (0x08), vni 5\n{UDP}\n"
+    "00:00:03.000000 ARP, Request who-has 10.0.0.2 tell 10.0.0.1, length 28\n4 packets captured\n"
+)  # fmt: skip
 DAY = 86_400_000_000
 NAME = "eth0-2026-11-21.txt"
 NOON = 20778 * DAY  # 2026-11-21
@@ -64,7 +64,8 @@ def whole(text: str, path: str = NAME, cuts: tuple[int, ...] = ()) -> tuple[Read
 def rows(text: str, path: str = NAME) -> list[dict[str, Any]]:
     """The packets; nothing else may be in the text."""
     made, _ = whole(text, path)
-    assert made.faults.is_empty() and made.frames.is_empty(), made.faults.to_dicts()
+    assert made.faults.is_empty(), made.faults.to_dicts()
+    assert made.frames.is_empty(), made.frames.to_dicts()
     return made.packets.to_dicts()
 
 
@@ -104,6 +105,23 @@ def test_a_file_without_date_has_the_day_on_which_it_was_written_and_says_so(
     made, state = whole(path.read_text(), str(path))
     assert [time - NOON for time in made.packets["time"]] == [-3_600_000_000, 3_600_000_000]
     assert any("written" in note for note in state.notes)
+
+
+def test_date_and_zone_are_those_that_the_user_tells() -> None:
+    told = Told(zone="Europe/Berlin", date=date(2026, 10, 25))
+    text = f"01:30:00.000000 {SYN}\n02:30:00.000000 {SYN}\n03:30:00.000000 {SYN}\n1780000000.000000 {SYN}\n"
+    ((read, state),) = reads(Block(NAME, text.encode(), 0, 1, True), State(), told)
+    # The hour from two to three comes twice on that day: its first one is meant.
+    assert read.packets["time"].cast(pl.Datetime("us")).dt.hour().to_list()[:3] == [23, 0, 2]
+    assert read.packets["time"][3] == 1_780_000_000_000_000
+    assert [note.split(": ")[1] for note in state.notes] == [
+        "tells times without a date; the first day is from --date"
+    ]
+    spring = f"2026-03-29 02:30:00.000000 {SYN}\n2026-03-29 03:00:00.000000 {SYN}\n"
+    ((read, _),) = reads(Block(NAME, spring.encode(), 0, 1, True), State(), told)
+    assert [told.utc(time) for time in (1774751400000000, 1774753200000000)] == read.packets[
+        "time"
+    ].to_list()
 
 
 def test_an_impossible_time_rejects_its_record_only() -> None:
@@ -239,126 +257,6 @@ OPTIONS = [
 @pytest.mark.parametrize(("text", "size"), OPTIONS)
 def test_the_length_of_options(text: str, size: int | None) -> None:
     assert options_length(text) == size
-
-
-END4 = st.sampled_from(["10.0.0.1", "192.0.2.255", "10.0.0.256", "1.2.3", "010.1.1.1", "host.lan"])
-PORT = st.sampled_from(["1", "80", "65535", "65536", "123456", "http", "", "0x5"])
-COUNT = st.one_of(
-    st.integers(0, 10**11).map(str), st.sampled_from(["", "-1", "+5", "1:9", "7:", "0000000012"])
-)
-OPTION = st.sampled_from(
-    ["nop,nop,TS val 5 ecr 6", "nop,nop,TS val 5 ecr 6,nop", "mss 1460,nop,wscale 8,sackOK", "nop1,nop,TS val 5 ecr 6", "nop,nop,TS val 5 ecr", "sack 1 {5:6}", "zot", "n2op,nop,TS val 5 ecr 6"]
-)  # fmt: skip
-BEHIND = st.sampled_from(
-    ["", ": HTTP: GET /1 HTTP/1.1", ": HTTP2: x", ": HTTP", ": 5TP: x", " x", ": BGP, x", ": SMTP5"]
-)
-BODY = st.one_of(
-    st.builds(
-        lambda flags, seq, ack, win, options, length, behind: f"Flags [{flags}], seq {seq}, ack {ack}, win {win}, options [{options}], length {length}{behind}",
-        st.sampled_from(["S", "P.", ".", "none", "S1", "FP.UEWe"]), COUNT, COUNT, COUNT, OPTION, COUNT, BEHIND,
-    ),
-    st.builds(lambda ack, win, length, behind: f"Flags [.], ack {ack}, win {win}, length {length}{behind}", COUNT, COUNT, COUNT, BEHIND),
-    st.builds(lambda seq, win, length: f"Flags [S], seq {seq}, win {win}, length {length}", COUNT, COUNT, COUNT),
-    st.builds(lambda length: f"UDP, length {length}", COUNT),
-    st.builds(lambda number, sign, name, length: f"{number}{sign} A? {name}. ({length})", COUNT, st.sampled_from(["+", "", "*-", "+1", "%"]), st.sampled_from(["a", "a1.b2", "(5)"]), COUNT),
-    st.builds(lambda number, length: f"{number} 1/0/0 A 10.0.0.7 ({length})", COUNT, COUNT),
-    st.builds(lambda number, seq, length: f"ICMP echo request, id {number}, seq {seq}, length {length}", COUNT, COUNT, COUNT),
-)  # fmt: skip
-LINK = st.sampled_from(
-    ["IP ", "IP6 ", "IP5 ", "I1P ", "00:11:22:33:44:55 > aa:bb:cc:dd:ee:ff, ethertype IPv4 (0x0800), length 60: ", "00:11:22:33:44:55 > aa:bb:cc:dd:ee:ff, ethertype IPv6 (0x86dd), length 60: ", "00:11:22:33:44:55 > aa:bb:cc:dd:ee:ff, ethertype IPv4 (0x9999), length 60: ", "00:11:22:33:44:5 > aa:bb:cc:dd:ee:ff1, ethertype IPv4 (0x0800), length 60: "]
-)  # fmt: skip
-LINE = st.builds(
-    lambda link, source, sport, target, dport, body: f"{link}{source}{sport} > {target}{dport}: {body}",
-    LINK, END4 | st.just("fe80::1"), PORT.map(lambda port: f".{port}" if port else ""),
-    END4 | st.just("2001:DB8::7"), PORT.map(lambda port: f".{port}" if port else ""), BODY,
-)  # fmt: skip
-
-
-def both(lines: list[str]) -> tuple[Read, Read]:
-    """What columns and the exact way make of these lines."""
-    data = "".join(f"01:02:03.000004 {line}\n" for line in lines).encode()
-    frame = split_lines(data, 1, 0).with_columns(text=pl.col("raw"))
-    with patch.object(quick, "_FEWEST", 1):
-        fast, _ = packets(frame, Clock(), times=True, data=data)
-    with patch.object(
-        reader,
-        "quick",
-        lambda made, *_: (pl.DataFrame(schema=PACKET), pl.repeat(False, made.height, eager=True)),
-    ):
-        slow, _ = packets(frame, Clock(), times=True, data=data)
-    return fast, slow
-
-
-@settings(max_examples=examples(200))
-@given(st.lists(LINE, min_size=1, max_size=20))
-def test_columns_say_what_the_exact_way_says(lines: list[str]) -> None:
-    fast, slow = both(lines)
-    assert fast.packets.equals(slow.packets)
-    assert fast.faults.equals(slow.faults)
-    assert fast.frames.equals(slow.frames)
-
-
-@settings(max_examples=examples(200))
-@given(
-    st.sampled_from(
-        [SYN, DATA, UDP, "IP 10.0.0.1 > 10.0.0.2: ICMP echo reply, id 5, seq 6, length 64"]
-    ),
-    st.integers(0, 150),
-    st.text("0123456789 ,:.[]()-+", max_size=2),
-    st.integers(0, 2),
-)
-def test_one_change_anywhere_means_the_same_to_both(
-    line: str, place: int, put: str, gone: int
-) -> None:
-    changed = line[:place] + put + line[place + gone :]
-    fast, slow = both([changed, line])
-    assert fast.packets.equals(slow.packets)
-    assert fast.faults.equals(slow.faults)
-
-
-def test_common_records_are_read_as_columns() -> None:
-    """The way that is compared above is the one that is taken."""
-    data = "".join(f"01:02:03.000004 {line}\n" for line in (SYN, DATA, UDP) * 20).encode()
-    frame = split_lines(data, 1, 0).with_columns(text=pl.col("raw"))
-    with patch.object(reader, "exact", side_effect=AssertionError("read one by one")):
-        made, _ = packets(frame, Clock(), times=True, data=data)
-    assert made.packets.height == 60
-
-
-MIXED = (
-    "listening on eth0\n"
-    f"23:59:59.000004 {SYN}\n23:59:59.500000 IP (tos 0x0, ttl 64, id 9, offset 0, flags [DF], proto UDP (17), length 61)\n    {UDP[3:]}\n"
-    f"\t0x0000:  4500 003d\nnonsense\n00:00:01.000000 {DATA}\n00:00:02.000000 IP 1.0.0.1.5 > 1.0.0.2.4789: VXLAN, flags [I] (0x08), vni 5\n{UDP}\n"
-    "00:00:03.000000 ARP, Request who-has 10.0.0.2 tell 10.0.0.1, length 28\n4 packets captured\n"
-)  # fmt: skip
-
-
-@settings(max_examples=examples(60))
-@given(st.lists(st.integers(1, 40), max_size=6), st.booleans())
-def test_blocks_make_no_difference(cuts: list[int], untimed: bool) -> None:
-    text = MIXED * 3
-    if untimed:
-        text = "".join(
-            line[16:] if line[:1].isdigit() and line[2:3] == ":" else line
-            for line in text.splitlines(keepends=True)
-        )
-    apart, _ = whole(text, cuts=tuple(cuts))
-    together, _ = whole(text)
-    assert apart.packets.equals(together.packets)
-    assert apart.frames.equals(together.frames)
-    assert apart.faults.equals(together.faults)
-    assert apart.comments == together.comments
-
-
-@settings(max_examples=examples(60))
-@given(st.integers(0, len(MIXED)), st.integers(0, len(MIXED)), st.binary(max_size=40))
-def test_a_text_cut_anywhere_or_damaged_is_read_with_balanced_books(
-    start: int, end: int, junk: bytes
-) -> None:
-    data = MIXED.encode()[start:end] + junk + MIXED.encode()[:start]
-    made, _ = Tcpdump().parse(Block(NAME, data, 0, 1, True), State())
-    assert made.lines == data.count(b"\n") + (data[-1:] not in (b"\n", b""))
-    assert made.lines == made.record_lines + made.rejects.height + made.comments
 
 
 def test_utf_16_and_colours_are_read() -> None:

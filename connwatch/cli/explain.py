@@ -88,8 +88,9 @@ def explain(
         if alert is not None:
             document = reader.alert(alert)
             facts = alert_facts(records, document, rules)
+            facts["processes"] = document["connwatch"].get("processes", [])
             if isinstance(reader, StoreReader):
-                facts["processes"] = of_alert(reader, document, Clocks({}))
+                facts["processes"] = of_alert(reader, document, Clocks({})) or facts["processes"]
             if isinstance(records, ServerRecords):
                 tell_doubt(records.found(document))
             facts["events"]["command"] = _command(facts["id"], store, config_file, urls, rule_paths)

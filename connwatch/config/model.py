@@ -59,16 +59,27 @@ class SourceConfig:
             " a table of sockets. No shell sees them; `LC_ALL` is C.",
         ),
     )
+    kind: str = field(
+        default="table",
+        metadata=says(
+            OneOf(("table", "stream")),
+            "`table`: the command prints a table and ends. `stream`: it runs on and prints a log,"
+            " such as `[tcpdump, -l, -nn, -tttt]`.",
+        ),
+    )
     interval: float = field(
         default=10.0,
-        metadata=says(Seconds(0.1, 86_400), "From the start of the command to its next start."),
+        metadata=says(
+            Seconds(0.1, 86_400),
+            "From the start of the command to its next start; of a stream that ended, the pause.",
+        ),
     )
     timeout: float = field(
         default=5.0,
         metadata=says(
             Seconds(0.1, 3_600),
-            "The command is stopped when it takes longer; then there is a gap. So it is when it"
-            " fails, or writes more than 16 MiB.",
+            "The command is stopped when its table takes longer; then there is a gap. So it is"
+            " when it fails, or writes more than 16 MiB.",
         ),
     )
     format: str | None = field(

@@ -284,10 +284,14 @@ def _wanted(source: SourceConfig, zone: str) -> Wanted:
         archives=source.archives,
         exclude=source.exclude,
         label=source.sensor,
-        command=Command(source.command, source.interval, source.timeout)
-        if source.command
-        else None,
+        command=_command(source),
     )
+
+
+def _command(source: SourceConfig) -> Command | None:
+    if not source.command:
+        return None
+    return Command(source.command, source.interval, source.timeout, source.kind == "stream")
 
 
 def _labels(source: SourceConfig) -> pl.Expr | None:

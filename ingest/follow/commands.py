@@ -1,4 +1,4 @@
-"""Commands that are run at an interval: their output is a log, under the time of each start.
+"""Commands whose output is a log: run at an interval, under the time of each start; or running on.
 
 A run that fails, takes too long or says too much is a gap: of it there is a comment alone, since
 half a table would look like sockets that are gone.
@@ -14,7 +14,8 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePath
@@ -32,11 +33,13 @@ _READ: Final = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """words: program and arguments, as they are, for no shell sees them. interval, timeout: s."""
+    """words: program and arguments, as they are, for no shell sees them. interval, timeout: s.
+    runs_on: it does not end, and is started again after the interval if it does."""
 
     words: tuple[str, ...]
     interval: float
     timeout: float
+    runs_on: bool = False
 
 
 class CommandOutput(Pipe):
@@ -66,22 +69,60 @@ class CommandOutput(Pipe):
         self._thread.join()
 
     def _run(self) -> None:
-        following = time.monotonic()
         with suppress(BrokenPipeError):  # nobody reads any more
-            while not self._stop.wait(max(0.0, following - time.monotonic())):
-                begun = datetime.now(UTC)
-                output, problem = _output(self._command, self._stop)
-                if self._stop.is_set():
-                    break
-                # Comments alone would look like the output of a program that nobody knows.
-                if problem is None or self._told:
-                    self._write(_framed(self._command, begun, output, problem))
-                    self._told = True
-                self._gaps += problem is not None
-                self.problem = problem and f"{problem} ({self._gaps} runs without a result)"
-                late = time.monotonic() - following
-                following += self._command.interval * max(1, -(-late // self._command.interval))
+            if self._command.runs_on:
+                self._run_on()
+            else:
+                self._run_again()
         os.close(self._writer)
+
+    def _run_on(self) -> None:
+        """Let it write, and start it again when it ends, which is a gap."""
+        while not self._stop.is_set():
+            try:
+                process = _started(self._command, self._writer)
+            except _NotRunError as error:
+                self._failed(str(error))
+            else:
+                self._failed(self._outlived(process))
+                self._write(b"\n")  # its last line may not have been whole
+            self._stop.wait(self._command.interval)
+
+    def _outlived(self, process: subprocess.Popen[bytes]) -> str:
+        """Wait until it ends, or is not wanted any more; how it ended."""
+        healed = time.monotonic() + self._command.interval
+        said = b""
+        with _killed(process), selectors.DefaultSelector() as selector:
+            if process.stderr is not None:
+                selector.register(process.stderr, selectors.EVENT_READ)
+            while process.poll() is None and not self._stop.wait(0.02):
+                for key, _ in selector.select(0.1):
+                    data = os.read(key.fd, _READ)
+                    said = (said + data)[-_SAID:]
+                    if not data:
+                        selector.unregister(key.fileobj)
+                if time.monotonic() > healed:
+                    self.problem = None
+        return _ended(process.wait(), said)
+
+    def _failed(self, problem: str | None) -> None:
+        self._gaps += problem is not None
+        self.problem = problem and f"{problem} ({self._gaps} runs without a result)"
+
+    def _run_again(self) -> None:
+        following = time.monotonic()
+        while not self._stop.wait(max(0.0, following - time.monotonic())):
+            begun = datetime.now(UTC)
+            output, problem = _output(self._command, self._stop)
+            if self._stop.is_set():
+                break
+            # Comments alone would look like the output of a program that nobody knows.
+            if problem is None or self._told:
+                self._write(_framed(self._command, begun, output, problem))
+                self._told = True
+            self._failed(problem)
+            late = time.monotonic() - following
+            following += self._command.interval * max(1, -(-late // self._command.interval))
 
     def _write(self, data: bytes) -> None:
         while data:
@@ -103,31 +144,53 @@ def _framed(command: Command, begun: datetime, output: bytes, problem: str | Non
     return line + output + (b"" if output.endswith(b"\n") else b"\n") + line
 
 
-def _output(command: Command, stop: threading.Event) -> tuple[bytes, str | None]:
-    """What one run wrote; or why that is of no use."""
+class _NotRunError(Exception):
+    """A command that cannot be started, and why."""
+
+
+def _started(command: Command, output: int) -> subprocess.Popen[bytes]:
     try:
-        process = subprocess.Popen(  # noqa: S603  the configuration says what to run; no shell
+        return subprocess.Popen(  # noqa: S603  the configuration says what to run; no shell
             command.words,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.PIPE,
             env={**os.environ, "LC_ALL": "C"},
             start_new_session=True,
         )
     except OSError as error:
-        return b"", f"cannot be run: {error.strerror or error}"
+        raise _NotRunError(f"cannot be run: {error.strerror or error}") from error
     except ValueError as error:  # a NUL among the words
-        return b"", f"cannot be run: {error}"
+        raise _NotRunError(f"cannot be run: {error}") from error
+
+
+@contextmanager
+def _killed(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """With the end it ends, and all that it started."""
     with process:
         try:
-            output, said, problem = _read(process, command.timeout, stop)
+            yield
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-        code = process.wait()
+
+
+def _ended(code: int, said: bytes) -> str:
+    told = said[-_SAID:].decode(errors="replace").strip()
+    return f"ended with {code}: {told}" if told else f"ended with {code}"
+
+
+def _output(command: Command, stop: threading.Event) -> tuple[bytes, str | None]:
+    """What one run wrote; or why that is of no use."""
+    try:
+        process = _started(command, subprocess.PIPE)
+    except _NotRunError as error:
+        return b"", str(error)
+    with _killed(process):
+        output, said, problem = _read(process, command.timeout, stop)
+    code = process.wait()
     if problem is None and code != 0:
-        told = said[-_SAID:].decode(errors="replace").strip()
-        problem = f"ended with {code}: {told}" if told else f"ended with {code}"
+        problem = _ended(code, said)
     if problem is None and not output.strip():
         problem = "wrote nothing"
     return output, problem

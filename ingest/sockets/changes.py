@@ -332,12 +332,17 @@ def _marked(
     # Both rows of a connection that a host has with itself are one to rules.
     twin = (pl.col("socket.role") == "server") & (pl.col("source.ip") == pl.col("destination.ip"))
     name = pl.col("event.dataset")
+    # It was shown before, though not in the last moment: that was one of another protocol.
+    as_before = told["change"].is_null() | (told["change"] == "state")
+    same = pl.lit(told["life"].is_not_null() & as_before)
     reused = pl.lit(told["change"] == "reused") & new & connection & ~twin.fill_null(value=False)
     return events.with_columns(
         pl.when(new & ~connection)
         .then(name.str.replace(rf"\{ROWS}$", LISTENER))
         .when(reused & pl.all_horizontal(pl.col("source.ip", "destination.ip").is_not_null()))
         .then(name.str.replace(rf"\{ROWS}$", FIRST))
+        .when(same)
+        .then(name.str.replace(rf"\{FIRST}$", ROWS))
         .otherwise(name)
         .alias("event.dataset"),
         told["change"].alias("socket.change"),

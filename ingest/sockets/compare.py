@@ -22,13 +22,15 @@ COUNTERS: Final = {
 }
 #: What is remembered of a socket that is open. key: of its ends; connection: whether it has two.
 #: scope, rank, moment, time (µs): of the snapshot that showed it last. inode_low, inode_high:
-#: null: none shown yet. state, counters: as shown last. change, reason, state_before, gap: of the
-#: last observation, as socket.change and its like; gap: snapshots missing before it. first, after
-#: (µs), shown, missed: socket.first_seen, socket.opened_after, socket.snapshot.count and .missed.
-#: from_…: counters from which its differences are counted.
+#: shown by that one; null: none. known_low, known_high: inodes as shown last. state, counters: as
+#: shown last. change, reason, state_before, gap: of the last observation, as socket.change and its
+#: like; gap: snapshots missing before it. first, after (µs), shown, missed: socket.first_seen,
+#: socket.opened_after, socket.snapshot.count and .missed. from_…: counters from which its
+#: differences are counted.
 REMEMBERED: Final[dict[str, pl.DataType]] = {
     "key": pl.UInt64(), "connection": pl.Boolean(), "scope": pl.String(), "rank": _I,
-    "moment": _I, "time": _I, "inode_low": _I, "inode_high": _I, "state": pl.String(),
+    "moment": _I, "time": _I, "inode_low": _I, "inode_high": _I, "known_low": _I,
+    "known_high": _I, "state": pl.String(),
     **dict.fromkeys(COUNTERS, _I), "change": pl.String(), "reason": pl.String(),
     "state_before": pl.String(), "gap": _I, "first": _I, "after": _I, "shown": _I, "missed": _I,
     **{f"from_{name}": _I for name in COUNTERS},
@@ -94,8 +96,12 @@ def _told_apart(seen: pl.DataFrame) -> pl.DataFrame:
     )
     # A row of the same moment that is read later must not change what was told of the first one:
     # its own inode is compared with the span of those before.
-    seen = seen.with_columns(before_at=_before(pl.col("inode_low").is_not_null()))
-    low, high = (pl.col(name).gather(pl.col("before_at")) for name in ("inode_low", "inode_high"))
+    seen = seen.with_columns(
+        known_low=pl.coalesce("inode_low", "known_low"),
+        known_high=pl.coalesce("inode_high", "known_high"),
+    )
+    seen = seen.with_columns(before_at=_before(pl.col("known_low").is_not_null()))
+    low, high = (pl.col(name).gather(pl.col("before_at")) for name in ("known_low", "known_high"))
     other = ~pl.col("inode").is_between(low, high)
     seen = seen.with_columns(other=other.fill_null(value=False)).with_columns(
         start=_last_place(~pl.col("goes_on") | pl.col("fell") | pl.col("other"))
@@ -181,16 +187,16 @@ def _lives(seen: pl.DataFrame) -> pl.DataFrame:
             for what, condition in (
                 ("process", pl.col("named") | old),
                 ("user", pl.col("owned") | old),
-                ("inode", pl.col("inode_low").is_not_null() | old),
+                ("inode", pl.col("inode").is_not_null() | old),
                 ("counted", pl.col("counted") | old),
             )
         },
     )
-    known = _known(pl.col("inode_low").is_not_null())
+    known = _known(pl.col("known_low").is_not_null())
     counted = _known(pl.col("counted"))
     before = {name: pl.when("starts").then(f"from_{name}") for name in COUNTERS}
     return seen.with_columns(
-        *(pl.col(name).gather(known) for name in ("inode_low", "inode_high")),
+        *(pl.col(name).gather(known) for name in ("known_low", "known_high")),
         *(pl.col(name).gather(counted).alias(f"known_{name}") for name in COUNTERS),
         **{
             f"delta_{name}": pl.when(pl.col("change").ne_missing("first") & ~old).then(

@@ -20,6 +20,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ..clock import DAY
+
 Numbers = NDArray[np.int64]
 
 #: the forms by letter: Y M D of the date, h m s of the clock, f of the fraction, e of seconds since
@@ -53,7 +55,7 @@ START: Final = (
     r"(?:(?:[0-9]{4}-[0-9]{2}-[0-9]{2} |[ -])?[0-9]{2}:[0-9]{2}:[0-9]{2}|[0-9]{1,10})"
     r"\.[0-9]{6}(?:[0-9]{3})?(?: |$)"
 )
-DAY: Final = 86_400_000_000
+_LOCAL: Final = ("clock", "date")
 #: a clock that goes back by more than this has passed midnight, one that goes forward by more than
 #: the rest of a day has come back over it
 _MIDNIGHT: Final = DAY // 2
@@ -68,7 +70,7 @@ class Clock:
     base: µs since the epoch of the day, or of the first packet, that times without a date are
     counted from. last: clock of the last packet, µs of the day; -1: none yet. days: midnights
     passed. reached: µs since base that offsets have reached. each: whether offsets are from the
-    packet before; None: not seen yet.
+    packet before; None: not seen yet. zone: of clocks and dates, IANA name; "": UTC.
     """
 
     base: int = 0
@@ -76,6 +78,7 @@ class Clock:
     days: int = 0
     reached: int = 0
     each: bool | None = None
+    zone: str = ""
 
 
 def timed(texts: pl.Series, clock: Clock, form: str | None = None) -> tuple[pl.DataFrame, Clock]:
@@ -90,9 +93,12 @@ def timed(texts: pl.Series, clock: Clock, form: str | None = None) -> tuple[pl.D
     time, clock = _resolved(_read(texts, form), form, clock)
     skip = pl.lit(len(_FORMS[form]) + 1, pl.Int64)
     frame = pl.DataFrame({"time": pl.Series(time, dtype=pl.Int64)})
+    frame = frame.with_columns(skip=skip, form=pl.lit(form))
+    if clock.zone and form.startswith(_LOCAL):
+        return _possible(_in_utc(frame, clock.zone)), clock
     if not len(time) or (time.min() >= 0 and time.max() < _LATEST):
-        return frame.with_columns(skip=skip, form=pl.lit(form)), clock
-    return _possible(frame.with_columns(skip=skip, form=pl.lit(form))), clock
+        return frame, clock
+    return _possible(frame), clock
 
 
 def uniform(texts: pl.Series) -> str | None:
@@ -143,7 +149,24 @@ def _mixed(texts: pl.Series, clock: Clock) -> tuple[pl.DataFrame, Clock]:
     bare = np.flatnonzero(kinds == "")
     times[bare] = clock.base
     frame = frame.with_columns(pl.Series("time", times))
-    return _possible(frame.select("time", "skip", "form")), clock
+    frame = frame.select("time", "skip", "form")
+    return _possible(_in_utc(frame, clock.zone) if clock.zone else frame), clock
+
+
+def _in_utc(frame: pl.DataFrame, zone: str) -> pl.DataFrame:
+    """With the times of clocks and dates, which are a zone's, in UTC. Of an hour that comes twice
+    the first one; in one that is left out, clocks go on as before it."""
+    shown = pl.col("time").cast(pl.Datetime("us"))
+    hour = pl.duration(hours=1)
+
+    def moment(local: pl.Expr) -> pl.Expr:
+        return local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.epoch(
+            "us"
+        )
+
+    told = pl.coalesce(moment(shown), moment(shown - hour) + DAY // 24)
+    local = pl.col("form").str.contains(r"^(?:clock|date)") & (pl.col("time") >= 0)
+    return frame.with_columns(pl.when(local).then(told).otherwise("time").alias("time"))
 
 
 def _possible(frame: pl.DataFrame) -> pl.DataFrame:

@@ -11,6 +11,7 @@ import polars as pl
 
 from connwatch.contracts import Block, Parsed
 
+from ..clock import Clock
 from ..flows.assemble import Assembler
 from ..flows.assemble import State as Flows
 from ..flows.events import OVER
@@ -34,14 +35,15 @@ class State:
 
 class TcpdumpFlows:
     """Text of tcpdump, its packets put together into flows; `sensor` is the user's label for where
-    it was printed."""
+    it was printed, `told` what the user says of its times."""
 
     name = "tcpdump"
     description = "flows of the packets that tcpdump prints, with any options"
     holds = True
 
-    def __init__(self, sensor: str = "") -> None:
+    def __init__(self, sensor: str = "", told: Clock = Clock()) -> None:  # noqa: B008  frozen
         self.sensor = sensor
+        self.told = told
         self.assembler = Assembler(f"{OVER}\0{sensor}")
 
     def sniff(self, head: bytes, path: str) -> str | None:
@@ -60,7 +62,7 @@ class TcpdumpFlows:
         origin = Origin(block.path, OVER, self.sensor, self.name)
         made: list[Parsed] = []
         lines, flows = state.text, state.flows
-        parts = reads(block, lines)
+        parts = reads(block, lines, self.told)
         for number, (read, after) in enumerate(parts):
             last = block.last and number == len(parts) - 1
             clock = flows.clock

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..addresses import canonical
 from ..sockets.ends import PORT
 from .bodies import TCP, UDP
+from .fields import Made, echo, ends, head, lead, length, segment, sums
 from .lead import mac
 from .options import options_length
 from .packet import PACKET
@@ -29,15 +30,15 @@ from .words import Numbers, Text, Words
 _MOST: Final = 2_000
 #: lines of one layout from which on columns are the quicker way
 _FEWEST: Final = 16
+_BROKEN: Final = b")\n    "
+_JOINED: Final = b")\x1f    "
 _S: Final = pl.String()
 _I: Final = pl.Int64()
 _MAC: Final = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
-_TYPES: Final = ((False, b"IPv4 (0x0800),"), (True, b"IPv6 (0x86dd),"))
-_Made = dict[str, Numbers | int]
 #: columns that are numbers of a line; -1 stands for null until the end
 _NUMBERS: Final = (
     "number", "sport", "dport", "size", "payload", "seq", "end", "ack", "window", "icmp_type",
-    "icmp_code", "icmp_id", "icmp_seq",
+    "icmp_code", "icmp_id", "icmp_seq", "ip_id",
 )  # fmt: skip
 #: places of texts in the line: where they begin, and their lengths
 _PLACES: Final = ("src", "src_size", "dst", "dst_size", "macs", "options", "options_size")
@@ -52,13 +53,19 @@ def quick(records: pl.DataFrame, data: bytes, offset: int) -> tuple[pl.DataFrame
     if not data or not data.isascii() or b"\r" in data or b"\x1b" in data:
         return none
     data = data if data.endswith(b"\n") else data + b"\n"
+    broken = records["more"].null_count() < records.height
+    if broken:
+        # A record with IP's header on a line of its own (-v) is one line with another blank.
+        data = data.replace(_BROKEN, _JOINED)
     text = Text(data)
     rows = text.lines_at(records["offset"].to_numpy() - offset)
     lines = pl.read_lines(io.BytesIO(data.translate(None, DIGITS)), name="k").to_series()
     forms = skeletons(lines if len(rows) == text.lines else lines.gather(rows), _MOST)
     layout = forms.layout
-    if records["more"].null_count() + records["dump"].null_count() < 2 * records.height:
-        alone = records["more"].is_null() & records["dump"].is_null()
+    if broken or records["dump"].null_count() < records.height:
+        told = pl.col("raw").str.contains(_BROKEN.decode(), literal=True)
+        one = (pl.col("lines") == 1) | ((pl.col("lines") == 2) & told)
+        alone = records.select(one & pl.col("dump").is_null()).to_series()
         layout = np.where(alone.to_numpy(), layout, -1)
     found = _Found(records, forms)
     for number, count in enumerate(np.bincount(layout + 1, minlength=1)[1:]):
@@ -77,23 +84,28 @@ class _Found:
         self._sound = np.zeros(records.height, np.bool_)
         self._six = np.zeros(records.height, np.bool_)
         self._columns = {
-            name: np.full(records.height, -1, np.int64) for name in (*_NUMBERS, *_PLACES)
+            name: np.full(records.height, -1, np.int64) for name in (*_NUMBERS, *_PLACES, "bad")
         }
 
     def read(self, rows: Numbers, layout: Layout, words: Words) -> None:
         """Read the records with these rows, which have this layout."""
-        made: _Made = {"number": layout.protocol}
-        six = _lead(layout, words, made)
+        made: Made = {"number": layout.protocol}
+        six = lead(layout, words, made)
         before = words.start(layout.src)
         letters = self._forms.letters[self._forms.known[rows]]
-        letters = letters + _ends(layout, words, made)
-        letters += _segment(layout, words, made) if layout.protocol == TCP else 0
+        letters = letters + ends(layout, words, made)
+        if layout.protocol == TCP:
+            letters += segment(layout, words, made) + sums(layout, words)
         if layout.protocol == 1:
-            _echo(layout, words, made)
-        value = _length(layout, words)
+            echo(layout, words, made)
+        value = length(layout, words)
         made["payload"] = np.maximum(value - 8, 0) if layout.protocol == 1 else value
         header = np.where(six, 40, 20) + (8 if layout.protocol == UDP else 0)
-        if layout.protocol == TCP:
+        made["bad"] = layout.bad
+        if layout.head >= 0:
+            made["size"] = head(layout, words, made)
+            words.sound &= ~six
+        elif layout.protocol == TCP:
             options = self._options(rows, layout, words)
             made["size"] = value + header + 20 + np.maximum(options, 0)
         else:
@@ -162,6 +174,7 @@ class _Found:
             .when(pl.col("_number") == UDP)
             .then(pl.lit("udp"))
             .otherwise(pl.lit("icmp")),
+            "bad": pl.when(pl.col("_bad") >= 0).then(pl.col("_bad") == 1),
             "depth": pl.lit(0, _I),
         }
         if (values["macs"] >= 0).any():
@@ -246,110 +259,3 @@ def _with_macs(made: pl.DataFrame) -> pl.DataFrame:
         known = {one: mac(one) for one in shown.unique().drop_nulls() if _MAC.fullmatch(one)}
         made = made.with_columns(shown.replace_strict(known, default=None, return_dtype=_S))
     return made
-
-
-def _lead(layout: Layout, words: Words, made: _Made) -> NDArray[np.bool_]:
-    """Which packets are IPv6; and the place of link addresses."""
-    first = layout.first
-    if not layout.linked:
-        end = words.end(first)
-        size = end - words.start(first)
-        six = (size == 3) & (words.text.bytes[end - 1] == ord("6"))
-        words.sound &= six | (size == 2)
-        return np.asarray(six)
-    for word, letters in enumerate((17, 1, 18, 9, 4, 9, 6)):
-        words.size(first + word, letters)
-    place = words.start(first + 4)
-    six = words.text.bytes[place + 3] == ord("6")
-    for version, told in _TYPES:
-        same = np.ones(len(six), np.bool_)
-        for at, letter in enumerate(told):
-            same &= words.text.bytes[np.minimum(place + at, words.stop)] == letter
-        words.sound &= same | (six != version)
-    words.letter(words.end(first + 7) - 1, ":")
-    made["macs"] = words.start(first) - words.begin
-    return np.asarray(six)
-
-
-def _ends(layout: Layout, words: Words, made: _Made) -> Numbers:
-    """Both addresses' places and ports. Gives how many characters both ends have."""
-    total = np.zeros(len(words.begin), np.int64)
-    for name, port, word in (("src", "sport", layout.src), ("dst", "dport", layout.src + 2)):
-        start, end = words.start(word), words.end(word)
-        if name == "dst":
-            end = end - 1
-            words.letter(end, ":")
-        total += end - start
-        if layout.ported:
-            made[port], count = words.text.number(end)
-            words.sound &= (count > 0) & (count <= 5)
-            end = end - count - 1
-            words.letter(end, ".")
-        made[name], made[f"{name}_size"] = start - words.begin, end - start
-    return total
-
-
-def _counted(words: Words, word: int, most: int) -> Numbers:
-    """The number that is a word but for a comma behind it."""
-    end = words.end(word) - 1
-    words.letter(end, ",")
-    return words.whole(words.start(word), end, most)
-
-
-def _segment(layout: Layout, words: Words, made: _Made) -> Numbers | int:
-    """TCP's numbers. Gives how many characters the options have."""
-    if layout.seq >= 0 and layout.end:
-        start, end = words.start(layout.seq), words.end(layout.seq) - 1
-        words.letter(end, ",")
-        made["end"], count = words.text.number(end)
-        words.sound &= (count > 0) & (count <= 10)
-        words.digits += count
-        words.letter(end - count - 1, ":")
-        made["seq"] = words.whole(start, end - count - 1, 10)
-    elif layout.seq >= 0:
-        made["seq"] = _counted(words, layout.seq, 10)
-    if layout.ack >= 0:
-        made["ack"] = _counted(words, layout.ack, 10)
-    made["window"] = _counted(words, layout.win, 10)
-    if layout.opt < 0:
-        return 0
-    end = words.start(layout.length - 1) - 3
-    words.letter(end, "]")
-    words.letter(end + 1, ",")
-    if layout.stamped:
-        for word, size in ((0, 11), (1, 3), (3, 3)):
-            words.size(layout.opt + word, size)
-    return end + 1 - words.start(layout.opt)
-
-
-def _echo(layout: Layout, words: Words, made: _Made) -> None:
-    made["icmp_type"], made["icmp_code"] = layout.kind, 0
-    made["icmp_id"] = _counted(words, layout.ack, 5)
-    made["icmp_seq"] = _counted(words, layout.seq, 5)
-
-
-def _length(layout: Layout, words: Words) -> Numbers:
-    """The length that is printed: TCP's and UDP's payload, ICMP's message."""
-    end = words.end(layout.length)
-    if layout.sign >= 0:
-        return _message(layout, words)
-    if layout.word >= 0:
-        end = end - 1
-        words.letter(end, ":")
-        # The decoder's word as it is in the skeleton: no digit stands in it.
-        follows = words.text.bytes[np.minimum(words.start(layout.free) + layout.word, words.stop)]
-        words.sound &= np.isin(follows, np.frombuffer(b":, \n", np.uint8))
-    return words.whole(words.start(layout.length), end, 7)
-
-
-def _message(layout: Layout, words: Words) -> Numbers:
-    """A DNS message's length, in parentheses at the end of the line."""
-    end = words.end(layout.body) - layout.sign
-    words.whole(words.start(layout.body), end, 5)
-    if not layout.sign:
-        words.sound &= words.text.bytes[words.start(layout.free)] != ord("/")
-    words.letter(words.stop - 1, ")")
-    value, count = words.text.number(words.stop - 1)
-    words.sound &= (count > 0) & (count <= 5)
-    words.letter(words.stop - 2 - count, "(")
-    return value

@@ -32,6 +32,8 @@ WORDS: Final = (
 )
 #: bytes of a dump
 DUMP: Final = r"^\s+0x[0-9a-f]{4,6}:  "
+#: a line that continues a record, and that nobody else prints
+_INDENTED: Final = r"^[ \t]+[^\s]"
 #: an inner packet at the beginning of a line; "[|" says there that a decoder's text was cut
 _INNER: Final = rf"^(?:IP6?[ ,]|ARP, |{_MAC} > |STP )"
 #: a packet's first bytes as text: version 4 or 6, ARP's hardware type
@@ -61,11 +63,15 @@ def grouped(lines: pl.DataFrame, *, times: bool, alone: bool = False) -> pl.Data
         lines = lines.with_columns(pl.col("begins") & ~enclosed)
     if lines["begins"].all():
         return grouped(lines, times=times, alone=True)
+    number = pl.col("begins").cum_sum().cast(pl.UInt32)
+    if (
+        lines["begins"][0]
+        and lines.select(pl.col("begins") | text.str.contains(_INDENTED)).to_series().all()
+    ):
+        return lines.with_columns(record=number, kind=pl.lit(""))
     comment = text.str.contains(COMMENT) & ~pl.col("begins")
     plain = ~pl.col("begins") & ~comment & ~text.str.contains(r"^\s") & (text != "")
-    lines = lines.with_columns(
-        comment=comment, plain=plain, record=pl.col("begins").cum_sum().cast(pl.UInt32)
-    )
+    lines = lines.with_columns(comment=comment, plain=plain, record=number)
     lines = lines.with_columns(text_dump=_text_dump(lines))
     inner = text.str.contains(_INNER) | text.str.starts_with("[|")
     blank = text.str.strip_chars() == ""
@@ -109,6 +115,12 @@ def records(lines: pl.DataFrame) -> pl.DataFrame:
             "line", "offset", "raw", "text", "record",
             lines=pl.lit(1, pl.Int64), more=none, dump=none,
         )  # fmt: skip
+    count = (
+        lines["begins"].arg_true().cast(pl.Int64).extend(pl.Series([lines.height], dtype=pl.Int64))
+    )
+    count = count.diff(null_behavior="drop")
+    if count.max() == 2:
+        return _pairs(lines, count)
     rest = ~pl.col("begins")
     bytes_ = rest & pl.col("text").str.contains(DUMP)
     lines = lines.with_columns(_bytes=bytes_, _more=rest & ~bytes_)
@@ -121,4 +133,29 @@ def records(lines: pl.DataFrame) -> pl.DataFrame:
         lines=pl.len().cast(pl.Int64),
         more=pl.when(pl.col("_more").any()).then(text.filter("_more").str.join("\n")),
         dump=pl.when(pl.col("_bytes").any()).then(text.filter("_bytes").str.join("\n")),
+    )
+
+
+def _pairs(lines: pl.DataFrame, count: pl.Series) -> pl.DataFrame:
+    """The same of records with one line or two. count: of lines, per record."""
+    text, second = pl.col("text"), pl.col("_text")
+    two = pl.col("lines") == 2
+    bytes_ = second.str.contains(DUMP)
+    return (
+        lines.with_columns(_text=text.shift(-1), _raw=pl.col("raw").shift(-1))
+        .filter("begins")
+        .with_columns(count.alias("lines"))
+        .select(
+            "record",
+            "line",
+            "offset",
+            pl.when(two)
+            .then(pl.concat_str("raw", pl.lit("\n"), "_raw"))
+            .otherwise("raw")
+            .alias("raw"),
+            "text",
+            "lines",
+            more=pl.when(two & ~bytes_).then(second),
+            dump=pl.when(two & bytes_).then(second),
+        )
     )

@@ -27,8 +27,14 @@ _FORM: Final = re.compile(
     r"(?:(?:-- )?::\.|\.|[ -]::\.) "
     rf"(?:(?P<smac>{_MAC}) > (?P<dmac>{_MAC}), (?P<linked>)ethertype IPv \(x(?:dd)?\), length : |"
     r"(?P<ip>)IP )"
-    rf"(?P<src>){_END}(?P<sport>\.?) > (?P<dst>){_END}(?P<dport>\.?): (?P<body>)(?:"
-    r"Flags \[(?P<flags>[A-Za-z.]{1,16})\](?:, seq (?P<seq>)(?P<end>:?))?(?:, ack (?P<ack>))?"
+    r"(?:(?P<head>)\(tos x[a-f]{0,2}, ttl , id , offset , flags \[(?P<bits>DF|none)\], "
+    r"proto (?P<name>TCP|UDP|ICMP) \(\), length \)\x1f    )?"
+    rf"(?P<src>){_END}(?P<sport>\.?) > (?P<dst>){_END}(?P<dport>\.?): (?P<at>)"
+    r"(?:(?P<ok>\[udp sum ok\] )(?=UDP|[+*%-]{0,3} ))?(?P<body>)(?:"
+    r"Flags \[(?P<flags>[A-Za-z.]{1,16})\]"
+    r"(?:, cksum (?P<sum>)(?P<hex>x[a-f]{0,4}) "
+    r"\((?:correct|incorrect -> (?P<right>x[a-f]{0,4}))\))?"
+    r"(?:, seq (?P<seq>)(?P<end>:?))?(?:, ack (?P<ack>))?"
     r", win (?P<win>)(?:, options (?P<opt>)\[(?P<options>[^\[\], ][^\[\]]{0,200})\])?"
     r", length (?P<length>)(?:\Z|(?P<app>: (?P<word>[A-Z][A-Za-z]{1,11})(?:[:, ].*)?\Z))|"
     r"(?P<udp>UDP, length )(?P<size>)\Z|"
@@ -46,7 +52,9 @@ class Layout(NamedTuple):
     linked: whether link addresses precede. first: the word behind the time. ported: whether the
     ends have ports. sign: characters behind a DNS message's number; -1: it is none. end: whether
     the sequence number is a range. free: from which word on digits may be anything. kind: ICMP's
-    type. word: characters of a decoder's word behind TCP's length.
+    type. word: characters of a decoder's word behind TCP's length. head: where IP's header begins
+    (-v). bits: characters of its flags. sum: where TCP's checksum stands. bad: whether it is called
+    wrong, 0 or 1; -1: not told.
     """
 
     protocol: int
@@ -66,6 +74,10 @@ class Layout(NamedTuple):
     free: int
     kind: int
     word: int
+    head: int
+    bits: int
+    sum: int
+    bad: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +146,8 @@ def skeleton(text: str) -> Skeleton | None:
         application = STREAMS.get(found["word"])
     elif found["dns"] is not None:
         free, until, application = word("dns"), found.start("dns"), "dns"
-    ends = (
-        found.start("dst") - found.start("src") - 3 + found.start("body") - found.start("dst") - 2
-    )
+    ends = found.start("at") - found.start("src") - 5
+    sums = len(found["hex"] or "") + len(found["right"] or "")
     options = 0 if found["options"] is None else len(found["options"]) + 2
     length = next((name for name in ("length", "size", "long") if found[name] is not None), "")
     layout = Layout(
@@ -157,6 +168,10 @@ def skeleton(text: str) -> Skeleton | None:
         free=free,
         kind={"request": 8, "reply": 0}.get(found["echo"], -1),
         word=len(found["word"]) if found["app"] else -1,
+        head=word("head"),
+        bits=len(found["bits"] or ""),
+        sum=word("sum"),
+        bad=0 if found["ok"] else -1 if found["hex"] is None else int(found["right"] is not None),
     )
-    letters = until - found.start("src") - ends - options
+    letters = until - found.start("src") - ends - options - sums
     return Skeleton(layout, letters, found["flags"], application)

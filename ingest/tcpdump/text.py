@@ -12,11 +12,13 @@ import polars as pl
 from connwatch.contracts import Block, Parsed
 from connwatch.schema import empty
 
+from ..clock import DAY, midnight
+from ..clock import Clock as Told
 from ..rejects import reject_rows
 from ..sockets.text import ESCAPES, encoding_of, head_text, shown_lines, whole_lines
 from ..sockets.times import day_in_name, moment_in_name, written
 from ..zeek_events import Origin
-from .clock import DAY, NUMBER, START, Clock, each_from_the_one_before, timed
+from .clock import NUMBER, START, Clock, each_from_the_one_before, timed
 from .events import events_of
 from .reader import Read, packets
 from .records import COMMENT, ENCLOSING, WORDS
@@ -45,7 +47,11 @@ _SURE: Final = re.compile(
     r"Q\.9[0-9]{2},|[0-9]{1,20}us tsft|fhset |Invalid direction|UNSUPPORTED| ?\[\||"
     r" \[extension_length)"
 )
-_BYTES: Final = {True: re.compile(START.encode()), False: re.compile(WORDS.encode())}
+#: MULTILINE: ^ is the place where a match is asked for
+_BYTES: Final = {
+    times: re.compile(begin.encode(), re.MULTILINE)
+    for times, begin in ((True, START), (False, WORDS))
+}
 _ENCLOSES: Final = re.compile(ENCLOSING.encode())
 
 
@@ -68,14 +74,16 @@ class State:
 
 
 class Tcpdump:
-    """Text of tcpdump; `sensor` is the user's label for where it was printed."""
+    """Text of tcpdump; `sensor` is the user's label for where it was printed, `told` what the user
+    says of its times."""
 
     name = "tcpdump"
     description = "packets as tcpdump prints them, with any options"
     holds = True
 
-    def __init__(self, sensor: str = "") -> None:
+    def __init__(self, sensor: str = "", told: Told = Told()) -> None:  # noqa: B008  frozen
         self.sensor = sensor
+        self.told = told
 
     def sniff(self, head: bytes, path: str) -> str | None:
         return PACKETS if is_tcpdump(head) else None
@@ -92,7 +100,7 @@ class Tcpdump:
     def parse(self, block: Block, state: State) -> tuple[Parsed, State]:
         origin = Origin(block.path, PACKETS, self.sensor, self.name)
         made: list[Parsed] = []
-        for read, after in reads(block, state):
+        for read, after in reads(block, state, self.told):
             made.append(parsed(read, events_of(read, origin), origin))
             state = after
         return together(made, frozenset(state.notes)), replace(state, notes=())
@@ -162,7 +170,11 @@ def is_tcpdump(head: bytes) -> bool:
     return sure > 0 and sure * 2 >= begun
 
 
-def reads(block: Block, state: State) -> list[tuple[Read, State]]:
+def reads(
+    block: Block,
+    state: State,
+    told: Told = Told(),  # noqa: B008  frozen
+) -> list[tuple[Read, State]]:
     """What a block of a file makes known, with the state behind it: nothing, or one part, or two
     where a line between them was too long to be read. Notes gather in the state."""
     if not state.encoding:
@@ -170,21 +182,21 @@ def reads(block: Block, state: State) -> list[tuple[Read, State]]:
         state = replace(state, encoding=encoding, line=block.line, offset=block.offset)
     made = []
     if block.offset != state.offset + len(state.held):
-        read, state = _read(state.held, block.path, state, last=True)
+        read, state = _read(state.held, block.path, state, told, last=True)
         made.append((read, state))
         state = replace(state, line=block.line, offset=block.offset)
-    read, state = _read(state.held + block.data, block.path, state, last=block.last)
+    read, state = _read(state.held + block.data, block.path, state, told, last=block.last)
     made.append((read, state))
     return made
 
 
-def _read(data: bytes, path: str, state: State, *, last: bool) -> tuple[Read, State]:
+def _read(data: bytes, path: str, state: State, told: Told, *, last: bool) -> tuple[Read, State]:
     """What is whole in `data`, which begins where the state says; all if nothing follows."""
     usable = data
     if state.encoding != "utf-8" and not last:
         usable = data[: whole_lines(data, state.encoding)]
     lines = shown_lines(usable, state.line, state.offset, state.encoding)
-    settled = _settled(lines, path, state, enough=last or len(usable) >= _ENOUGH)
+    settled = _settled(lines, path, state, told, enough=last or len(usable) >= _ENOUGH)
     if settled is None or settled.clock is None or settled.times is None:
         read, _ = packets(lines.clear(), Clock(), times=True)
         return read, replace(state, held=data)
@@ -230,7 +242,9 @@ def _whole(data: bytes, lines: pl.DataFrame, state: State) -> int:
     return 0
 
 
-def _settled(lines: pl.DataFrame, path: str, state: State, *, enough: bool) -> State | None:
+def _settled(
+    lines: pl.DataFrame, path: str, state: State, told: Told, *, enough: bool
+) -> State | None:
     """With what is known of the file's times; None: more must be seen for that."""
     if state.times is not None and state.clock is not None:
         return state
@@ -243,28 +257,35 @@ def _settled(lines: pl.DataFrame, path: str, state: State, *, enough: bool) -> S
         if not enough:
             return None
         each = each_from_the_one_before(begun.filter(begun.str.contains(_OFFSET)))
-    base, notes = _base(begun, path, each=each)
-    return replace(
-        state, times=times, clock=Clock(base=base, each=each), notes=(*state.notes, *notes)
-    )
+    base, notes = _base(begun, path, told, each=each)
+    clock = Clock(base=base, each=each, zone=told.zone or "")
+    return replace(state, times=times, clock=clock, notes=(*state.notes, *notes))
 
 
-def _base(begun: pl.Series, path: str, *, each: bool | None) -> tuple[int, list[str]]:
+def _base(begun: pl.Series, path: str, told: Told, *, each: bool | None) -> tuple[int, list[str]]:
     """Where times without a date are counted from, and what is to be said of it."""
-    if not begun.is_empty() and each is None and not begun.str.contains(_CLOCK).any():
-        zoneless = begun.str.contains(_DATE).any()
-        said = f"{path}: tells times without a zone; they are taken as UTC"
-        return 0, [said] if zoneless else []
+    zone = [] if told.zone else [f"{path}: tells times without a zone; they are taken as UTC"]
+    clocks = each is None and begun.str.contains(_CLOCK).any()
+    if each is None and not clocks and not begun.is_empty():
+        return 0, zone if begun.str.contains(_DATE).any() else []
     named, day = moment_in_name(path), day_in_name(path)
-    where = "the file's name" if day is not None else "the time at which the file was written"
-    if not begun.is_empty() and each is None:
+    where = "the file's name"
+    if told.date is not None:
+        named, day, where = None, midnight(told.date), "--date"
+    elif day is None:
+        where = "the time at which the file was written"
+    if clocks:
         if day is None:
-            when = written(path)
-            day = when - when % DAY
+            shown = told.local(written(path))
+            day = shown - shown % DAY
             first, _ = timed(begun.filter(begun.str.contains(_CLOCK)).head(1), Clock())
-            if first.height and (first["time"][0] or 0) > when % DAY:
+            if (first["time"][0] or 0) > shown % DAY:
                 day -= DAY
-        return day, [f"{path}: tells times without a date; the first day is from {where}"]
-    base = named.time if named is not None else day if day is not None else written(path)
+        return day, [f"{path}: tells times without a date; the first day is from {where}", *zone]
+    base = named.time if named is not None else day
+    if base is None:
+        base = written(path)
+    elif named is None or not named.zoned:
+        base = told.utc(base)
     what = "tells times from its first packet on" if each is not None else "tells no times"
     return base, [f"{path}: {what}; when that was is from {where}"]
