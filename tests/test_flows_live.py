@@ -58,5 +58,5 @@ def test_a_dump_that_grows_gives_the_flows_that_its_replay_does(
     whole, _, _ = ordered([path])
     # What is open when nothing follows any more is closed by a replay alone; and the last line may
     # go on.
-    assert made.height >= 6
+    assert made.height >= 4
     assert made["event.id"].to_list() == whole["event.id"].head(made.height).to_list()
