@@ -61,7 +61,7 @@ class Course:
     _states: PieceStates = field(init=False)
     _reads: deque[_Read] = field(default_factory=deque)
     _next: int = 0
-    #: by piece, the offset below which its records were given on before a restart
+    #: by piece, how many of its next records were given on before a restart
     _taken: dict[str, int] = field(default_factory=dict)
     _future: int = 0
 
@@ -84,14 +84,15 @@ class Course:
         return bool(self.buffer.height or self._log_time.doubted.height)
 
     def resume(self, saved: Mapping[str, Any], taken: Mapping[str, int]) -> None:
-        """Go on where an earlier run was; taken: by piece, how far its next records were given."""
+        """Go on where an earlier run was; taken: by piece, how many of its next records
+        were given on, and one."""
         self.key = None if saved["key"] is None else tuple(saved["key"])
         self.latest = self._log_time.latest = saved["latest"]
         self.counts, self.late, self._future = dict(saved["counts"]), saved["late"], saved["future"]
         self._states.resume(saved)
         if "sockets" in saved:
             self._changes.restore(saved["sockets"])
-        self._taken = dict(taken)
+        self._taken = {piece: more - 1 for piece, more in taken.items() if more}
 
     def read(self, size: int, now: float) -> bool:
         """Read on; whether there was anything."""
@@ -114,13 +115,13 @@ class Course:
         return True
 
     def _not_taken(self, lines: Lines, events: pl.DataFrame) -> pl.DataFrame:
-        taken = self._taken.get(lines.piece)
-        if taken is None:
-            return events
-        if lines.block.offset >= taken:
-            del self._taken[lines.piece]
-        # Also behind that place there may be records of lines that were held back before it.
-        return events.filter(pl.col("log.offset") >= taken)
+        """Without those that were given on before a restart: the first ones, since the same lines
+        give the same records in the same order, however they are cut. Their places do not tell: a
+        flow stands where its first packet does, and comes when it is over."""
+        taken = self._taken.pop(lines.piece, 0)
+        if taken > events.height:
+            self._taken[lines.piece] = taken - events.height
+        return events.slice(min(taken, events.height))
 
     def settle(self) -> None:
         """Nothing came for a while: what was in doubt is settled."""
@@ -164,16 +165,18 @@ class Course:
         positions: dict[str, Any] = {}
         while self._reads and (waiting is None or self._reads[0].number < waiting[0]):
             done = self._reads.popleft()
-            positions[f"piece/{done.lines.piece}"] = {"at": dict(done.lines.after), "taken": 0}
+            positions[f"piece/{done.lines.piece}"] = {"at": dict(done.lines.after), "given": 0}
             self._count(done.parsed)
         again: dict[str, Mapping[str, Any]] = {}
-        taken = 0 if waiting is None else waiting[1]
+        given = 0
+        if waiting is not None:
+            given = 1 + self._reads[0].parsed.events.height - waiting[1]
         for number, read in enumerate(self._reads):
             again.setdefault(read.lines.piece, read.state)
             key = f"piece/{read.lines.piece}"
             if number == 0 or key not in positions:
-                positions[key] = {"at": _back_at(read.lines), "taken": taken}
-            taken = 0
+                positions[key] = {"at": _back_at(read.lines), "given": given}
+            given = 0
         self._states.keep(self.stream.in_hand)
         positions[f"stream/{self.stream.id}"] = {
             "key": self.key,
@@ -187,12 +190,12 @@ class Course:
         return positions
 
     def _waiting(self) -> tuple[int, int] | None:
-        """Number of the lines and offset of the first record that waits."""
-        for frame in (self.buffer, self._log_time.doubted):
-            if frame.height:
-                number, offset = frame.select(_NUMBER, "log.offset").row(0)
-                return int(number), int(offset)
-        return None
+        """Number of the lines of the first record that waits, and how many of these do."""
+        frames = [one for one in (self.buffer, self._log_time.doubted) if one.height]
+        if not frames:
+            return None
+        number = int(frames[0][_NUMBER][0])
+        return number, sum(int((one[_NUMBER] == number).sum()) for one in frames)
 
     def _count(self, made: Parsed) -> None:
         self.counts["lines"] += made.lines

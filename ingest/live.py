@@ -210,11 +210,11 @@ def _cut(course: Course, bound: int | None, *, after: bool) -> int:
 
 
 def _taken(saved: Mapping[str, Any]) -> dict[str, int]:
-    """By piece, how far its next records were given on."""
+    """By piece of which records wait, how many of its next ones were given on, and one."""
     return {
-        key.removeprefix(_PIECE): value["taken"]
+        key.removeprefix(_PIECE): value["given"]
         for key, value in saved.items()
-        if key.startswith(_PIECE) and value["taken"]
+        if key.startswith(_PIECE) and value.get("given")
     }
 
 

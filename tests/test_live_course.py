@@ -66,7 +66,7 @@ def test_a_log_whose_first_records_wait_is_known_again_after_copytruncate(tmp_pa
     resumed = Course(stream, 0.0)
     resumed.resume(
         positions[f"stream/{stream.id}"],
-        {key: value["taken"] for key, value in positions.items() if "taken" in value},
+        {key: value["given"] for key, value in positions.items() if "given" in value},
     )
     while resumed.read(1 << 20, 0.0):
         again.scan()
@@ -115,7 +115,7 @@ def test_pieces_that_are_read_side_by_side_keep_their_own_columns(tmp_path: Path
         (stream,) = again.streams.values()
         resumed = Course(stream, 0.0)
         taken = {
-            key.removeprefix("piece/"): one["taken"] for key, one in saved.items() if "taken" in one
+            key.removeprefix("piece/"): one["given"] for key, one in saved.items() if "given" in one
         }
         resumed.resume(saved[f"stream/{stream.id}"], taken)
         read(resumed, again)

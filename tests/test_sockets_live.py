@@ -66,9 +66,9 @@ class Live:
                 self.course = Course(stream, 0.0)
                 if (before := self.saved.get(f"stream/{stream.id}")) is not None:
                     taken = {
-                        key.removeprefix("piece/"): one["taken"]
+                        key.removeprefix("piece/"): one["given"]
                         for key, one in self.saved.items()
-                        if one.get("taken")
+                        if one.get("given")
                     }
                     self.course.resume(before, taken)
             while self.course.read(1 << 20, 0.0):

@@ -170,7 +170,7 @@ class Session:
     def _with_updates(self, given: Given | None) -> Given | None:
         """With what changed of files without lines: where they are now, and that they are done."""
         changed = {
-            f"{_PIECE}{piece}": {"at": dict(record), "taken": 0}
+            f"{_PIECE}{piece}": {"at": dict(record), "given": 0}
             for piece, record in self.follower.updates(self._at).items()
         }
         if not changed:
@@ -184,7 +184,7 @@ class Session:
         """Remember what is saved of files; of one of which records wait, nothing is to change."""
         for key, value in positions.items():
             if key.startswith(_PIECE):
-                at = value["at"] if value["taken"] == 0 else {**value["at"], "offset": -1}
+                at = value["at"] if value["given"] == 0 else {**value["at"], "offset": -1}
                 self._at[key.removeprefix(_PIECE)] = at
 
     def _unread(self, quiet: float) -> bool:

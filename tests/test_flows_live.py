@@ -1,0 +1,62 @@
+"""Text of tcpdump that is followed: flows are those of a replay, whatever is read and saved when."""
+
+from __future__ import annotations
+
+import itertools
+
+import polars as pl
+import pytest
+from examples import examples
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support import ordered
+from test_flows import tcp, udp
+from test_sockets_live import Live
+
+#: long flows begin before short ones that end first, and two-hour silences put records in doubt
+DUMP = "".join(
+    f"{line}\n"
+    for line in (
+        *tcp(">S,100 <S.,900,101 >.,,1 >P.,1:11,1/10"),
+        udp(1, "10.0.0.1.9000", "10.0.0.2.9001"),
+        udp(2, "10.0.0.3.9000", "10.0.0.2.9001"),
+        udp(70, "10.0.0.4.9000", "10.0.0.2.9001"),
+        *(udp(n * 50, "10.0.0.1.9000", "10.0.0.2.9001") for n in range(2, 9)),
+        udp(9000, "10.0.0.5.9000", "10.0.0.2.9001"),
+        udp(9001, "10.0.0.6.9000", "10.0.0.2.9001"),
+        udp(20000, "10.0.0.5.9000", "10.0.0.2.9001"),
+        udp(20100, "10.0.0.5.9000", "10.0.0.2.9001"),
+    )
+).encode()
+
+
+@settings(
+    max_examples=examples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 3), st.booleans()), max_size=14))
+def test_a_dump_that_grows_gives_the_flows_that_its_replay_does(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int, bool]]
+) -> None:
+    path = tmp_path_factory.mktemp("live") / "dump.txt"
+    path.write_bytes(DUMP[:400])
+    live = Live(path)
+    bounds = [*itertools.accumulate((size for size, *_ in steps), initial=400), len(DUMP)]
+    for (low, high), (_, rows, again) in zip(
+        itertools.pairwise(bounds), [*steps, (0, 1000, True)], strict=True
+    ):
+        with path.open("ab") as out:
+            out.write(DUMP[low:high])
+        live.step(rows)
+        if again:
+            live.follower.close()
+            live.restart()
+    live.step(1000)
+    live.follower.close()
+    made = pl.concat(live.given)
+    whole, _, _ = ordered([path])
+    # What is open when nothing follows any more is closed by a replay alone; and the last line may
+    # go on.
+    assert made.height >= 4
+    assert made["event.id"].to_list() == whole["event.id"].head(made.height).to_list()
