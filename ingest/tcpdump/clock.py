@@ -59,7 +59,10 @@ _LOCAL: Final = ("clock", "date")
 #: a clock that goes back by more than this has passed midnight, one that goes forward by more than
 #: the rest of a day has come back over it
 _MIDNIGHT: Final = DAY // 2
-_BACK: Final = DAY - 600_000_000
+_DISORDER: Final = 600_000_000
+_BACK: Final = DAY - _DISORDER
+#: of so many offsets one goes back at least, where each is from the packet before
+_OFTEN: Final = 6
 _LATEST: Final = 4_102_444_800_000_000
 
 
@@ -255,13 +258,18 @@ def _counted(values: Numbers, clock: Clock) -> tuple[Numbers, Clock]:
     if clock.each:
         reached = np.cumsum(values) + clock.reached
         return clock.base + reached, replace(clock, reached=int(reached[-1]))
-    return clock.base + values, clock
+    first = values[0] if clock.last < 0 else clock.last
+    steps = np.diff(values, prepend=first)
+    days = clock.days + np.cumsum((steps < -_DISORDER).astype(np.int64) - (steps > _BACK))
+    last = max(int(values[-1]), 0)
+    return clock.base + days * DAY + values, replace(clock, last=last, days=int(days[-1]))
 
 
 def each_from_the_one_before(texts: pl.Series) -> bool:
-    """Whether offsets go back now and then, as those from the packet before do."""
+    """Whether offsets go back now and then, as those from the packet before do; those from the
+    first one do so where packets are out of order, and once a day, when their hours begin again."""
     if texts.is_empty():
         return False
     frame, _ = timed(texts, Clock(base=DAY, each=False))
     offsets = frame.filter(pl.col("form").str.contains("^(?:delta|back)"))["time"]
-    return bool((offsets.diff() < 0).any())
+    return int((offsets.diff() < 0).sum()) * _OFTEN > offsets.len()
