@@ -55,7 +55,6 @@ def resolve(
     seq, ack = packets.seq[:count], packets.ack[:count]
     from_x = packets.from_x[:count]
     told = (bits & ACK) != 0
-    rows: Ints = np.arange(count)
     first = told & (previous(told, flow) < 0) & ~base.known[flow]
     begins = told & (first | ((bits & SYN) != 0))
     # A bare ACK behind a SYN is printed without its number, which is the next one.
@@ -82,18 +81,9 @@ def resolve(
     by_seq = later & ~by_ack & (seq >= 0) & (base_own >= 0)
     value, start = np.where(by_ack, ack, seq), np.where(by_ack, base_peer, base_own)
     plain = np.abs(signed(value - start)) < np.abs(signed(value))
-    # The first packet that tells decides for all up to the next base.
     tells = (by_ack | by_seq) & ((at >= 0) | (base.mode[flow] < 0))
-    group: Ints = np.cumsum(starts(flow) | _behind(begins))
-    decides = tells & (previous(tells, group) < 0)
-    place = np.maximum.accumulate(np.where(decides, rows, NIL)) if count else rows
-    opened = np.maximum.accumulate(np.where(starts(group), rows, 0)) if count else rows
-    decided = place >= opened
-    mode: Ints = np.where(
-        decided,
-        plain.astype(np.int64)[place] if count else place,
-        np.where(at >= 0, NIL, base.mode[flow]),
-    )
+    before = np.where(at >= 0, NIL, base.mode[flow])
+    mode = _modes(flow, begins, tells, plain, before)
     shift = later & (mode != PLAIN)
     seq = np.where(shift & (seq >= 0), (seq + np.maximum(base_own, 0)) % _WRAP, seq)
     ack = np.where(shift & (ack >= 0), (ack + np.maximum(base_peer, 0)) % _WRAP, ack)
@@ -106,6 +96,19 @@ def resolve(
         for old, value in zip((base.x, base.y, base.mode), left, strict=True)
     )
     return seq, ack, Base(x, y, mode, known)
+
+
+def _modes(flow: Ints, begins: Flags, tells: Flags, plain: Flags, before: Ints) -> Ints:
+    """Of each packet, how numbers are printed. The first packet that tells decides for all up to
+    the next base. before: what is known without these packets."""
+    rows: Ints = np.arange(len(flow))
+    if not len(flow):
+        return rows
+    group: Ints = np.cumsum(starts(flow) | _behind(begins))
+    decides = tells & (previous(tells, group) < 0)
+    place = np.maximum.accumulate(np.where(decides, rows, NIL))
+    opened = np.maximum.accumulate(np.where(starts(group), rows, 0))
+    return np.where(place >= opened, plain.astype(np.int64)[place], before)
 
 
 def _begun(syns: Flags, flow: Ints, seq: Ints, start: Ints) -> Ints:
