@@ -8,11 +8,12 @@ from typing import Final
 
 from .rejects import text
 
+_PCAP: Final = "a packet capture; tcpdump -nn -tttt -v -r FILE prints it as text that can be read"
 _KINDS: Final[tuple[tuple[bytes, str], ...]] = (
-    (b"\xd4\xc3\xb2\xa1", "a packet capture (pcap)"),
-    (b"\xa1\xb2\xc3\xd4", "a packet capture (pcap)"),
-    (b"\x4d\x3c\xb2\xa1", "a packet capture (pcap, nanoseconds)"),
-    (b"\x0a\x0d\x0d\x0a", "a packet capture (pcapng)"),
+    (b"\xd4\xc3\xb2\xa1", _PCAP),
+    (b"\xa1\xb2\xc3\xd4", _PCAP),
+    (b"\x4d\x3c\xb2\xa1", _PCAP),
+    (b"\x0a\x0d\x0d\x0a", _PCAP),
     (b"PK\x03\x04", "a zip archive"),
     (b"SQLite format 3\x00", "an SQLite database"),
     (b"PAR1", "a Parquet file"),

@@ -139,7 +139,7 @@ def test_exclude_and_what_is_no_log(tmp_path: Path) -> None:
         "notes.txt": "text of an unknown kind",
         "dns.log": "a Zeek dns log, not one of connections",
         "none": "empty",
-        "x.pcap": "a packet capture (pcap)",
+        "x.pcap": "a packet capture; tcpdump -nn -tttt -v -r FILE prints it as text that can be read",
     }
     write(tmp_path / "none", header() + rows(10, 12))
     reader.take()

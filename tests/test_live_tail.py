@@ -82,8 +82,9 @@ def test_alerts_of_a_named_pipe(tmp_path: Path) -> None:
         ends_quietly(process, 0)
 
 
-def test_alerts_of_standard_input_and_its_end() -> None:
-    with tailing("-", "--json", "--until-idle", "1", stdin=subprocess.PIPE) as process:
+@pytest.mark.parametrize("more", [(), ("--until-idle", "30")])
+def test_alerts_of_standard_input_and_its_end(more: tuple[str, ...]) -> None:
+    with tailing("-", "--json", *more, stdin=subprocess.PIPE) as process:
         found = printed(process)
         assert process.stdin is not None
         process.stdin.write(header() + b"".join(lines(600)))

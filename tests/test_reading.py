@@ -88,7 +88,7 @@ UNKNOWN: list[tuple[str, bytes, str]] = [
     ("another Zeek log", header(path="dns").encode(), "a Zeek dns log, not one of connections"),
     ("another Zeek log as JSON", b'{"_path":"http","ts":1}\n', "a Zeek http log (JSON), not one of connections"),
     ("EVE", b'{"event_type":"flow"}\n', "Suricata EVE, which this version does not read yet"),
-    ("a capture", b"\xd4\xc3\xb2\xa1" + bytes(20), "a packet capture (pcap)"),
+    ("a capture", b"\xd4\xc3\xb2\xa1" + bytes(20), "a packet capture; tcpdump -nn -tttt -v -r FILE prints it as text that can be read"),
     ("text", b"hello\n", "text of an unknown kind"),
     ("binary", b"\x00\x01\x02", "binary data"),
     ("nothing", b"", "empty"),

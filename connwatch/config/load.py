@@ -214,6 +214,8 @@ class _Reader:
         if isinstance(node, yaml.ScalarNode):
             # What may hold a password is not repeated.
             hint = "write it within [ ]" if "@" in node.value else f"write [{node.value[:80]}]"
+            if key.endswith(".command"):
+                hint = "write the program and its arguments as [ss, -tunapoie]; no shell sees them"
         elif isinstance(node, yaml.MappingNode):
             hint = "begin each with '- '"
         self._fault(node, f"{key} holds {_found(node)}, not a list", hint)

@@ -46,7 +46,8 @@ class Hooks:
 
 class Session:
     """Follows until `stop` is set, or, with until_idle, until everything is read and nothing came
-    for so many seconds. `run` raises what went wrong; what was committed before stays.
+    for so many seconds; nothing comes any more where all there was is standard input, and that is
+    at its end. `run` raises what went wrong; what was committed before stays.
     """
 
     def __init__(
@@ -142,7 +143,8 @@ class Session:
                 del given
                 self._rest(begun, large=large)
                 continue
-            if until_idle is not None and now - last >= until_idle and not self._unread(now - last):
+            enough = _LOOK if self.follower.over else until_idle
+            if enough is not None and now - last >= enough and not self._unread(now - last):
                 return
             if now - told >= _TICK:
                 told = now

@@ -121,6 +121,12 @@ class Follower:
             ),
         ]
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing can come any more: there is standard input alone, and it has ended."""
+        alone = all(one.path == STDIN for one in self._wanted)
+        return alone and self._round > 0 and self._pipes.stdin_ended
+
     def watched(self) -> list[str]:
         """Folders and files to put under watch."""
         watched = self._places.watched()
