@@ -103,11 +103,6 @@ WRONG = {
         "rules: rules/",
         "c.yml:1:8: rules holds a single value, not a list | write [rules/]",
     ),
-    "a command line": (
-        "sources: [{command: 'ss -tnap | cat'}]",
-        "c.yml:1:21: sources[0].command holds a single value, not a list"
-        " | write the program and its arguments as [ss, -tunapoie]; no shell sees them",
-    ),
     "a list where one value is wanted": (
         "store: [a]",
         "c.yml:1:8: store holds a list, not one value",
@@ -239,6 +234,13 @@ WRONG_SOURCES = {
     "a path alone": (
         "sources: [/a/b.log]",
         "c.yml:1:11: sources has a value without a key | write path: /a/b.log",
+    ),
+    "a command line": (
+        "sources: [{command: 'ss -tnap | cat'}]",
+        (
+            "c.yml:1:21: sources[0].command holds a single value, not a list"
+            " | write the program and its arguments as [ss, -tunapoie]; no shell sees them"
+        ),
     ),
     "no dash": (
         "sources:\n  path: a",
