@@ -105,9 +105,10 @@ class StoreReader:
             raise StoreError(
                 f"{alert_id!r} is not an alert's id", hint="connwatch alerts lists them"
             )
+        # In one go: retention may take the alert away behind a look for its id.
         found = self._rows(
-            "SELECT id FROM alerts WHERE id BETWEEN ? AND ? "
-            "UNION SELECT id FROM aliases WHERE old BETWEEN ? AND ?",
+            "SELECT document FROM alerts WHERE id BETWEEN ? AND ? "
+            "OR id IN (SELECT id FROM aliases WHERE old BETWEEN ? AND ?)",
             *(wanted, wanted + "g") * 2,
         )
         if len(found) != 1:
@@ -115,7 +116,7 @@ class StoreReader:
             raise StoreError(
                 f"{what} an id that begins with {alert_id!r}", hint="connwatch alerts lists them"
             )
-        ((text,),) = self._rows("SELECT document FROM alerts WHERE id = ?", *found[0])
+        ((text,),) = found
         document: Document = json.loads(text)
         return document
 
