@@ -267,7 +267,7 @@ WRONG_SOURCES = {
     ),
     "the same command twice": (
         "sources:\n  - command: [ss, -t]\n  - command: [ss, -t]",
-        "c.yml:3:5: sources[1].command: \"('ss', '-t')\" stands in line 2 already",
+        "c.yml:3:5: sources[1].command: 'ss -t' stands in line 2 already",
     ),
     "a label without a value": (
         "sources: [{path: a, labels: {site: }}]",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -178,7 +179,8 @@ class _Reader:
             value = getattr(one, name)
             line = item.start_mark.line + 1
             if value in lines:
-                told = f"{shown(str(value))} stands in line {lines[value]} already"
+                text = shlex.join(value) if isinstance(value, tuple) else str(value)
+                told = f"{shown(text)} stands in line {lines[value]} already"
                 self._fault(item, f"{key}[{number}].{name}: {told}")
             lines.setdefault(value, line)
             made.append(one)
