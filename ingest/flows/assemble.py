@@ -21,7 +21,7 @@ from .machine import IDLE
 from .packets import END, NIL, Ints, Packets, relevant, sort
 from .sequence import Base, Seen, Side, follow, resolve
 from .split import Running, Split, split
-from .table import OPEN, TOLD, column
+from .table import OPEN, TOLD, alone, column
 
 #: packets worked on together
 SLICE: Final = 1 << 17
@@ -203,7 +203,7 @@ def _joined(kept: pl.DataFrame, state: State, prefix: str) -> State:
         **_of_holes(holes, len(cut.conv)),
         **{name: pl.Series(values) for name, values in plain.items()},
     )
-    flows = flows.select(pl.col(name).cast(dtype) for name, dtype in OPEN.items())
+    flows = alone(flows.select(pl.col(name).cast(dtype) for name, dtype in OPEN.items()))
     end = pl.Series("end", cut.end)
     over = end >= 0
     ended = _closed(flows.filter(over), pl.lit(end.filter(over)))

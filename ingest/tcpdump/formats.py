@@ -16,6 +16,7 @@ from ..flows.assemble import Assembler
 from ..flows.assemble import State as Flows
 from ..flows.events import OVER
 from ..flows.events import events as flow_events
+from ..flows.table import alone
 from ..zeek_events import Origin
 from . import text
 from .events import frame_events
@@ -112,7 +113,7 @@ def _in_order(
     made = flow_events(flows, origin)
     if frames.is_empty():
         return made
-    both = pl.concat([frame_events(frames, origin), made])
+    both = pl.concat([alone(frame_events(frames, origin)), made])
     order = pl.DataFrame(
         {
             "moment": pl.concat([moments, flows["end"]]),
