@@ -281,6 +281,7 @@ SNAPSHOTS = st.lists(st.lists(SOCKS, max_size=5), min_size=1, max_size=7)
 
 @settings(max_examples=examples(100), deadline=None)
 @given(SNAPSHOTS)
+@example([[Sock(0, 2, 1)], [Sock(0, None, 0)], [Sock(0, 1)]])
 def test_the_changes_are_those_of_the_model(shots: list[list[Sock]]) -> None:
     snapshots = [(10 * number, socks) for number, socks in enumerate(shots)]
     if not any(shots):

@@ -91,33 +91,27 @@ def _told_apart(seen: pl.DataFrame) -> pl.DataFrame:
     ).fill_null(value=False)
     seen = seen.with_columns(pos=_POS, level=level, goes_on=goes_on)
     fell = pl.col("goes_on") & (pl.col("level") < pl.col("level").shift(1)).fill_null(value=False)
-    seen = seen.with_columns(fell=fell).with_columns(
-        start=_last_place(~pl.col("goes_on") | pl.col("fell"))
-    )
     # A row of the same moment that is read later must not change what was told of the first one:
     # its own inode is compared with the span of those before.
     seen = seen.with_columns(
+        fell=fell,
+        starts=~pl.col("goes_on") | fell,
         known_low=pl.coalesce("inode_low", "known_low"),
         known_high=pl.coalesce("inode_high", "known_high"),
+        counted=pl.any_horizontal(pl.col(name).is_not_null() for name in COUNTERS),
     )
-    seen = seen.with_columns(before_at=_before(pl.col("known_low").is_not_null()))
-    low, high = (pl.col(name).gather(pl.col("before_at")) for name in ("known_low", "known_high"))
-    other = ~pl.col("inode").is_between(low, high)
-    seen = seen.with_columns(other=other.fill_null(value=False)).with_columns(
-        start=_last_place(~pl.col("goes_on") | pl.col("fell") | pl.col("other"))
-    )
-    counted = pl.any_horizontal(pl.col(name).is_not_null() for name in COUNTERS)
-    seen = seen.with_columns(before_at=_before(counted), counted=counted)
-    seen = seen.with_columns(
-        pl.col(name).gather(pl.col("before_at")).alias(f"before_{name}") for name in COUNTERS
-    )
-    less = pl.any_horizontal(
-        (pl.col(name) < pl.col(f"before_{name}")).fill_null(value=False) for name in COUNTERS
-    )
+    # What is known of a socket is forgotten where another one begins, and that it begins is told by
+    # what is known: of each socket, one more observation is settled every time.
+    while True:
+        seen = _compared(seen)
+        starts = seen.select(~pl.col("goes_on") | pl.col("fell") | pl.col("other") | pl.col("less"))
+        if starts.to_series().equals(seen["starts"]):
+            break
+        seen = seen.with_columns(starts.to_series().alias("starts"))
     reason = (
         pl.when("other")
         .then(pl.lit("inode"))
-        .when(less)
+        .when("less")
         .then(pl.lit("counters"))
         .when("fell")
         .then(pl.lit("state"))
@@ -125,6 +119,27 @@ def _told_apart(seen: pl.DataFrame) -> pl.DataFrame:
     return seen.with_columns(reason=pl.when(old).then("reason").otherwise(reason)).with_columns(
         starts=~pl.col("goes_on") | pl.col("reason").is_not_null()
     )
+
+
+def _compared(seen: pl.DataFrame) -> pl.DataFrame:
+    """With other (the inode is another one) and less (a counter fell), if other sockets begin where
+    `starts` says; and the counters before."""
+    seen = seen.with_columns(start=_last_place(pl.col("starts")))
+    seen = seen.with_columns(
+        inode_before=_before(pl.col("known_low").is_not_null()),
+        before_at=_before(pl.col("counted")),
+    )
+    low, high = (
+        pl.col(name).gather(pl.col("inode_before")) for name in ("known_low", "known_high")
+    )
+    seen = seen.with_columns(
+        *(pl.col(name).gather(pl.col("before_at")).alias(f"before_{name}") for name in COUNTERS),
+        other=(~pl.col("inode").is_between(low, high)).fill_null(value=False),
+    )
+    less = pl.any_horizontal(
+        (pl.col(name) < pl.col(f"before_{name}")).fill_null(value=False) for name in COUNTERS
+    )
+    return seen.with_columns(less=less)
 
 
 def _last_place(condition: pl.Expr) -> pl.Expr:
