@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import polars as pl
 
+from .extra import as_json
 from .lines import split_lines
 from .rejects import reject_rows
 from .zeek import TYPES, Kind
 from .zeek_events import Origin, Records, make
-from .zeek_extra import as_json
 from .zeek_header import Header, set_items, unescaped
 from .zeek_unknown import unknown_member
 

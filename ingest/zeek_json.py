@@ -23,11 +23,11 @@ import polars as pl
 
 from connwatch.contracts import Block, Parsed
 
+from .extra import as_json, member
 from .lines import split_lines
 from .zeek import DATASETS, FIELDS, dataset_of, field_name
 from .zeek_events import Origin, Records, make
 from .zeek_exact import SECONDS
-from .zeek_extra import as_json, member
 from .zeek_json_exact import LIMIT, MILLISECONDS, exact, flat, shape
 
 NAME: Final = "zeek-json"

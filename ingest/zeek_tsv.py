@@ -21,12 +21,12 @@ import polars as pl
 from connwatch.contracts import Block, Parsed, newlines
 from connwatch.schema import empty
 
+from .extra import as_json
 from .lines import split_lines
 from .rejects import reject_rows
 from .zeek import FIELDS, REQUIRED, TYPES, Kind
 from .zeek_events import Origin, Records, make
 from .zeek_exact import SECONDS, exact
-from .zeek_extra import as_json
 from .zeek_header import BOM, Header, comments, directive, is_header_row, read_header, set_items
 from .zeek_unknown import unknown_member
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from .zeek_extra import member
+from .extra import member
 from .zeek_header import Header, set_items, unescaped
 
 _NUMBERS: Final[dict[str, type[pl.DataType]]] = {

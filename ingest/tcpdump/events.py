@@ -8,6 +8,7 @@ import polars as pl
 
 from connwatch.schema import UTC, conform
 
+from ..extra import member, whole
 from ..sockets.rows import hashed
 from ..zeek_events import Origin
 from .reader import Read
@@ -96,6 +97,4 @@ def _ids(origin: Origin, dataset: str, part: pl.Expr) -> pl.Expr:
 
 
 def _extra(*names: str) -> pl.Expr:
-    told = pl.any_horizontal(pl.col(name).is_not_null() for name in names)
-    texts = pl.struct(pl.col(name).cast(_S) for name in names).struct.json_encode()
-    return pl.when(told).then(texts.str.replace_all(r'"[a-z]+":null,?', "").str.replace(",}", "}"))
+    return whole([member(pl.col(name).cast(_S), name) for name in names])

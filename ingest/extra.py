@@ -13,13 +13,12 @@ def member(value: pl.Expr, name: str) -> pl.Expr:
     return pl.when(value.is_not_null()).then(text)
 
 
-def as_json(frame: pl.DataFrame, members: Sequence[pl.Expr]) -> pl.Series | None:
-    """One JSON object per row of `frame` of the members that are set; null where none is.
-
-    None when there is no member at all.
-    """
-    if not members:
-        return None
+def whole(members: Sequence[pl.Expr]) -> pl.Expr:
+    """One JSON object of the members that are set; null where none is. members: at least one."""
     body = pl.concat_str(members, separator=",", ignore_nulls=True)
-    whole = pl.when(body != "").then(pl.concat_str(pl.lit("{"), body, pl.lit("}")))
-    return frame.select(whole.alias("extra")).to_series()
+    return pl.when(body != "").then(pl.concat_str(pl.lit("{"), body, pl.lit("}")))
+
+
+def as_json(frame: pl.DataFrame, members: Sequence[pl.Expr]) -> pl.Series | None:
+    """The same per row of `frame`; None when there is no member at all."""
+    return frame.select(whole(members).alias("extra")).to_series() if members else None
