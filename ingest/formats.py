@@ -9,6 +9,7 @@ from connwatch.contracts import Format
 from connwatch.errors import UsageError
 
 from .clock import Clock
+from .headless import Headless
 from .sockets.tables import Netstat, ProcNet, Ss
 from .tcpdump.formats import TcpdumpFlows, TcpdumpPackets
 from .zeek_json import ZeekJson
@@ -24,8 +25,6 @@ FORMATS: dict[str, Callable[..., Format[Any]]] = {
     "tcpdump": TcpdumpFlows,
     "tcpdump-packets": TcpdumpPackets,
 }
-#: whose times may lack a date or a zone: they are made with a `Clock` too
-TIMED: Final = frozenset({"ss", "netstat", "proc-net", "tcpdump", "tcpdump-packets"})
 #: that are only tried where they are named: another one reads the same files
 NAMED: Final = frozenset({"tcpdump-packets"})
 
@@ -43,5 +42,10 @@ def formats(
             f"unknown format {only!r}", where="--format", hint=f"known are {', '.join(FORMATS)}"
         )
     names = [only] if only else [name for name in FORMATS if name not in NAMED]
-    timed = clock or Clock()
-    return tuple(FORMATS[n](sensor, timed) if n in TIMED else FORMATS[n](sensor) for n in names)
+    return tuple(_made(FORMATS[name], sensor, clock or Clock()) for name in names)
+
+
+def _made(form: Callable[..., Format[Any]], sensor: str, clock: Clock) -> Format[Any]:
+    """A headless format may tell times without a date or a zone, and wants to know the user's."""
+    headless = isinstance(form, type) and issubclass(form, Headless)
+    return form(sensor, clock) if headless else form(sensor)

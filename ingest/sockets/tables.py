@@ -20,6 +20,7 @@ from connwatch.contracts import Block, Parsed
 from connwatch.schema import empty
 
 from ..clock import DAY, Clock, midnight
+from ..headless import Headless
 from ..rejects import reject_rows
 from ..zeek_events import Origin
 from .netstat import TOOL as NETSTAT
@@ -61,27 +62,16 @@ class State:
     file_time: int | None = None
 
 
-class Tables:
-    """A format of socket tables; `sensor` is the user's label for where they were printed."""
+class Tables(Headless):
+    """A format of socket tables."""
 
     name: str
     description: str
-    holds = True
     own: str
-
-    def __init__(self, sensor: str = "", clock: Clock = Clock()) -> None:  # noqa: B008  frozen
-        self.sensor = sensor
-        self.clock = clock
 
     def sniff(self, head: bytes, path: str) -> str | None:
         """The dataset if the first header, or the first rows without one, are this tool's."""
         return f"{self.own}.socket" if _tool_of(head) == self.own else None
-
-    def opened(self, head: bytes) -> str | None:
-        return None
-
-    def closed(self, tail: bytes) -> str | None:
-        return None
 
     def begin(self, dataset: str) -> State:
         return State(draft=Draft(tool=self.own))

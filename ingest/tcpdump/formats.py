@@ -17,6 +17,7 @@ from ..flows.assemble import State as Flows
 from ..flows.events import OVER
 from ..flows.events import events as flow_events
 from ..flows.table import alone
+from ..headless import Headless
 from ..zeek_events import Origin
 from . import text
 from .events import frame_events
@@ -34,27 +35,18 @@ class State:
     flows: Flows = field(default_factory=Flows)
 
 
-class TcpdumpFlows:
-    """Text of tcpdump, its packets put together into flows; `sensor` is the user's label for where
-    it was printed, `told` what the user says of its times."""
+class TcpdumpFlows(Headless):
+    """Text of tcpdump, its packets put together into flows."""
 
     name = "tcpdump"
     description = "flows of the packets that tcpdump prints, with any options"
-    holds = True
 
-    def __init__(self, sensor: str = "", told: Clock = Clock()) -> None:  # noqa: B008  frozen
-        self.sensor = sensor
-        self.told = told
+    def __init__(self, sensor: str = "", clock: Clock = Clock()) -> None:  # noqa: B008  frozen
+        super().__init__(sensor, clock)
         self.assembler = Assembler(f"{OVER}\0{sensor}")
 
     def sniff(self, head: bytes, path: str) -> str | None:
         return OVER if is_tcpdump(head) else None
-
-    def opened(self, head: bytes) -> str | None:
-        return None
-
-    def closed(self, tail: bytes) -> str | None:
-        return None
 
     def begin(self, dataset: str) -> State:
         return State()
@@ -63,7 +55,7 @@ class TcpdumpFlows:
         origin = Origin(block.path, OVER, self.sensor, self.name)
         made: list[Parsed] = []
         lines, flows = state.text, state.flows
-        parts = reads(block, lines, self.told)
+        parts = reads(block, lines, self.clock)
         for number, (read, after) in enumerate(parts):
             last = block.last and number == len(parts) - 1
             clock = flows.clock

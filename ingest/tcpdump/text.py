@@ -14,6 +14,7 @@ from connwatch.schema import empty
 
 from ..clock import DAY, midnight
 from ..clock import Clock as Told
+from ..headless import Headless
 from ..rejects import reject_rows
 from ..sockets.text import ESCAPES, encoding_of, head_text, shown_lines, whole_lines
 from ..sockets.times import day_in_name, moment_in_name, written
@@ -73,26 +74,14 @@ class State:
     notes: tuple[str, ...] = field(default=())
 
 
-class Tcpdump:
-    """Text of tcpdump; `sensor` is the user's label for where it was printed, `told` what the user
-    says of its times."""
+class Tcpdump(Headless):
+    """Text of tcpdump, an event for each packet."""
 
     name = "tcpdump"
     description = "packets as tcpdump prints them, with any options"
-    holds = True
-
-    def __init__(self, sensor: str = "", told: Told = Told()) -> None:  # noqa: B008  frozen
-        self.sensor = sensor
-        self.told = told
 
     def sniff(self, head: bytes, path: str) -> str | None:
         return PACKETS if is_tcpdump(head) else None
-
-    def opened(self, head: bytes) -> str | None:
-        return None
-
-    def closed(self, tail: bytes) -> str | None:
-        return None
 
     def begin(self, dataset: str) -> State:
         return State()
@@ -100,7 +89,7 @@ class Tcpdump:
     def parse(self, block: Block, state: State) -> tuple[Parsed, State]:
         origin = Origin(block.path, PACKETS, self.sensor, self.name)
         made: list[Parsed] = []
-        for read, after in reads(block, state, self.told):
+        for read, after in reads(block, state, self.clock):
             made.append(parsed(read, events_of(read, origin), origin))
             state = after
         return together(made, frozenset(state.notes)), replace(state, notes=())
