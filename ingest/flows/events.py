@@ -10,8 +10,9 @@ from connwatch.schema import UTC, conform
 
 from ..sockets.rows import hashed
 from ..zeek_events import Origin
+from .arrays import NIL
 from .machine import conn_state
-from .packets import ICMP, ICMP6, NIL, TCP, UDP
+from .packets import ICMP, ICMP6, TCP, UDP
 
 #: the dataset of a flow that is over, and of a report of one that goes on
 OVER: Final = "tcpdump.connection"
@@ -21,7 +22,7 @@ _S: Final = pl.String()
 
 
 def events(flows: pl.DataFrame, origin: Origin) -> pl.DataFrame:
-    """One event for each flow (`assemble.FLOW`), in order."""
+    """One event for each flow (`table.FLOW`), in order."""
     flows = _turned(flows)
     flows = flows.with_columns(
         lasted=pl.max_horizontal(pl.col("last") - pl.col("start"), 0),

@@ -12,8 +12,9 @@ from typing import Final
 
 import numpy as np
 
+from .arrays import NIL, Flags, Ints, previous, starts
 from .machine import ACK, BAD, CLOSED, FIN, RESET, RST, SYN
-from .packets import NIL, Flags, Ints, Packets, previous, starts
+from .packets import Packets
 from .split import Split, ends_of
 
 _WRAP: Final = 1 << 32
