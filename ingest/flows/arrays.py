@@ -38,3 +38,11 @@ def previous(which: Flags, group: Ints) -> Ints:
     begins = starts(group)
     first: Ints = np.maximum.accumulate(np.where(begins, rows, 0)) if len(which) else rows
     return np.where(before >= first, before, NIL)
+
+
+def first_of(which: Flags, group: Ints, groups: int) -> Ints:
+    """By group, the first of `which`; NIL: none. Groups need not stand together."""
+    at = np.flatnonzero(which)[::-1]
+    made = np.full(groups, NIL)
+    made[group[at]] = at  # written from the last one to the first one, the first one stays
+    return made

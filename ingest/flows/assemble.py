@@ -260,7 +260,7 @@ def _sides(
         values = [now[ROW[f"{'x' if x else 'y'}_{name}"]] for name in _SIDE]
         seen_before, raw, rel, sent, acked, fin = values
         before[x] = Side(seen_before != 0, raw, rel, sent, acked, fin != 0)
-        after[x], seen[x] = follow(packets, packets.bits, cut, told, before[x], x=x)
+        after[x], seen[x] = follow(packets, cut, told, before[x], x=x)
     from_x = packets.from_x[: packets.tcp]
     both = Seen(
         np.where(from_x, seen[True].rel, seen[False].rel),
