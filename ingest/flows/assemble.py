@@ -132,16 +132,10 @@ class Assembler:
         clock = latest if clock is None else max(clock, latest)
         state = replace(state, clock=clock, count=state.count + part.height)
         if len(kept.place):
-            state = _joined(kept, state, self.prefix)
-        over = state.open["until"] <= clock
-        if over.any():
-            ended = state.open.where(over)
-            state = replace(
-                state,
-                open=state.open.where(~over),
-                done=together([state.done, ended.ended(ended["until"])]),
-                holes=_without(state.holes, ended),
-            )
+            state = _joined(kept, state, clock, self.prefix)
+        elif (over := state.open["until"] <= clock).any():
+            gone = state.open.where(over)
+            state = replace(_ended(state, gone, gone["until"]), open=state.open.where(~over))
         if state.count % self.slice == 0 and state.open.height > self.limit:
             state = self._thinned(state, clock)
         return state
@@ -149,14 +143,9 @@ class Assembler:
     def _thinned(self, state: State, clock: int) -> State:
         """Without the flows that are too many: those that would be over first."""
         rows = np.lexsort(tuple(state.open[name] for name in ("depth", "offset", "until")))
-        gone = state.open.rows(rows[: -self.limit])
-        return replace(
-            state,
-            open=state.open.rows(rows[-self.limit :]),
-            done=together([state.done, gone.ended(clock)]),
-            holes=_without(state.holes, gone),
-            evicted=state.evicted + gone.height,
-        )
+        gone, left = (state.open.rows(part) for part in (rows[: -self.limit], rows[-self.limit :]))
+        state = _ended(state, gone, clock)
+        return replace(state, open=left, evicted=state.evicted + gone.height)
 
 
 def _without(holes: Holes, flows: Flows) -> Holes:
@@ -169,10 +158,7 @@ def _without(holes: Holes, flows: Flows) -> Holes:
 def _reported(state: State, hour: int) -> State:
     """With a report of each flow that is open at this hour, and was so an hour ago."""
     long = (state.open["start"] <= hour - REPORT) & (state.open["until"] > hour)
-    if not long.any():
-        return state
-    reports = state.open.where(long).ended(hour, over=False)
-    return replace(state, done=together([state.done, reports]))
+    return _ended(state, state.open.where(long), hour, over=False)
 
 
 def _ready(state: State) -> tuple[pl.DataFrame, State]:
@@ -190,8 +176,8 @@ def _ordered(flows: Flows) -> Flows:
     return flows.rows(np.lexsort(keys))
 
 
-def _joined(kept: Kept, state: State, prefix: str) -> State:
-    """The packets put to the flows that are open, and to new ones."""
+def _joined(kept: Kept, state: State, clock: int, prefix: str) -> State:
+    """The packets put to the flows that are open, and to new ones. clock: with these packets."""
     flows = state.open
     packets = sort(kept, flows)
     cut = split(packets, flows)
@@ -212,20 +198,27 @@ def _joined(kept: Kept, state: State, prefix: str) -> State:
         now[ROW[name]] = values
     now[ROW["missed"]] += found.missed
     made = Flows(now, _texts(flows.texts, texts, cut.carried, new))
-    over = cut.end != NIL
-    ended = made.where(over)
+    end = np.where((cut.end == NIL) & (cut.until <= clock), cut.until, cut.end)
     untouched = np.ones(flows.height, bool)
     untouched[cut.carried[cut.carried != NIL]] = False
+    late = flows["until"] <= clock
     holes = dict(_without(state.holes, made)) | {
-        (int(serials[flow]), x): told for (flow, x), told in found.holes.items() if not over[flow]
+        (int(serials[flow]), x): told for (flow, x), told in found.holes.items()
     }
-    return replace(
-        state,
-        open=together([flows.where(untouched), made.where(~over)]),
-        done=together([state.done, ended.ended(cut.end[over])]),
-        holes=holes,
-        begun=state.begun + len(begun),
-    )
+    state = replace(state, holes=holes, begun=state.begun + len(begun))
+    # Open flows may be many: those that are over by the clock go here, not in a copy of their own.
+    gone, left = flows.where(untouched & late), flows.where(untouched & ~late)
+    state = _ended(state, gone, gone["until"])
+    state = _ended(state, made.where(end != NIL), end[end != NIL])
+    return replace(state, open=together([left, made.where(end == NIL)]))
+
+
+def _ended(state: State, flows: Flows, end: Ints | int, *, over: bool = True) -> State:
+    """With these flows as over, or reported, at this moment."""
+    if not flows.height:
+        return state
+    holes = _without(state.holes, flows) if over else state.holes
+    return replace(state, done=together([state.done, flows.ended(end, over=over)]), holes=holes)
 
 
 def _by_flow(holes: Holes, serials: Ints) -> Holes:

@@ -76,9 +76,9 @@ class Flows:
     numbers: Ints
     texts: pl.DataFrame
 
-    @classmethod
-    def none(cls) -> Flows:
-        return cls(np.zeros((len(NUMBERS), 0), np.int64), pl.DataFrame(schema=TEXTS))
+    @staticmethod
+    def none() -> Flows:
+        return _NONE
 
     @property
     def height(self) -> int:
@@ -92,7 +92,10 @@ class Flows:
 
     def where(self, which: Flags) -> Flows:
         """Those of these flows."""
-        return self if which.all() else self.rows(np.flatnonzero(which))
+        rows = np.flatnonzero(which)
+        if len(rows) == self.height:
+            return self
+        return self.rows(rows) if len(rows) else _NONE
 
     def ended(self, end: Ints | int, *, over: bool = True) -> Flows:
         """The same as over, or reported, at this moment."""
@@ -118,6 +121,9 @@ class Flows:
     def restored(cls, saved: Mapping[str, Any]) -> Flows:
         numbers = np.array([saved[name] for name in NUMBERS], np.int64)
         return cls(numbers, pl.DataFrame({name: saved[name] for name in TEXTS}, schema=TEXTS))
+
+
+_NONE: Final = Flows(np.zeros((len(NUMBERS), 0), np.int64), pl.DataFrame(schema=TEXTS))
 
 
 def together(parts: Sequence[Flows]) -> Flows:
