@@ -10,7 +10,7 @@ from .arrays import NIL, Flags, Ints, starts
 from .machine import BAD, CLOSED
 from .packets import UDP, Kept, Packets
 from .split import Split, ends_of
-from .table import ROW, TEXTS, alone
+from .table import ROW, TEXTS
 
 
 def count(packets: Packets, cut: Split, now: Ints) -> None:
@@ -73,66 +73,57 @@ def begin(
     row, place = packets.row[first], packets.place[first]
     by_x = packets.from_x[first]
     now[ROW["ordinal"]] = _ordinals(packets, cut, now)
-    names = (
-        "src",
-        "dst",
-        "src_mac",
-        "dst_mac",
-        "vlans",
-        "transport",
-        "raw",
-        "depth",
-        "offset",
-        "line",
-    )
-    rows = kept.frame.select(names)[place].with_columns(
-        by_x=by_x, x=kept.x[place], y=kept.y[place], ordinal=now[ROW["ordinal"], begun]
-    )
-    made = rows.select(**_texts(prefix), **_numbers())
     sent, received = kept.x_port[row], kept.y_port[row]
+    sender, receiver = (kept.frame[name][place].is_null().to_numpy() for name in ("src", "dst"))
+    vlans = kept.frame["vlans"][place]
     numbers = {
         "x_port": np.where(by_x, sent, received),
         "y_port": np.where(by_x, received, sent),
+        "x_name": np.where(by_x, sender, receiver),
+        "y_name": np.where(by_x, receiver, sender),
         "number": packets.number[first],
         "one_way": kept.one_way[row],
         "start": packets.time[first],
-        **{name: made[name].to_numpy() for name in _numbers()},
+        "vlan": _tag(vlans, 0),
+        "inner_vlan": _tag(vlans, 1),
+        **{name: kept.values[name][row] for name in ("line", "offset", "depth")},
     }
     for name, values in numbers.items():
         now[ROW[name], begun] = values
-    return begun, alone(made.select(name for name in TEXTS if name != "history"))
+    return begun, _texts(kept, place, by_x, now[ROW["ordinal"], begun], prefix)
 
 
-def _turned(sender: str, receiver: str) -> tuple[pl.Expr, pl.Expr]:
-    """Columns of the ends x and y."""
-    return (
-        pl.when("by_x").then(sender).otherwise(receiver),
-        pl.when("by_x").then(receiver).otherwise(sender),
+def _tag(vlans: pl.Series, number: int) -> Ints:
+    if vlans.null_count() == len(vlans):
+        return np.full(len(vlans), NIL)
+    return vlans.list.get(number, null_on_oob=True).fill_null(NIL).to_numpy()
+
+
+def _texts(kept: Kept, place: Ints, by_x: Flags, ordinal: Ints, prefix: str) -> pl.DataFrame:
+    """place: by flow, row of its first packet. by_x: whether the end x sent it."""
+    names = ("src_mac", "dst_mac", "transport", "raw", "depth")
+    rows = kept.frame.select(names)[place].hstack(
+        [
+            kept.x[place].alias("x"),
+            kept.y[place].alias("y"),
+            pl.Series("ordinal", ordinal),
+            pl.Series("by_x", by_x),
+        ]
     )
-
-
-def _texts(prefix: str) -> dict[str, pl.Expr]:
-    x, y = _turned("x", "y")
-    x_mac, y_mac = _turned("src_mac", "dst_mac")
     told = pl.concat_str(
         pl.lit(f"{prefix}\0"), "depth", pl.lit("\0"), "ordinal", pl.lit("\0"), "raw"
     )
-    return {
-        "x": x, "y": y, "x_mac": x_mac, "y_mac": y_mac, "transport": pl.col("transport"),
-        "id": hashed(told),
-    }  # fmt: skip
-
-
-def _numbers() -> dict[str, pl.Expr]:
-    named = [pl.col(name).is_null().cast(pl.Int64) for name in ("src", "dst")]
-    x_name, y_name = (
-        pl.when("by_x").then(one).otherwise(other) for one, other in (named, named[::-1])
-    )
-    vlan = [pl.col("vlans").list.get(number, null_on_oob=True).fill_null(NIL) for number in (0, 1)]
-    return {
-        "line": pl.col("line"), "offset": pl.col("offset"), "depth": pl.col("depth"),
-        "x_name": x_name, "y_name": y_name, "vlan": vlan[0], "inner_vlan": vlan[1],
-    }  # fmt: skip
+    columns: dict[str, pl.Expr] = {}
+    for x, sender, y, receiver in (("x", "x", "y", "y"), ("x_mac", "src_mac", "y_mac", "dst_mac")):
+        if by_x.all():
+            columns |= {x: pl.col(sender), y: pl.col(receiver)}
+        else:
+            columns[x] = pl.when("by_x").then(sender).otherwise(receiver)
+            columns[y] = pl.when("by_x").then(receiver).otherwise(sender)
+    columns["transport"] = pl.col("transport")
+    # Texts of their own: those that were cut out of a block's text would keep all of it in memory.
+    own = {name: expr + pl.lit("") for name, expr in columns.items()}
+    return rows.select(**own, id=hashed(told)).select(name for name in TEXTS if name != "history")
 
 
 def _ordinals(packets: Packets, cut: Split, now: Ints) -> Ints:

@@ -19,15 +19,16 @@ from .table import Flows
 
 TCP, UDP, ICMP, ICMP6 = 6, 17, 1, 58
 _PORTED: Final = tuple(int(NUMBERS[name]) for name in ("tcp", "udp", "udplite", "sctp", "dccp"))
+#: which IP protocols have ports; the last place: none, and numbers that are none
+_IS_PORTED: Final = np.isin(np.arange(258), _PORTED)
 #: what carries other IP packets, and is no flow where these are shown
 _TUNNELS: Final = (4, 41, 47)
 _MASK: Final = 0xFFFF_FFFF
 _LETTERS: Final = (("S", SYN), ("F", FIN), ("R", RST), (".", ACK))
 _INTS: Final = (
     "number", "time", "size", "payload", "seq", "ack", "window", "sport", "dport", "icmp_type",
-    "icmp_code", "line", "depth",
+    "icmp_code", "line", "offset", "depth",
 )  # fmt: skip
-_BOOLS: Final = ("bad", "more")
 #: addresses are told apart by hashes that nobody can know before
 _SEED: Final = secrets.randbits(63)
 Hashes = NDArray[np.uint64]
@@ -58,30 +59,46 @@ class Kept:
 
 def relevant(packets: pl.DataFrame, clock: int | None) -> Kept:
     """Those of PACKET that are of flows. clock: of the packets before; None: there were none."""
-    frame = packets.select(
-        pl.col(_INTS).fill_null(NIL),
-        pl.col(_BOOLS).fill_null(value=False),
-        x=pl.coalesce("src", "src_name"),
-        y=pl.coalesce("dst", "dst_name"),
-        mute=pl.col("flags").is_null(),
-    )
-    values: dict[str, Ints] = {name: frame[name].to_numpy() for name in _INTS}
+    values = {name: _ints(packets[name]) for name in _INTS}
+    bad, more = (_flags(packets[name]) for name in ("bad", "more"))
+    x, y = (_coalesced(packets, *names) for names in (("src", "src_name"), ("dst", "dst_name")))
     values["clock"] = np.maximum.accumulate(values["time"])
     if clock is not None:
         values["clock"] = np.maximum(values["clock"], clock)
     values["number"] = _numbers(packets, values["number"])
-    values["size"] = np.where(frame["more"].to_numpy(), NIL, values["size"])
-    ported, keep = _kept(frame, values)
-    mute, bad = frame["mute"].to_numpy(), frame["bad"].to_numpy()
+    values["size"] = np.where(more, NIL, values["size"])
+    ported, keep = _kept((x, y), values)
+    mute = packets["flags"].is_null().to_numpy()
     flags = _flag_bits(packets["flags"])
     place = np.flatnonzero(keep)
     if len(place) < len(keep):
         values = {name: column[place] for name, column in values.items()}
         ported, mute, bad, flags = ported[place], mute[place], bad[place], flags[place]
     x_port, y_port, one_way = _ports(values, ported)
-    return Kept(
-        packets, place, values, frame["x"], frame["y"], x_port, y_port, one_way, flags, mute, bad
-    )
+    return Kept(packets, place, values, x, y, x_port, y_port, one_way, flags, mute, bad)
+
+
+def _ints(column: pl.Series) -> Ints:
+    """A column, NIL where there is no value."""
+    missing = column.null_count()
+    if missing == len(column):
+        return np.full(len(column), NIL)
+    made: Ints = (column.fill_null(NIL) if missing else column).to_numpy()
+    return made
+
+
+def _flags(column: pl.Series) -> Flags:
+    missing = column.null_count()
+    if missing == len(column):
+        return np.zeros(len(column), bool)
+    made: Flags = (column.fill_null(value=False) if missing else column).to_numpy()
+    return made
+
+
+def _coalesced(packets: pl.DataFrame, name: str, other: str) -> pl.Series:
+    if not packets[name].null_count():
+        return packets[name]
+    return packets.select(pl.coalesce(name, other)).to_series()
 
 
 def _numbers(packets: pl.DataFrame, number: Ints) -> Ints:
@@ -97,17 +114,17 @@ def _numbers(packets: pl.DataFrame, number: Ints) -> Ints:
     return made
 
 
-def _kept(frame: pl.DataFrame, values: Mapping[str, Ints]) -> tuple[Flags, Flags]:
+def _kept(ends: tuple[pl.Series, pl.Series], values: Mapping[str, Ints]) -> tuple[Flags, Flags]:
     """Which packets are of a protocol with ports, and which are of flows."""
     number, line, depth = values["number"], values["line"], values["depth"]
-    ported = np.isin(number, _PORTED)
+    ported = _IS_PORTED[np.clip(number, -1, 256)]
     keep = (number != NIL) & (~ported | ((values["sport"] != NIL) & (values["dport"] != NIL)))
     if depth.any():
         inner = (line[1:] == line[:-1]) & (depth[1:] > depth[:-1])
         keep[:-1] &= ~(inner & np.isin(number[:-1], _TUNNELS))
-    for end in ("x", "y"):
-        if frame[end].null_count():
-            keep &= frame[end].is_not_null().to_numpy()
+    for end in ends:
+        if end.null_count():
+            keep &= end.is_not_null().to_numpy()
     return ported, keep
 
 
