@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from . import fill
-from .arrays import NIL, Ints
+from .arrays import NIL, Flags, Ints
 from .gaps import Gaps, Holes, gaps
 from .history import Tcp, letters
 from .machine import IDLE
@@ -102,8 +102,8 @@ class Assembler:
 
     def finish(self, state: State) -> pl.DataFrame:
         """The flows that are left when nothing follows."""
-        left = state.open.ended(state.open["until"])
-        return _ordered(together([state.done, left])).frame()
+        state = _ended(state, state.open, np.ones(state.open.height, bool), state.open["until"])
+        return state.done.rows(_order(state.done, np.arange(state.done.height))).frame()
 
     def _slices(
         self, packets: pl.DataFrame, state: State
@@ -134,8 +134,8 @@ class Assembler:
         if len(kept.place):
             state = _joined(kept, state, clock, self.prefix)
         elif (over := state.open["until"] <= clock).any():
-            gone = state.open.where(over)
-            state = replace(_ended(state, gone, gone["until"]), open=state.open.where(~over))
+            state = _ended(state, state.open, over, state.open["until"])
+            state = replace(state, open=state.open.where(~over))
         if state.count % self.slice == 0 and state.open.height > self.limit:
             state = self._thinned(state, clock)
         return state
@@ -143,22 +143,24 @@ class Assembler:
     def _thinned(self, state: State, clock: int) -> State:
         """Without the flows that are too many: those that would be over first."""
         rows = np.lexsort(tuple(state.open[name] for name in ("depth", "offset", "until")))
-        gone, left = (state.open.rows(part) for part in (rows[: -self.limit], rows[-self.limit :]))
-        state = _ended(state, gone, clock)
-        return replace(state, open=left, evicted=state.evicted + gone.height)
+        gone = np.zeros(len(rows), bool)
+        gone[rows[: -self.limit]] = True
+        state = _ended(state, state.open, gone, clock)
+        evicted = state.evicted + len(rows) - self.limit
+        return replace(state, open=state.open.where(~gone), evicted=evicted)
 
 
-def _without(holes: Holes, flows: Flows) -> Holes:
+def _without(holes: Holes, serials: Ints) -> Holes:
     if not holes:
         return holes
-    gone = set(flows["serial"].tolist())
+    gone = set(serials.tolist())
     return {key: told for key, told in holes.items() if key[0] not in gone}
 
 
 def _reported(state: State, hour: int) -> State:
     """With a report of each flow that is open at this hour, and was so an hour ago."""
     long = (state.open["start"] <= hour - REPORT) & (state.open["until"] > hour)
-    return _ended(state, state.open.where(long), hour, over=False)
+    return _ended(state, state.open, long, hour, over=False)
 
 
 def _ready(state: State) -> tuple[pl.DataFrame, State]:
@@ -166,14 +168,19 @@ def _ready(state: State) -> tuple[pl.DataFrame, State]:
     if not state.done.height or state.clock is None:
         return Flows.none().frame(), state
     ready = state.done["end"] < state.clock
-    flows = _ordered(state.done.where(ready)).frame()
+    flows = state.done.rows(_order(state.done, np.flatnonzero(ready))).frame()
     return flows, replace(state, done=state.done.where(~ready))
 
 
-def _ordered(flows: Flows) -> Flows:
-    """In the order in which they ended, or were reported."""
-    keys = tuple(flows[name] for name in ("over", "depth", "offset", "end"))
-    return flows.rows(np.lexsort(keys))
+def _order(flows: Flows, rows: Ints) -> Ints:
+    """These rows in the order in which they ended, or were reported."""
+    end, offset = (flows[name][rows] for name in ("end", "offset"))
+    order = np.lexsort((offset, end))
+    end, offset = end[order], offset[order]
+    if ((end[1:] == end[:-1]) & (offset[1:] == offset[:-1])).any():
+        keys = ("over", "depth", "offset", "end")
+        order = np.lexsort(tuple(flows[name][rows] for name in keys))
+    return rows[order]
 
 
 def _joined(kept: Kept, state: State, clock: int, prefix: str) -> State:
@@ -202,23 +209,27 @@ def _joined(kept: Kept, state: State, clock: int, prefix: str) -> State:
     untouched = np.ones(flows.height, bool)
     untouched[cut.carried[cut.carried != NIL]] = False
     late = flows["until"] <= clock
-    holes = dict(_without(state.holes, made)) | {
+    holes = dict(_without(state.holes, serials)) | {
         (int(serials[flow]), x): told for (flow, x), told in found.holes.items()
     }
     state = replace(state, holes=holes, begun=state.begun + len(begun))
     # Open flows may be many: those that are over by the clock go here, not in a copy of their own.
-    gone, left = flows.where(untouched & late), flows.where(untouched & ~late)
-    state = _ended(state, gone, gone["until"])
-    state = _ended(state, made.where(end != NIL), end[end != NIL])
-    return replace(state, open=together([left, made.where(end == NIL)]))
+    state = _ended(state, flows, untouched & late, flows["until"])
+    state = _ended(state, made, end != NIL, end)
+    left = flows.where(untouched & ~late), made.where(end == NIL)
+    return replace(state, open=together(left))
 
 
-def _ended(state: State, flows: Flows, end: Ints | int, *, over: bool = True) -> State:
-    """With these flows as over, or reported, at this moment."""
-    if not flows.height:
+def _ended(
+    state: State, flows: Flows, which: Flags, end: Ints | int, *, over: bool = True
+) -> State:
+    """With these of the flows as over, or reported, at this moment. end: by flow, or of all."""
+    rows = np.flatnonzero(which)
+    if not len(rows):
         return state
-    holes = _without(state.holes, flows) if over else state.holes
-    return replace(state, done=together([state.done, flows.ended(end, over=over)]), holes=holes)
+    gone = flows.ended(rows, end if isinstance(end, int) else end[rows], over=over)
+    holes = _without(state.holes, flows["serial"][rows]) if over else state.holes
+    return replace(state, done=together([state.done, gone]), holes=holes)
 
 
 def _by_flow(holes: Holes, serials: Ints) -> Holes:

@@ -115,7 +115,9 @@ def _texts(kept: Kept, place: Ints, by_x: Flags, ordinal: Ints, prefix: str) -> 
     )
     columns: dict[str, pl.Expr] = {}
     for x, sender, y, receiver in (("x", "x", "y", "y"), ("x_mac", "src_mac", "y_mac", "dst_mac")):
-        if by_x.all():
+        if rows[sender].null_count() + rows[receiver].null_count() == 2 * rows.height:
+            columns |= dict.fromkeys((x, y), pl.lit(None, pl.String))
+        elif by_x.all():
             columns |= {x: pl.col(sender), y: pl.col(receiver)}
         else:
             columns[x] = pl.when("by_x").then(sender).otherwise(receiver)

@@ -24,27 +24,15 @@ SIDE: Final = (
     "packets", "bytes", "payload", "unsized", "unmeasured", "raw", "rel", "sent", "acked", "seen",
     "fin", "base", "start",
 )  # fmt: skip
-_SIDES: Final = tuple(f"{side}_{name}" for side in "xy" for name in SIDE)
-#: what a flow begins with: its ends (see `packets.Kept`), and whether they are names; where its
-#: first packet is. x_raw … y_start: see SIDE. state: see `machine`. last: time of the last packet
-#: that counts, µs. until: the packets' clock at which it is over. mode, known: `sequence.Base`.
-#: mute: TCP's flags were not shown. shown, count_…, last_…: see `history`. serial: its number among
-#: all. end, over: of one that is over, or is reported, see FLOW.
-NUMBERS: Final = (
-    "x_port", "y_port", "number", "one_way", "x_name", "y_name", "start", "line", "offset", "depth",
-    "vlan", "inner_vlan", "ordinal", "serial", "state", "last", "until", "mode", "known", "mute",
-    "missed", "shown", *_SIDES,
-    *(f"count_{number}" for number in range(len(SCALED))),
-    *(f"last_{number}" for number in range(len(AGAIN))),
-    "end", "over",
-)  # fmt: skip
 #: addresses, or names in their place; the id of the event that it will be
 TEXTS: Final[dict[str, pl.DataType]] = dict.fromkeys(
     ("x", "y", "x_mac", "y_mac", "transport", "id", "history"), _S
 )
-ROW: Final[dict[str, int]] = {name: number for number, name in enumerate(NUMBERS)}
-#: a flow that is over, or is reported. end: the moment of the packets' clock at which that is so;
-#: over: False in a report of a flow that goes on
+#: a flow that is over, or is reported. x, y: its ends, x_name, y_name: whether these are names;
+#: start, line, offset, depth: of its first packet; state: see `machine`; last: time of the last
+#: packet that counts, µs; mute: TCP's flags were not shown; x_packets …: see SIDE. end: the moment
+#: of the packets' clock at which it is over or reported; over: False in a report of one that goes
+#: on
 FLOW: Final[dict[str, pl.DataType]] = {
     "x": _S, "x_port": _I, "y": _S, "y_port": _I, "number": _I, "x_name": _B, "y_name": _B,
     "transport": _S, "start": _I, "line": _I, "offset": _I, "depth": _I, "x_mac": _S, "y_mac": _S,
@@ -57,6 +45,22 @@ FLOW: Final[dict[str, pl.DataType]] = {
     },
     "end": _I, "over": _B,
 }  # fmt: skip
+_TOLD: Final = tuple(name for name, dtype in FLOW.items() if dtype != _S)
+#: of all flows what FLOW has, with whether ends are names; and of those that are open, behind it:
+#: of both ends, see SIDE; one_way: see `packets.Kept`; ordinal: see `fill`; serial: its number
+#: among all. until: the packets' clock at which it is over. mode, known: `sequence.Base`. shown,
+#: count_…, last_…: see `history`.
+NUMBERS: Final = (
+    *_TOLD, "one_way", "ordinal", "serial", "until", "mode", "known", "shown",
+    *(
+        name
+        for name in (f"{side}_{name}" for side in "xy" for name in SIDE)
+        if name not in _TOLD
+    ),
+    *(f"count_{number}" for number in range(len(SCALED))),
+    *(f"last_{number}" for number in range(len(AGAIN))),
+)  # fmt: skip
+ROW: Final[dict[str, int]] = {name: number for number, name in enumerate(NUMBERS)}
 #: of a flow without a packet so far; others 0
 _NEW: Final[dict[str, int]] = {
     **{f"{side}_{name}": NIL for side in "xy" for name in ("raw", "base", "start")},
@@ -71,7 +75,8 @@ _BLANK: Final = np.array([[_NEW.get(name, 0)] for name in NUMBERS], np.int64)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flows:
-    """numbers: NUMBERS by flows. texts: TEXTS, a row for each flow."""
+    """numbers: NUMBERS by flows; of those that are over, only what FLOW has. texts: TEXTS, a row
+    for each flow."""
 
     numbers: Ints
     texts: pl.DataFrame
@@ -97,11 +102,11 @@ class Flows:
             return self
         return self.rows(rows) if len(rows) else _NONE
 
-    def ended(self, end: Ints | int, *, over: bool = True) -> Flows:
-        """The same as over, or reported, at this moment."""
-        numbers = self.numbers.copy()
+    def ended(self, rows: Ints, end: Ints | int, *, over: bool = True) -> Flows:
+        """These rows as over, or reported, at this moment."""
+        numbers = self.numbers[: len(_TOLD), rows]
         numbers[ROW["end"]], numbers[ROW["over"]] = end, over
-        return Flows(numbers, self.texts)
+        return Flows(numbers, self.texts[rows])
 
     def frame(self) -> pl.DataFrame:
         """As FLOW."""
@@ -114,12 +119,12 @@ class Flows:
 
     def saved(self) -> dict[str, Any]:
         """As JSON values."""
-        numbers = dict(zip(NUMBERS, self.numbers.tolist(), strict=True))
+        numbers = dict(zip(NUMBERS, self.numbers.tolist(), strict=False))
         return numbers | self.texts.to_dict(as_series=False)
 
     @classmethod
     def restored(cls, saved: Mapping[str, Any]) -> Flows:
-        numbers = np.array([saved[name] for name in NUMBERS], np.int64)
+        numbers = np.array([saved[name] for name in NUMBERS if name in saved], np.int64)
         return cls(numbers, pl.DataFrame({name: saved[name] for name in TEXTS}, schema=TEXTS))
 
 
