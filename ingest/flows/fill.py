@@ -74,8 +74,7 @@ def begin(
     by_x = packets.from_x[first]
     now[ROW["ordinal"]] = _ordinals(packets, cut, now)
     sent, received = kept.x_port[row], kept.y_port[row]
-    sender, receiver = (kept.frame[name][place].is_null().to_numpy() for name in ("src", "dst"))
-    vlans = kept.frame["vlans"][place]
+    sender, receiver = (_missing(kept.frame[name], place) for name in ("src", "dst"))
     numbers = {
         "x_port": np.where(by_x, sent, received),
         "y_port": np.where(by_x, received, sent),
@@ -84,8 +83,8 @@ def begin(
         "number": packets.number[first],
         "one_way": kept.one_way[row],
         "start": packets.time[first],
-        "vlan": _tag(vlans, 0),
-        "inner_vlan": _tag(vlans, 1),
+        "vlan": _tag(kept, place, 0),
+        "inner_vlan": _tag(kept, place, 1),
         **{name: kept.values[name][row] for name in ("line", "offset", "depth")},
     }
     for name, values in numbers.items():
@@ -93,10 +92,19 @@ def begin(
     return begun, _texts(kept, place, by_x, now[ROW["ordinal"], begun], prefix)
 
 
-def _tag(vlans: pl.Series, number: int) -> Ints:
+def _missing(column: pl.Series, place: Ints) -> Flags:
+    """Where there is no value."""
+    if not column.null_count():
+        return np.zeros(len(place), bool)
+    return column.is_null().to_numpy()[place]
+
+
+def _tag(kept: Kept, place: Ints, number: int) -> Ints:
+    vlans = kept.frame["vlans"]
     if vlans.null_count() == len(vlans):
-        return np.full(len(vlans), NIL)
-    return vlans.list.get(number, null_on_oob=True).fill_null(NIL).to_numpy()
+        return np.full(len(place), NIL)
+    tags: Ints = vlans[place].list.get(number, null_on_oob=True).fill_null(NIL).to_numpy()
+    return tags
 
 
 def _texts(kept: Kept, place: Ints, by_x: Flags, ordinal: Ints, prefix: str) -> pl.DataFrame:

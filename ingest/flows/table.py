@@ -93,7 +93,7 @@ class Flows:
         return self.numbers[ROW[name]]  # type: ignore[no-any-return]
 
     def rows(self, rows: Ints) -> Flows:
-        return Flows(self.numbers[:, rows], self.texts[rows])
+        return Flows(self.numbers.take(rows, axis=1), self.texts[rows])
 
     def where(self, which: Flags) -> Flows:
         """Those of these flows."""
@@ -104,18 +104,23 @@ class Flows:
 
     def ended(self, rows: Ints, end: Ints | int, *, over: bool = True) -> Flows:
         """These rows as over, or reported, at this moment."""
-        numbers = self.numbers[: len(_TOLD), rows]
+        numbers = self.numbers[: len(_TOLD)].take(rows, axis=1)
         numbers[ROW["end"]], numbers[ROW["over"]] = end, over
         return Flows(numbers, self.texts[rows])
 
     def frame(self) -> pl.DataFrame:
         """As FLOW."""
-        columns: dict[str, Any] = {
-            name: self.texts[name] if name in TEXTS else self[name] for name in FLOW
-        }
-        columns |= {name: self[name] != 0 for name, dtype in FLOW.items() if dtype == _B}
-        columns |= {name: _told(self[name]) for name in ("vlan", "inner_vlan")}
-        return pl.DataFrame(columns, schema=FLOW)
+        return pl.DataFrame([self._column(name, dtype) for name, dtype in FLOW.items()])
+
+    def _column(self, name: str, dtype: pl.DataType) -> pl.Series:
+        if name in TEXTS:
+            return self.texts[name]
+        values = self[name]
+        if name in ("vlan", "inner_vlan"):
+            if (values == NIL).all():
+                return pl.Series(name, [], _I).extend_constant(None, len(values))
+            return pl.Series(name, values).set(pl.Series(values == NIL), None)
+        return pl.Series(name, values != 0 if dtype == _B else values)
 
     def saved(self) -> dict[str, Any]:
         """As JSON values."""
@@ -147,13 +152,8 @@ def going_on(flows: Flows, carried: Ints) -> Ints:
     without a packet so far."""
     made = np.repeat(_BLANK, len(carried), axis=1)
     old = np.flatnonzero(carried != NIL)
-    made[:, old] = flows.numbers[:, carried[old]]
+    made[:, old] = flows.numbers.take(carried[old], axis=1)
     return made
-
-
-def _told(values: Ints) -> pl.Series:
-    made = pl.Series(values)
-    return made.set(made == NIL, None)
 
 
 def alone(frame: pl.DataFrame) -> pl.DataFrame:
