@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
+from unittest import mock
 
+import numpy as np
 import polars as pl
 from examples import examples
 from hypothesis import given, settings
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from support import parse
 
+from connwatch.ingest.flows import connections, packets
 from connwatch.ingest.flows.assemble import Assembler, State
 from connwatch.ingest.flows.events import events
 from connwatch.ingest.formats import FORMATS
@@ -63,11 +67,11 @@ def frame(made: list[tuple]) -> pl.DataFrame:  # type: ignore[type-arg]
     return pl.DataFrame(rows, schema=PACKET)
 
 
-def assembled(packets: pl.DataFrame, cuts: list[int], assembler: Assembler) -> pl.DataFrame:
+def assembled(shown: pl.DataFrame, cuts: list[int], assembler: Assembler) -> pl.DataFrame:
     state, parts = State(), []
-    bounds = sorted({0, packets.height, *(cut for cut in cuts if cut < packets.height)})
+    bounds = sorted({0, shown.height, *(cut for cut in cuts if cut < shown.height)})
     for start, end in itertools.pairwise(bounds):
-        flows, state = assembler.assemble(packets[start:end], state)
+        flows, state = assembler.assemble(shown[start:end], state)
         state = State.restored(json.loads(json.dumps(state.saved())))
         parts.append(flows)
     return events(pl.concat([*parts, assembler.finish(state)]), ORIGIN)
@@ -86,15 +90,46 @@ def test_any_cut_of_the_packets_gives_the_same_flows_in_the_same_order(
     size: int,
     limit: int,
 ) -> None:
-    packets = frame(made)
+    shown = frame(made)
     assembler = Assembler("test", limit, size)
-    whole = assembled(packets, [], assembler)
-    assert_frame_equal(whole, assembled(packets, cuts, assembler))
+    whole = assembled(shown, [], assembler)
+    assert_frame_equal(whole, assembled(shown, cuts, assembler))
     over = whole.filter(pl.col("event.dataset") == "tcpdump.connection")
     assert over["event.id"].n_unique() == over.height
     # Every packet is of one flow; damaged ones count only for UDP, as for Zeek.
-    counted = packets.filter(~pl.col("bad") | (pl.col("number") == 17)).height
+    counted = shown.filter(~pl.col("bad") | (pl.col("number") == 17)).height
     assert over["source.packets"].sum() + over["destination.packets"].sum() == counted
+
+
+@settings(max_examples=examples(150))
+@given(st.lists(packet, min_size=1, max_size=60), st.integers(1, 60))
+def test_conversations_step_together_as_they_do_one_by_one(
+    made: list[tuple],  # type: ignore[type-arg]
+    cut: int,
+) -> None:
+    shown = frame(made)
+    with mock.patch.object(connections, "_FEW", 0):
+        together = assembled(shown, [cut], Assembler())
+    with mock.patch.object(connections, "_FEW", len(made)):
+        assert_frame_equal(together, assembled(shown, [cut], Assembler()))
+
+
+@settings(max_examples=examples(100))
+@given(st.lists(packet, min_size=1, max_size=40), st.integers(1, 40))
+def test_conversations_that_are_mixed_up_are_told_apart(
+    made: list[tuple],  # type: ignore[type-arg]
+    cut: int,
+) -> None:
+    shown, real = frame(made), packets._Ends.of
+    whole = assembled(shown, [cut], Assembler())
+
+    def of(*given: object) -> packets._Ends:
+        """Ends of which few bits are alike in all conversations of TCP, and in all others."""
+        ends = real(*given)
+        return replace(ends, mixed=ends.mixed >> np.uint64(47) << np.uint64(47))
+
+    with mock.patch.object(packets._Ends, "of", of):
+        assert_frame_equal(whole, assembled(shown, [cut], Assembler()))
 
 
 TEXT = (

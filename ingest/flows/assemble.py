@@ -14,14 +14,15 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from .fill import filled
+from . import fill
+from .arrays import NIL, Flags, Ints
 from .gaps import Gaps, Holes, gaps
-from .history import AGAIN, SCALED, Known, Tcp, letters
+from .history import Tcp, letters
 from .machine import IDLE
-from .packets import END, NIL, Ints, Packets, relevant, sort
+from .packets import Kept, Packets, relevant, sort
 from .sequence import Base, Seen, Side, follow, resolve
-from .split import Running, Split, split
-from .table import OPEN, TOLD, alone, column
+from .split import Split, split
+from .table import ROW, Flows, going_on, together
 
 #: packets worked on together
 SLICE: Final = 1 << 17
@@ -30,48 +31,51 @@ LIMIT: Final = 200_000
 #: µs between two reports of a flow that is open
 REPORT: Final = 3_600_000_000
 
-#: a flow that is over, or is reported: columns of `table.OPEN`, end: the moment of the packets'
-#: clock at which that is so; over: False in a report of a flow that goes on
-FLOW: Final[dict[str, pl.DataType]] = {
-    **{name: OPEN[name] for name in TOLD},
-    "end": pl.Int64(),
-    "over": pl.Boolean(),
-}
 _SIDE: Final = ("seen", "raw", "rel", "sent", "acked", "fin")
-_ORDER: Final = ("end", "offset", "depth", "over")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class State:
     """What is known between two frames of packets.
 
-    open: `table.OPEN`. done: FLOW, those whose turn has not come. clock: the latest time of all
-    packets, µs; None: there was none. count: packets so far. evicted: flows that had to make room.
+    open: flows that are. done: those whose turn to be told has not come. holes: of open flows, by
+    `serial` and end (x: True). clock: the latest time of all packets, µs; None: there was none.
+    count: packets so far. begun: flows so far. evicted: flows that had to make room.
     """
 
-    open: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=OPEN))
-    done: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=FLOW))
+    open: Flows = field(default_factory=Flows.none)
+    done: Flows = field(default_factory=Flows.none)
+    holes: Holes = field(default_factory=dict)
     clock: int | None = None
     count: int = 0
+    begun: int = 0
     evicted: int = 0
 
     def saved(self) -> dict[str, Any]:
         """As JSON values."""
         return {
-            "open": self.open.to_dict(as_series=False),
-            "done": self.done.to_dict(as_series=False),
+            "open": self.open.saved(),
+            "done": self.done.saved(),
+            "holes": [[*key, *holes] for key, holes in self.holes.items()],
             "clock": self.clock,
             "count": self.count,
+            "begun": self.begun,
             "evicted": self.evicted,
         }
 
     @classmethod
     def restored(cls, saved: Mapping[str, Any]) -> State:
+        holes = {
+            (serial, x): tuple((low, high) for low, high in holes)
+            for serial, x, *holes in saved["holes"]
+        }
         return cls(
-            pl.DataFrame(saved["open"], schema=OPEN),
-            pl.DataFrame(saved["done"], schema=FLOW),
+            Flows.restored(saved["open"]),
+            Flows.restored(saved["done"]),
+            holes,
             saved["clock"],
             saved["count"],
+            saved["begun"],
             saved["evicted"],
         )
 
@@ -98,8 +102,8 @@ class Assembler:
 
     def finish(self, state: State) -> pl.DataFrame:
         """The flows that are left when nothing follows."""
-        left = _closed(state.open, pl.col("until"))
-        return pl.concat([state.done, left]).sort(_ORDER)
+        state = _ended(state, state.open, np.ones(state.open.height, bool), state.open["until"])
+        return state.done.rows(_order(state.done, np.arange(state.done.height))).frame()
 
     def _slices(
         self, packets: pl.DataFrame, state: State
@@ -123,108 +127,144 @@ class Assembler:
     def _after(self, part: pl.DataFrame, state: State) -> State:
         """The state after these packets, which are of one slice."""
         clock = state.clock
+        kept = relevant(part, clock)
         latest = int(part["time"].to_numpy().max())
         clock = latest if clock is None else max(clock, latest)
-        kept = relevant(part)
-        if state.clock is not None:
-            kept = kept.with_columns(pl.col("clock").clip(lower_bound=state.clock))
         state = replace(state, clock=clock, count=state.count + part.height)
-        if kept.height:
-            state = _joined(kept, state, self.prefix)
-        over = state.open["until"] <= clock
-        if over.any():
-            ended = _closed(state.open.filter(over), pl.col("until"))
-            state = replace(
-                state, open=state.open.filter(~over), done=pl.concat([state.done, ended])
-            )
+        if len(kept.place):
+            state = _joined(kept, state, clock, self.prefix)
+        elif (over := state.open["until"] <= clock).any():
+            state = _ended(state, state.open, over, state.open["until"])
+            state = replace(state, open=state.open.where(~over))
         if state.count % self.slice == 0 and state.open.height > self.limit:
             state = self._thinned(state, clock)
         return state
 
     def _thinned(self, state: State, clock: int) -> State:
         """Without the flows that are too many: those that would be over first."""
-        rows = state.open.sort("until", "offset", "depth")
-        gone = rows.head(rows.height - self.limit)
-        ended = _closed(gone, pl.lit(clock))
-        return replace(
-            state,
-            open=rows.tail(self.limit),
-            done=pl.concat([state.done, ended]),
-            evicted=state.evicted + gone.height,
-        )
+        rows = np.lexsort(tuple(state.open[name] for name in ("depth", "offset", "until")))
+        gone = np.zeros(len(rows), bool)
+        gone[rows[: -self.limit]] = True
+        state = _ended(state, state.open, gone, clock)
+        evicted = state.evicted + len(rows) - self.limit
+        return replace(state, open=state.open.where(~gone), evicted=evicted)
 
 
-def _closed(rows: pl.DataFrame, end: pl.Expr, *, over: bool = True) -> pl.DataFrame:
-    return rows.select(*TOLD, end=end.cast(pl.Int64), over=pl.lit(value=over))
+def _without(holes: Holes, serials: Ints) -> Holes:
+    if not holes:
+        return holes
+    gone = set(serials.tolist())
+    return {key: told for key, told in holes.items() if key[0] not in gone}
 
 
 def _reported(state: State, hour: int) -> State:
     """With a report of each flow that is open at this hour, and was so an hour ago."""
-    long = state.open.filter(pl.col("start") <= hour - REPORT, pl.col("until") > hour)
-    reports = _closed(long, pl.lit(hour), over=False)
-    return replace(state, done=pl.concat([state.done, reports]))
+    long = (state.open["start"] <= hour - REPORT) & (state.open["until"] > hour)
+    return _ended(state, state.open, long, hour, over=False)
 
 
 def _ready(state: State) -> tuple[pl.DataFrame, State]:
     """The flows before which no other can end any more."""
-    if state.done.is_empty():
-        return state.done, state
+    if not state.done.height or state.clock is None:
+        return Flows.none().frame(), state
     ready = state.done["end"] < state.clock
-    flows = state.done.filter(ready).sort(_ORDER)
-    return flows, replace(state, done=state.done.filter(~ready))
+    flows = state.done.rows(_order(state.done, np.flatnonzero(ready))).frame()
+    return flows, replace(state, done=state.done.where(~ready))
 
 
-def _joined(kept: pl.DataFrame, state: State, prefix: str) -> State:
-    """The packets put to the flows that are open, and to new ones."""
-    table = state.open
-    packets = sort(kept, table.select(END))
-    running = (table[name].to_numpy() for name in ("state", "until", "x_start", "y_start"))
-    cut = split(packets, Running(*running))
-    bits, carried = packets.bits, cut.carried
-    x_base, y_base, mode, based = (
-        column(table, name, carried) for name in ("x_base", "y_base", "mode", "known")
-    )
-    begun = column(table, "x_start", carried), column(table, "y_start", carried)
-    base = Base(x_base, y_base, mode, based != 0)
-    seq, ack, base = resolve(packets, cut.flow, base, begun)
-    sides, both, holes = _sides(packets, bits, cut, (seq, ack), table)
-    tcp = Tcp(both, (holes.packet, holes.flow, holes.by_orig))
-    known = letters(packets, bits, cut, tcp, _known(table, cut))
-    plain = {
-        "x_start": cut.start_x, "y_start": cut.start_y, "x_base": base.x, "y_base": base.y,
-        "mode": base.mode, "known": base.known,
-        "missed": holes.missed + column(table, "missed", carried),
-    }  # fmt: skip
-    flows = filled(kept, packets, bits, cut, table, prefix).with_columns(
-        history=known.history,
-        **_numbers("count", SCALED, known.counts),
-        **_numbers("last", AGAIN, known.last),
-        **_of_sides(sides),
-        **_of_holes(holes, len(cut.conv)),
-        **{name: pl.Series(values) for name, values in plain.items()},
-    )
-    flows = alone(flows.select(pl.col(name).cast(dtype) for name, dtype in OPEN.items()))
-    end = pl.Series("end", cut.end)
-    over = end >= 0
-    ended = _closed(flows.filter(over), pl.lit(end.filter(over)))
-    gone = np.ones(table.height, bool)
-    gone[carried[carried >= 0]] = False
-    left = pl.concat([table.filter(pl.Series(gone)), flows.filter(~over)])
-    return replace(state, open=left, done=pl.concat([state.done, ended]))
+def _order(flows: Flows, rows: Ints) -> Ints:
+    """These rows in the order in which they ended, or were reported."""
+    end, offset = (flows[name][rows] for name in ("end", "offset"))
+    order = np.lexsort((offset, end))
+    end, offset = end[order], offset[order]
+    if ((end[1:] == end[:-1]) & (offset[1:] == offset[:-1])).any():
+        keys = ("over", "depth", "offset", "end")
+        order = np.lexsort(tuple(flows[name][rows] for name in keys))
+    return rows[order]
+
+
+def _joined(kept: Kept, state: State, clock: int, prefix: str) -> State:
+    """The packets put to the flows that are open, and to new ones. clock: with these packets."""
+    flows = state.open
+    packets = sort(kept, flows)
+    cut = split(packets, flows)
+    now = going_on(flows, cut.carried)
+    x_base, y_base, mode, known = (now[ROW[name]] for name in ("x_base", "y_base", "mode", "known"))
+    base = Base(x_base, y_base, mode, known != 0)
+    seq, ack, base = resolve(packets, cut.flow, base, (now[ROW["x_start"]], now[ROW["y_start"]]))
+    begun, texts = fill.begin(kept, packets, cut, now, prefix)
+    now[ROW["serial"], begun] = state.begun + np.arange(len(begun))
+    serials = now[ROW["serial"]]
+    both, found = _sides(packets, cut, (seq, ack), now, _by_flow(state.holes, serials))
+    fill.count(packets, cut, now)
+    new = letters(packets, cut, Tcp(both, (found.packet, found.flow, found.by_orig)), now)
+    for name, values in (
+        ("x_start", cut.start_x), ("y_start", cut.start_y), ("x_base", base.x), ("y_base", base.y),
+        ("mode", base.mode), ("known", base.known),
+    ):  # fmt: skip
+        now[ROW[name]] = values
+    now[ROW["missed"]] += found.missed
+    made = Flows(now, _texts(flows.texts, texts, cut.carried, new))
+    end = np.where((cut.end == NIL) & (cut.until <= clock), cut.until, cut.end)
+    untouched = np.ones(flows.height, bool)
+    untouched[cut.carried[cut.carried != NIL]] = False
+    late = flows["until"] <= clock
+    holes = dict(_without(state.holes, serials)) | {
+        (int(serials[flow]), x): told for (flow, x), told in found.holes.items()
+    }
+    state = replace(state, holes=holes, begun=state.begun + len(begun))
+    # Open flows may be many: those that are over by the clock go here, not in a copy of their own.
+    state = _ended(state, flows, untouched & late, flows["until"])
+    state = _ended(state, made, end != NIL, end)
+    left = flows.where(untouched & ~late), made.where(end == NIL)
+    return replace(state, open=together(left))
+
+
+def _ended(
+    state: State, flows: Flows, which: Flags, end: Ints | int, *, over: bool = True
+) -> State:
+    """With these of the flows as over, or reported, at this moment. end: by flow, or of all."""
+    rows = np.flatnonzero(which)
+    if not len(rows):
+        return state
+    gone = flows.ended(rows, end if isinstance(end, int) else end[rows], over=over)
+    holes = _without(state.holes, flows["serial"][rows]) if over else state.holes
+    return replace(state, done=together([state.done, gone]), holes=holes)
+
+
+def _by_flow(holes: Holes, serials: Ints) -> Holes:
+    """Those of these flows, by their place among them."""
+    if not holes:
+        return holes
+    place = {serial: flow for flow, serial in enumerate(serials.tolist())}
+    return {(place[serial], x): told for (serial, x), told in holes.items() if serial in place}
+
+
+def _texts(old: pl.DataFrame, new: pl.DataFrame, carried: Ints, added: list[str]) -> pl.DataFrame:
+    """Texts of flows. old, new: of those that were open, and of those that began. added: to their
+    histories."""
+    goes_on = np.flatnonzero(carried != NIL)
+    if not len(goes_on):
+        return new.with_columns(history=pl.Series(added, dtype=pl.String))
+    went_on = old[carried[goes_on]]
+    place = np.empty(len(carried), np.int64)
+    begun = np.flatnonzero(carried == NIL)
+    place[goes_on], place[begun] = np.arange(len(goes_on)), np.arange(len(goes_on), len(carried))
+    texts = pl.concat([went_on, new.with_columns(history=pl.lit(""))])[place]
+    return texts.with_columns(history=texts["history"] + pl.Series(added, dtype=pl.String))
 
 
 def _sides(
-    packets: Packets, bits: Ints, cut: Split, told: tuple[Ints, Ints], table: pl.DataFrame
-) -> tuple[dict[bool, Side], Seen, Gaps]:
-    """What both ends sent, after the packets and by packet, and what is missing."""
-    before, after, seen = {}, {}, {}
+    packets: Packets, cut: Split, told: tuple[Ints, Ints], now: Ints, holes: Holes
+) -> tuple[Seen, Gaps]:
+    """What both ends sent, by packet, and what is missing; and, in `now`, by flow."""
+    before, seen = {}, {}
+    after = {}
     for x in (True, False):
-        name = "x" if x else "y"
-        values = [column(table, f"{name}_{one}", cut.carried) for one in _SIDE]
+        values = [now[ROW[f"{'x' if x else 'y'}_{name}"]] for name in _SIDE]
         seen_before, raw, rel, sent, acked, fin = values
-        sent = np.maximum(sent, 1)
         before[x] = Side(seen_before != 0, raw, rel, sent, acked, fin != 0)
-        after[x], seen[x] = follow(packets, bits, cut, told, before[x], x=x)
+        after[x], seen[x] = follow(packets, cut, told, before[x], x=x)
     from_x = packets.from_x[: packets.tcp]
     both = Seen(
         np.where(from_x, seen[True].rel, seen[False].rel),
@@ -233,59 +273,8 @@ def _sides(
         seen[True].hole | seen[False].hole,
         seen[True].unseen | seen[False].unseen,
     )
-    return after, both, gaps(packets, cut, seen, before, _holes(table, cut.carried))
-
-
-def _holes(table: pl.DataFrame, carried: Ints) -> Holes:
-    """Of the flows that go on; few have any."""
-    made: dict[tuple[int, bool], tuple[tuple[int, int], ...]] = {}
-    flows = pl.DataFrame({"flow": np.arange(len(carried)), "row": carried}).filter(
-        pl.col("row") != NIL
-    )
-    for x, name in ((True, "x_holes"), (False, "y_holes")):
-        told = flows.with_columns(holes=table[name].gather(flows["row"]))
-        for number, holes in (
-            told.filter(pl.col("holes").list.len() > 0).select("flow", "holes").iter_rows()
-        ):
-            made[number, x] = tuple(zip(holes[::2], holes[1::2], strict=True))
-    return made
-
-
-def _of_holes(found: Gaps, flows: int) -> dict[str, pl.Series]:
-    made: dict[str, list[list[int] | None]] = {"x_holes": [None] * flows, "y_holes": [None] * flows}
-    for (number, x), holes in found.holes.items():
-        made["x_holes" if x else "y_holes"][number] = [place for hole in holes for place in hole]
-    return {name: pl.Series(values, dtype=pl.List(pl.Int64)) for name, values in made.items()}
-
-
-def _known(table: pl.DataFrame, cut: Split) -> Known:
-    return Known(
-        _texts(table["history"], cut.carried),
-        {
-            letter: column(table, f"count_{number}", cut.carried)
-            for number, letter in enumerate(SCALED)
-        },
-        {
-            letter: column(table, f"last_{number}", cut.carried)
-            for number, letter in enumerate(AGAIN)
-        },
-    )
-
-
-def _texts(values: pl.Series, carried: Ints) -> pl.Series:
-    """By flow, the text of the row that it goes on with, or ""."""
-    rows = pl.Series(np.where(carried >= 0, carried, len(values)))
-    made: pl.Series = pl.concat([values, pl.Series(values.name, [""])]).gather(rows)
-    return made
-
-
-def _numbers(name: str, letters_: str, values: Any) -> dict[str, pl.Series]:
-    return {f"{name}_{n}": pl.Series(values[letter]) for n, letter in enumerate(letters_)}
-
-
-def _of_sides(sides: dict[bool, Side]) -> dict[str, pl.Series]:
-    return {
-        f"{'x' if x else 'y'}_{name}": pl.Series(getattr(values, name))
-        for x, values in sides.items()
-        for name in _SIDE
-    }
+    found = gaps(packets, cut, seen, before, holes)
+    for x, side in after.items():
+        for name in _SIDE:
+            now[ROW[f"{'x' if x else 'y'}_{name}"]] = getattr(side, name)
+    return both, found

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import polars as pl
 
-from connwatch.schema import UTC, conform
+from connwatch.schema import UTC, conform, empty
 
 from ..sockets.rows import hashed
 from ..zeek_events import Origin
-from .machine import conn_state
-from .packets import ICMP, ICMP6, NIL, TCP, UDP
+from .arrays import NIL
+from .machine import NONE, asks_history, conn_state
+from .packets import ICMP, ICMP6, TCP, UDP
 
 #: the dataset of a flow that is over, and of a report of one that goes on
 OVER: Final = "tcpdump.connection"
 GOES_ON: Final = "tcpdump.open_connection"
 _I: Final = pl.Int64()
+#: what stands for a state of flows of UDP: behind those of TCP
+_UDP: Final = 257
 _S: Final = pl.String()
+_SIDES: Final = (("x", "orig"), ("y", "resp"))
 
 
 def events(flows: pl.DataFrame, origin: Origin) -> pl.DataFrame:
-    """One event for each flow (`assemble.FLOW`), in order."""
+    """One event for each flow (`table.FLOW`), in order."""
+    if flows.is_empty():
+        return empty()
     flows = _turned(flows)
     flows = flows.with_columns(
         lasted=pl.max_horizontal(pl.col("last") - pl.col("start"), 0),
@@ -29,13 +36,13 @@ def events(flows: pl.DataFrame, origin: Origin) -> pl.DataFrame:
         ported=pl.col("number").is_in([TCP, UDP]) | pl.col("orig_port").gt(0),
         **_payload(),
     )
-    flows = flows.with_columns(_states(flows))
+    flows = flows.with_columns(_states(flows).alias("conn_state"))
     shown = ~pl.col("mute").cast(pl.Boolean)
     lasted = pl.col("lasted") > 0
     port = pl.col("ported") & ~pl.col("icmp")
     columns: dict[str, pl.Expr] = {
         "@timestamp": pl.col("start").cast(UTC),
-        "event.id": _ids(),
+        "event.id": pl.col("id") if flows["over"].all() else _ids(),
         "event.dataset": pl.when("over").then(pl.lit(OVER)).otherwise(pl.lit(GOES_ON)),
         "event.duration": pl.when(lasted).then(pl.col("lasted") * 1000),
         "event.sequence": pl.col("line"),
@@ -77,6 +84,9 @@ def _turned(flows: pl.DataFrame) -> pl.DataFrame:
     """The columns of the ends x and y as those of originator and responder."""
     by_x = ((pl.col("state") - 1) // 64) % 2 == 1
     names = [name[2:] for name in flows.columns if name.startswith("x_")]
+    if flows.select(by_x.all()).item():
+        turned = {f"{end}_{name}": f"{side}_{name}" for name in names for end, side in _SIDES}
+        return flows.rename({"x": "orig", "y": "resp", **turned})
     made = {}
     for name in ("", *(f"_{one}" for one in names)):
         x, y = pl.col(f"x{name}"), pl.col(f"y{name}")
@@ -106,46 +116,33 @@ def _payload() -> dict[str, pl.Expr]:
 
 
 def _states(flows: pl.DataFrame) -> pl.Series:
-    """conn_state; of TCP there are few different ones."""
-    tcp = flows.select(
-        "state", "history", orig=pl.col("orig_size") > 0, resp=pl.col("resp_size") > 0
-    ).filter(flows["number"] == TCP)
-    kinds = tcp.unique()
-    named = [
-        conn_state(state, (bool(orig), bool(resp)), history)
-        for state, history, orig, resp in kinds.iter_rows()
-    ]
-    kinds = kinds.with_columns(tcp_state=pl.Series(named, dtype=_S), number=pl.lit(TCP, _I))
-    heard = [pl.col(f"{side}_measured") for side in ("orig", "resp")]
-    made = (
-        flows.with_columns(
-            orig=pl.col("orig_size") > 0,
-            resp=pl.col("resp_size") > 0,
-            orig_measured=pl.col("history").str.contains("D", literal=True),
-            resp_measured=pl.col("history").str.contains("d", literal=True),
-        )
-        .join(
-            kinds,
-            on=["number", "state", "history", "orig", "resp"],
-            how="left",
-            nulls_equal=True,
-            maintain_order="left",
-        )
-        .select(
-            conn_state=pl.when(pl.col("number") == UDP)
-            .then(
-                pl.when(heard[0] & heard[1])
-                .then(pl.lit("SF"))
-                .when(heard[0])
-                .then(pl.lit("S0"))
-                .when(heard[1])
-                .then(pl.lit("SHR"))
-                .otherwise(pl.lit("OTH"))
-            )
-            .otherwise(pl.coalesce("tcp_state", pl.lit("OTH")))
-        )
-    )
-    return made.to_series()
+    """conn_state, by the few different things that tell it."""
+    number, history = flows["number"].to_numpy(), flows["history"]
+    tcp, udp = number == TCP, number == UDP
+    heard = []
+    for name, letter in (("orig", "D"), ("resp", "d")):
+        sent = (flows[f"{name}_size"].fill_null(0) > 0).to_numpy()
+        shown = history.str.contains(letter, literal=True).to_numpy() if udp.any() else sent
+        heard.append(np.where(udp, shown, sent))
+    state = np.where(tcp, flows["state"].to_numpy(), np.where(udp, _UDP, NONE))
+    kind = state << 2 | heard[0] << 1 | heard[1]
+    names = ["OTH"] * (int(kind.max()) + 1)
+    for known in np.flatnonzero(np.bincount(kind)).tolist():
+        names[known] = _named(known, "")
+    made = pl.Series(names).gather(kind)
+    asked = np.flatnonzero(tcp & asks_history(state))
+    if len(asked):
+        told = zip(kind[asked].tolist(), history.gather(asked), strict=True)
+        made = made.scatter(asked, [_named(known, text) for known, text in told])
+    return made
+
+
+def _named(kind: int, history: str) -> str:
+    """conn_state. kind: the state, and whether originator and responder sent payload."""
+    state, sizes = kind >> 2, (bool(kind & 2), bool(kind & 1))
+    if state == _UDP:
+        return {(True, True): "SF", (True, False): "S0", (False, True): "SHR"}.get(sizes, "OTH")
+    return conn_state(state, sizes, history) if state != NONE else "OTH"
 
 
 def _ids() -> pl.Expr:

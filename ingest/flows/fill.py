@@ -1,4 +1,4 @@
-"""Rows of the table of flows: how each began, and what was counted."""
+"""What is told of a flow beside sequence numbers and history: how it began, and its counts."""
 
 from __future__ import annotations
 
@@ -6,127 +6,146 @@ import numpy as np
 import polars as pl
 
 from ..sockets.rows import hashed
+from .arrays import NIL, Flags, Ints, starts
 from .machine import BAD, CLOSED
-from .packets import NIL, UDP, Flags, Ints, Packets
+from .packets import UDP, Kept, Packets
 from .split import Split, ends_of
-from .table import FIRST, column
+from .table import ROW, TEXTS
 
 
-def filled(
-    kept: pl.DataFrame,
-    packets: Packets,
-    bits: Ints,
-    cut: Split,
-    table: pl.DataFrame,
-    prefix: str,
-) -> pl.DataFrame:
-    """A row for each flow of `cut`, without what sequence numbers and history
-    tell.
-
-    kept: the packets, as `sort` got them. table: the flows that were open.
-    """
-    flow, count = cut.flow, len(cut.conv)
-    good = (bits & BAD) == 0
+def count(packets: Packets, cut: Split, now: Ints) -> None:
+    """Add the packets to the numbers of their flows. now: `table.NUMBERS` by flow."""
+    flows = len(cut.conv)
+    good = (packets.bits & BAD) == 0
     counted = good | (packets.number == UDP)  # as Zeek does
-    columns: dict[str, Ints] = {"state": cut.state, "until": cut.until}
-    for side, mine in (("x", packets.from_x), ("y", ~packets.from_x)):
-        which = counted & mine
-        for name, values in (("bytes", packets.size), ("payload", packets.length)):
-            missing = "unsized" if name == "bytes" else "unmeasured"
-            told = which & (values >= 0) & (good | (name == "bytes"))
-            columns[f"{side}_{name}"] = _sum(flow[told], count, values[told])
-            columns[f"{side}_{missing}"] = _sum(flow[which & (values < 0)], count)
-        columns[f"{side}_packets"] = _sum(flow[which], count)
-    columns = {
-        name: values if name in ("state", "until") else values + column(table, name, cut.carried)
-        for name, values in columns.items()
+    end = cut.flow * 2 + 1 - packets.from_x
+    if not counted.all():
+        end, size, length = (one[counted] for one in (end, packets.size, packets.length))
+        measured = good[counted]
+    else:
+        size, length, measured = packets.size, packets.length, good
+    told = np.maximum(length, 0) if measured.all() else np.where(measured, np.maximum(length, 0), 0)
+    sums = {
+        "packets": np.bincount(end, minlength=flows * 2),
+        "bytes": np.bincount(end, np.maximum(size, 0), minlength=flows * 2),
+        "payload": np.bincount(end, told, minlength=flows * 2),
+        "unsized": np.bincount(end[size < 0], minlength=flows * 2),
+        "unmeasured": np.bincount(end[length < 0], minlength=flows * 2),
     }
-    columns["last"] = _last(packets, cut, good, table)
-    mute = column(table, "mute", cut.carried)
-    columns["mute"] = mute | (_sum(flow[packets.mute], count) > 0)
-    return _first(kept, packets, cut, table, prefix).with_columns(
-        **{name: pl.Series(values) for name, values in columns.items()}
-    )
+    for name, values in sums.items():
+        made = values.astype(np.int64)
+        now[ROW[f"x_{name}"]] += made[::2]
+        now[ROW[f"y_{name}"]] += made[1::2]
+    now[ROW["state"]], now[ROW["until"]] = cut.state, cut.until
+    now[ROW["last"]] = _last(packets, cut, good, now[ROW["last"]])
+    now[ROW["mute"], cut.flow[packets.mute]] = 1
 
 
-def _sum(flow: Ints, count: int, values: Ints | None = None) -> Ints:
-    weights = None if values is None else values.astype(np.float64)
-    return np.bincount(flow, weights, minlength=count).astype(np.int64)
-
-
-def _last(packets: Packets, cut: Split, good: Flags, table: pl.DataFrame) -> Ints:
+def _last(packets: Packets, cut: Split, good: Flags, last: Ints) -> Ints:
     """The time of each flow's last packet; behind the close of both ends none counts."""
-    shut = (ends_of(cut.before, x=True) >= CLOSED) & (ends_of(cut.before, x=False) >= CLOSED)
-    shut[packets.tcp :] = False
-    last = column(table, "last", cut.carried)
-    begun = cut.first != NIL
+    begun = np.flatnonzero(cut.first != NIL)
+    last = last.copy()
     last[begun] = packets.time[cut.first[begun]]
-    which = good & ~shut
-    np.maximum.at(last, cut.flow[which], packets.time[which])
+    counts = good.copy()
+    counts[: packets.tcp] &= _open(cut.before[: packets.tcp])
+    begins = np.flatnonzero(starts(cut.flow))
+    flow = cut.flow[begins]
+    latest = np.maximum.reduceat(np.where(counts, packets.time, last[cut.flow]), begins)
+    last[flow] = np.maximum(last[flow], latest)
     return last
 
 
-def _first(
-    kept: pl.DataFrame, packets: Packets, cut: Split, table: pl.DataFrame, prefix: str
-) -> pl.DataFrame:
-    """The columns FIRST of all flows."""
-    begun = cut.first != NIL
+def _open(state: Ints) -> Flags:
+    """Whether not both ends of connections are closed."""
+    return (ends_of(state, x=True) < CLOSED) | (ends_of(state, x=False) < CLOSED)
+
+
+def begin(
+    kept: Kept, packets: Packets, cut: Split, now: Ints, prefix: str
+) -> tuple[Ints, pl.DataFrame]:
+    """Fill in how the flows began that did so with these packets: which ones, and their texts
+    (`table.TEXTS` but history).
+
+    now: `table.NUMBERS` by flow.
+    """
+    begun = np.flatnonzero(cut.first != NIL)
     first = cut.first[begun]
-    rows = kept[packets.place[first]]
-    ordinal = _ordinals(packets, cut, table)
-    from_x = pl.Series(packets.from_x[first])
-    made = _begun(rows, from_x).with_columns(ordinal=pl.Series(ordinal[begun]))
+    row, place = packets.row[first], packets.place[first]
+    by_x = packets.from_x[first]
+    now[ROW["ordinal"]] = _ordinals(packets, cut, now)
+    sent, received = kept.x_port[row], kept.y_port[row]
+    sender, receiver = (_missing(kept.frame[name], place) for name in ("src", "dst"))
+    numbers = {
+        "x_port": np.where(by_x, sent, received),
+        "y_port": np.where(by_x, received, sent),
+        "x_name": np.where(by_x, sender, receiver),
+        "y_name": np.where(by_x, receiver, sender),
+        "number": packets.number[first],
+        "one_way": kept.one_way[row],
+        "start": packets.time[first],
+        "vlan": _tag(kept, place, 0),
+        "inner_vlan": _tag(kept, place, 1),
+        **{name: kept.values[name][row] for name in ("line", "offset", "depth")},
+    }
+    for name, values in numbers.items():
+        now[ROW[name], begun] = values
+    return begun, _texts(kept, place, by_x, now[ROW["ordinal"], begun], prefix)
+
+
+def _missing(column: pl.Series, place: Ints) -> Flags:
+    """Where there is no value."""
+    if not column.null_count():
+        return np.zeros(len(place), bool)
+    return column.is_null().to_numpy()[place]
+
+
+def _tag(kept: Kept, place: Ints, number: int) -> Ints:
+    vlans = kept.frame["vlans"]
+    if vlans.null_count() == len(vlans):
+        return np.full(len(place), NIL)
+    tags: Ints = vlans[place].list.get(number, null_on_oob=True).fill_null(NIL).to_numpy()
+    return tags
+
+
+def _texts(kept: Kept, place: Ints, by_x: Flags, ordinal: Ints, prefix: str) -> pl.DataFrame:
+    """place: by flow, row of its first packet. by_x: whether the end x sent it."""
+    names = ("src_mac", "dst_mac", "transport", "raw", "depth")
+    rows = kept.frame.select(names)[place].hstack(
+        [
+            kept.x[place].alias("x"),
+            kept.y[place].alias("y"),
+            pl.Series("ordinal", ordinal),
+            pl.Series("by_x", by_x),
+        ]
+    )
     told = pl.concat_str(
         pl.lit(f"{prefix}\0"), "depth", pl.lit("\0"), "ordinal", pl.lit("\0"), "raw"
     )
-    made = made.with_columns(id=hashed(told)).select(
-        pl.col(name).cast(dtype) for name, dtype in FIRST.items()
-    )
-    old = table.select(*FIRST)[cut.carried[~begun]]
-    place = np.empty(len(begun), np.int64)
-    place[~begun], place[begun] = np.arange(old.height), np.arange(made.height) + old.height
-    both: pl.DataFrame = pl.concat([old, made])[place]
-    return both
+    columns: dict[str, pl.Expr] = {}
+    for x, sender, y, receiver in (("x", "x", "y", "y"), ("x_mac", "src_mac", "y_mac", "dst_mac")):
+        if rows[sender].null_count() + rows[receiver].null_count() == 2 * rows.height:
+            columns |= dict.fromkeys((x, y), pl.lit(None, pl.String))
+        elif by_x.all():
+            columns |= {x: pl.col(sender), y: pl.col(receiver)}
+        else:
+            columns[x] = pl.when("by_x").then(sender).otherwise(receiver)
+            columns[y] = pl.when("by_x").then(receiver).otherwise(sender)
+    columns["transport"] = pl.col("transport")
+    # Texts of their own: those that were cut out of a block's text would keep all of it in memory.
+    own = {name: expr + pl.lit("") for name, expr in columns.items()}
+    return rows.select(**own, id=hashed(told)).select(name for name in TEXTS if name != "history")
 
 
-def _ordinals(packets: Packets, cut: Split, table: pl.DataFrame) -> Ints:
+def _ordinals(packets: Packets, cut: Split, now: Ints) -> Ints:
     """Which of the flows of their conversation that begin at the same time they are, one behind the
     other, from 0: their first packets may look the same."""
     rows = np.arange(len(cut.conv))
     begun = cut.first != NIL
-    start = column(table, "start", cut.carried)
+    start = now[ROW["start"]].copy()
     start[begun] = packets.time[cut.first[begun]]
     run = np.ones(len(rows), bool)
     run[1:] = (cut.conv[1:] != cut.conv[:-1]) | (start[1:] != start[:-1])
     run[1:] |= cut.end[:-1] == cut.until[:-1]  # time has passed
     head = np.maximum.accumulate(np.where(run, rows, 0))
-    made: Ints = rows - head + column(table, "ordinal", cut.carried)[head]
+    made: Ints = rows - head + now[ROW["ordinal"]][head]
     return made
-
-
-def _begun(rows: pl.DataFrame, from_x: pl.Series) -> pl.DataFrame:
-    """Columns of FIRST, and raw, of flows by their first packets. from_x: whether the end x of the
-    conversation sent it."""
-    sender = {"x": "x", "x_port": "x_port", "x_mac": "src_mac"}
-    receiver = {"x": "y", "x_port": "y_port", "x_mac": "dst_mac"}
-    columns = {}
-    for name in sender:
-        mine, other = pl.col(sender[name]), pl.col(receiver[name])
-        columns[name] = pl.when("by_x").then(mine).otherwise(other)
-        columns[f"y{name[1:]}"] = pl.when("by_x").then(other).otherwise(mine)
-    source, target = pl.col("src").is_null(), pl.col("dst").is_null()
-    return rows.with_columns(by_x=from_x).select(
-        **columns,
-        x_name=pl.when("by_x").then(source).otherwise(target),
-        y_name=pl.when("by_x").then(target).otherwise(source),
-        number="number",
-        one_way="one_way",
-        transport="transport",
-        start="time",
-        line="line",
-        offset="offset",
-        depth="depth",
-        vlan=pl.col("vlans").list.get(0, null_on_oob=True),
-        inner_vlan=pl.col("vlans").list.get(1, null_on_oob=True),
-        raw="raw",
-    )

@@ -8,8 +8,9 @@ from typing import Final
 
 import numpy as np
 
+from .arrays import NIL, Flags, Ints
 from .machine import CLOSED, ESTABLISHED, FIN, RST, SYN
-from .packets import NIL, Flags, Ints, Packets
+from .packets import Packets
 from .sequence import Seen, Side
 from .split import Split, began_x, ends_of
 

@@ -7,37 +7,32 @@ window) at the 1st, 10th, 100th … time; I and Q for flags that do not go toget
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import polars as pl
+from numpy.typing import NDArray
 
+from .arrays import NIL, Flags, Ints, lasts, starts
 from .machine import ACK, BAD, CLOSED, DATA, FIN, RESET, RST, SYN, TURNED
-from .packets import NIL, UDP, Flags, Ints, Packets
+from .packets import UDP, Packets
 from .sequence import Seen
 from .split import Split, began_x, ends_of
+from .table import AGAIN, ROW, SCALED
 
-#: that count how often, and that are written again with another number
-SCALED: Final = "CcGgTtWw"
-AGAIN: Final = "FfRr"
-_FIRST: Final = ("SH", "A", "D", "I", "Q")
+#: letters that are written once: by originator, and by responder. The answer to a SYN is an H; it
+#: is one kind with it.
+_KINDS: Final = 5
+_SYN, _ACK, _DATA, _BOTH_ENDS, _SEVERAL = range(_KINDS)
+_LETTER: Final = np.frombuffer(b"SADIQsadiq", np.uint8)
+_ANSWER: Final = np.frombuffer(b"HADIQhadiq", np.uint8)
 #: places within one packet
-_TURN, _DAMAGED, _MAIN, _WINDOW, _REPEATED, _TURN_BACK, _GAP = range(7)
+_TURN, _DAMAGED, _MAIN, _WINDOW, _REPEATED, _TURN_BACK, _GAP = range(7)  # and one behind it
+_PLACES: Final = 8
+Letters = NDArray[np.uint8]
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """By flow, what was seen before. history: the letters. counts: how often those of SCALED came.
-    last: the number of the last one of AGAIN, NIL: none."""
-
-    history: pl.Series
-    counts: Mapping[str, Ints]
-    last: Mapping[str, Ints]
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Tcp:
     """What only TCP's packets have: as `Seen`, by packet of TCP; gaps: packet and flow of each
     acknowledgement that shows bytes missing, and whether the originator sent them."""
@@ -46,158 +41,144 @@ class Tcp:
     gaps: tuple[Ints, Ints, Flags]
 
 
-def letters(packets: Packets, bits: Ints, cut: Split, tcp: Tcp, known: Known) -> Known:
-    """What is known after these packets."""
+def letters(packets: Packets, cut: Split, tcp: Tcp, now: Ints) -> list[str]:
+    """By flow, what these packets add to its history.
+
+    now: `table.NUMBERS` by flow. Of these, `shown` (which letters are written already, a bit for
+    each), `count_…` (how often those of SCALED came) and `last_…` (the number of the last one of
+    AGAIN, NIL: none) are brought up to date.
+    """
     is_orig = packets.from_x == (began_x(cut.before) == 1)
-    counts = {letter: count.copy() for letter, count in known.counts.items()}
-    last = {letter: value.copy() for letter, value in known.last.items()}
-    made = [
-        *_turns(packets, bits, cut),
-        *_firsts(packets, bits, cut, is_orig, known),
-        *_again(packets, bits, cut, is_orig, tcp.seen, last),
-        *_scaled(packets, bits, cut, is_orig, tcp, counts),
-    ]
-    found = pl.concat([part for part in made if part.height] or made[:1])
-    written = (
-        found.sort("flow", "order").group_by("flow").agg(pl.col("letter").str.join("").alias("new"))
-    )
-    flows = pl.DataFrame({"flow": np.arange(len(known.history)), "old": known.history})
-    history = flows.join(written, on="flow", how="left", maintain_order="left").select(
-        pl.concat_str("old", pl.col("new").fill_null(""))
-    )
-    return Known(history.to_series(), counts, last)
+    written = np.zeros(len(packets.bits) * _PLACES, np.uint8)
+    _turns(packets, cut, written)
+    _firsts(packets, cut, is_orig, now[ROW["shown"]], written)
+    _again(packets, cut, is_orig, tcp.seen, now, written)
+    _scaled(packets, cut, is_orig, tcp, now, written)
+    at = np.flatnonzero(written)
+    text = written[at].tobytes().decode("ascii")
+    ends = np.cumsum(np.bincount(cut.flow[at // _PLACES], minlength=len(cut.conv))).tolist()
+    # One flow at a time: Polars has nothing that cuts a text into many.
+    return [text[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def _frame(flow: Ints, packet: Ints, place: int, letter: str) -> pl.DataFrame:
-    return pl.DataFrame({"flow": flow, "order": packet * 8 + place}).with_columns(
-        letter=pl.lit(letter)
-    )
-
-
-def _turns(packets: Packets, bits: Ints, cut: Split) -> list[pl.DataFrame]:
+def _turns(packets: Packets, cut: Split, written: Letters) -> None:
     first = cut.first[cut.first != NIL]
-    first = first[(bits[first] & TURNED) != 0]
+    first = first[(packets.bits[first] & TURNED) != 0]
     back = np.flatnonzero(began_x(cut.before) != began_x(cut.after))
-    return [
-        _frame(cut.flow[first], first, _TURN, "^"),
-        _frame(cut.flow[back], back, _TURN_BACK, "^"),
-    ]
+    written[first * _PLACES + _TURN] = ord("^")
+    written[back * _PLACES + _TURN_BACK] = ord("^")
 
 
-def _first_of(which: Flags, flow: Ints) -> Ints:
-    """The first of these packets of each flow."""
-    at = np.flatnonzero(which)
-    group = flow[at]
-    begins = np.ones(len(at), bool)
-    begins[1:] = group[1:] != group[:-1]
-    return at[begins]
+def _kinds(packets: Packets) -> Ints:
+    """Which of the letters that are written once a packet may be; NIL: none."""
+    bits, count = packets.bits, packets.tcp
+    kind = _KIND[bits]
+    kind[:count][packets.mute[:count]] = NIL
+    kind[count:] = np.where(
+        (packets.number[count:] == UDP) & ((bits[count:] & BAD) == 0), _DATA, NIL
+    )
+    return kind
 
 
-def _firsts(
-    packets: Packets, bits: Ints, cut: Split, is_orig: Flags, known: Known
-) -> list[pl.DataFrame]:
-    count = packets.tcp
-    tcp = np.arange(len(bits)) < count
-    good = (bits & BAD) == 0
-    shown = tcp & good & ~packets.mute
-    data = (bits & DATA) != 0
+def _kind_table() -> Ints:
+    """Kinds of TCP's packets by their bits."""
+    bits = np.arange(1024)
     marks = bits & (SYN | FIN | RST)
     several = (marks & (marks - 1)) != 0
-    both_ends = (marks & (FIN | RST)) == FIN | RST
-    of_kind = {
-        "SH": shown & (marks == SYN),
-        "A": shown & (marks == 0) & ~data & ((bits & ACK) != 0),
-        "D": (shown & (marks == 0) & data) | (good & (packets.number == UDP)),
-        "I": shown & both_ends,
-        "Q": shown & several & ~both_ends,
-    }
-    made = []
-    for kind in _FIRST:
-        for side, lower in ((is_orig, False), (~is_orig, True)):
-            at = _first_of(of_kind[kind] & side, cut.flow)
-            # The answer to a SYN is an H; it is one kind with it.
-            for letter in kind:
-                mine = at if len(kind) == 1 else at[((bits[at] & ACK) != 0) == (letter == "H")]
-                name = letter.lower() if lower else letter
-                new = _frame(cut.flow[mine], mine, _MAIN, name)
-                made.append(_unseen(new, cut, kind.lower() if lower else kind, known))
-    return made
+    kind = np.full(len(bits), NIL)
+    kind[(marks == 0) & ((bits & ACK) != 0)] = _ACK
+    kind[(marks == 0) & ((bits & DATA) != 0)] = _DATA
+    kind[marks == SYN] = _SYN
+    kind[several] = _SEVERAL
+    kind[(marks & (FIN | RST)) == FIN | RST] = _BOTH_ENDS
+    kind[(bits & BAD) != 0] = NIL
+    return kind
 
 
-def _unseen(new: pl.DataFrame, cut: Split, kinds: str, known: Known) -> pl.DataFrame:
-    """Without the flows that show one of these letters already."""
-    if new.is_empty():
-        return new
-    before = known.history.gather(new["flow"])
-    return new.filter(~before.str.contains(f"[{kinds}]")) if (before != "").any() else new
+_KIND: Final = _kind_table()
+
+
+def _firsts(packets: Packets, cut: Split, is_orig: Flags, shown: Ints, written: Letters) -> None:
+    kind = _kinds(packets)
+    at = np.flatnonzero(kind != NIL)[::-1]
+    first = np.full(len(shown) * 2 * _KINDS, NIL)
+    # Written from the last packet to the first one, the first one stays.
+    first[cut.flow[at] * (2 * _KINDS) + kind[at] + _KINDS - is_orig[at] * _KINDS] = at
+    place = np.flatnonzero(first != NIL)
+    flow, which = place // (2 * _KINDS), place % (2 * _KINDS)
+    new = (shown[flow] >> which & 1) == 0
+    place, which = first[place[new]], which[new]
+    answers = (packets.bits[place] & ACK) != 0
+    written[place * _PLACES + _MAIN] = np.where(answers, _ANSWER[which], _LETTER[which])
+    np.bitwise_or.at(shown, flow[new], 1 << which)
 
 
 def _again(
-    packets: Packets, bits: Ints, cut: Split, is_orig: Flags, seen: Seen, last: dict[str, Ints]
-) -> list[pl.DataFrame]:
+    packets: Packets, cut: Split, is_orig: Flags, seen: Seen, now: Ints, written: Letters
+) -> None:
     """F and R."""
     count = packets.tcp
-    marks = np.where((bits & BAD) == 0, bits & (SYN | FIN | RST), 0)[:count]
-    made = []
-    for letter in AGAIN:
+    marks = packets.bits[:count] & (SYN | FIN | RST | BAD)
+    for number, letter in enumerate(AGAIN):
         mark = FIN if letter in "Ff" else RST
         at = np.flatnonzero((marks == mark) & (is_orig[:count] == letter.isupper()))
         if not len(at):
             continue
-        flow = cut.flow[at]
+        flow, last = cut.flow[at], now[ROW[f"last_{number}"]]
         length = np.maximum(packets.length[at], 0) if mark == FIN else 0
         value = np.where(seen.rel[at] == NIL, 0, seen.rel[at] + length)
         before = np.empty_like(value)
         before[1:] = value[:-1]
-        begins = np.ones(len(at), bool)
-        begins[1:] = flow[1:] != flow[:-1]
-        before[begins] = last[letter][flow[begins]]
-        keep = value != before
-        ends = np.ones(len(at), bool)
-        ends[:-1] = flow[1:] != flow[:-1]
-        last[letter][flow[ends]] = value[ends]
-        made.append(_frame(flow[keep], at[keep], _MAIN, letter))
-    return made
+        begins = starts(flow)
+        before[begins] = last[flow[begins]]
+        ends = lasts(flow)
+        last[flow[ends]] = value[ends]
+        written[at[value != before] * _PLACES + _MAIN] = ord(letter)
 
 
 def _scaled(
-    packets: Packets, bits: Ints, cut: Split, is_orig: Flags, tcp: Tcp, counts: dict[str, Ints]
-) -> list[pl.DataFrame]:
+    packets: Packets, cut: Split, is_orig: Flags, tcp: Tcp, now: Ints, written: Letters
+) -> None:
     count = packets.tcp
-    bad = ((bits & BAD) != 0) & ((packets.number == UDP) | (np.arange(len(bits)) < count))
-    orig = is_orig[:count]
-    before = cut.before[:count]
-    from_x = packets.from_x[:count]
+    of_kind: dict[str, tuple[int, Ints, Flags]] = {}
+    bad = np.flatnonzero((packets.bits & BAD) != 0)
+    bad = bad[(packets.number[bad] == UDP) | (bad < count)]
+    shut = np.flatnonzero(packets.window[:count] == 0)
+    if len(shut):
+        shut = shut[_keeps_shut(packets, cut, shut)]
+    for letter, place, at in (
+        ("C", _DAMAGED, bad),
+        ("T", _REPEATED, np.flatnonzero(tcp.seen.again)),
+        ("W", _WINDOW, shut),
+    ):
+        of_kind[letter] = place, at, is_orig[at]
+    at, _, by_orig = tcp.gaps
+    of_kind["G"] = _GAP, at, by_orig
+    for letter, (place, rows, orig) in of_kind.items():
+        for name, mine in ((letter, rows[orig]), (letter.lower(), rows[~orig])):
+            counted = now[ROW[f"count_{SCALED.index(name)}"]]
+            chosen = _counted(cut.flow, mine, counted)
+            # One acknowledgement may show several gaps.
+            again = ~starts(chosen)
+            written[chosen * _PLACES + place + again] = ord(name)
+
+
+def _keeps_shut(packets: Packets, cut: Split, at: Ints) -> Flags:
+    """Of packets that tell a window of nothing, those of which that is to be said."""
+    from_x, before = packets.from_x[at], cut.before[at]
     states = ends_of(before, x=True), ends_of(before, x=False)
     own, peer = np.where(from_x, *states), np.where(from_x, states[1], states[0])
-    closed = (packets.window[:count] != 0) | ((bits[:count] & (RST | BAD)) != 0)
-    shut = ~closed & (peer != CLOSED) & (own < RESET)
-    kinds = {
-        "C": (_DAMAGED, bad, is_orig),
-        "T": (_REPEATED, tcp.seen.again, orig),
-        "W": (_WINDOW, shut, orig),
-    }
-    made = []
-    for letter, (place, which, side) in kinds.items():
-        for name, mine in ((letter, side), (letter.lower(), ~side)):
-            at = np.flatnonzero(which & mine)
-            made.append(_counted(name, place, cut.flow[at], at, counts))
-    at, flow, by_orig = tcp.gaps
-    for name, mine in (("G", by_orig), ("g", ~by_orig)):
-        made.append(_counted(name, _GAP, flow[mine], at[mine], counts))
+    made: Flags = ((packets.bits[at] & (RST | BAD)) == 0) & (peer != CLOSED) & (own < RESET)
     return made
 
 
-def _counted(
-    letter: str, place: int, flow: Ints, at: Ints, counts: dict[str, Ints]
-) -> pl.DataFrame:
+def _counted(flow: Ints, at: Ints, counted: Ints) -> Ints:
     """Those that are the 1st, 10th, 100th … of their flow."""
     if not len(at):
-        return _frame(flow, at, place, letter)
-    begins = np.ones(len(at), bool)
-    begins[1:] = flow[1:] != flow[:-1]
+        return at
+    flow = flow[at]
+    begins = starts(flow)
     rows = np.arange(len(at))
-    number = rows - np.maximum.accumulate(np.where(begins, rows, 0)) + 1 + counts[letter][flow]
-    counts[letter] += np.bincount(flow, minlength=len(counts[letter]))
-    keep = np.isin(number, [10**power for power in range(18)])
-    return _frame(flow[keep], at[keep], place, letter)
+    number = rows - np.maximum.accumulate(np.where(begins, rows, 0)) + 1 + counted[flow]
+    counted += np.bincount(flow, minlength=len(counted))
+    return at[np.isin(number, [10**power for power in range(18)])]

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 # of one end
 INACTIVE, SYN_SENT, SYN_ACK_SENT, PARTIAL, ESTABLISHED, CLOSED, RESET, RESET_CLOSED = range(8)
 
@@ -171,6 +174,13 @@ def _midstream(peer: int, packet: int, *, is_orig: bool) -> int:
     if packet & ACK and peer == ESTABLISHED:
         return ESTABLISHED
     return PARTIAL
+
+
+def asks_history(state: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Of which states the history decides what conn_state is."""
+    orig, resp = (state - 1) & 7, (state - 1) >> 3 & 7
+    made: NDArray[np.bool_] = (orig >= RESET) & ((resp == INACTIVE) | (resp == PARTIAL))
+    return made
 
 
 def conn_state(state: int, sizes: tuple[bool, bool], history: str) -> str:

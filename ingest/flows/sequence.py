@@ -12,8 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from .machine import ACK, BAD, CLOSED, FIN, RESET, RST, SYN
-from .packets import NIL, Flags, Ints, Packets, previous, starts
+from .arrays import NIL, Flags, Ints, first_of, lasts, previous, starts
+from .machine import ACK, BAD, CLOSED, FIN, FROM_X, RESET, RST, SYN
+from .packets import Packets
 from .split import Split, ends_of
 
 _WRAP: Final = 1 << 32
@@ -52,69 +53,87 @@ def resolve(
     """
     count = packets.tcp
     flow, bits = flow[:count], packets.bits[:count]
+    if not count:
+        return packets.seq[:0], packets.ack[:0], base
     seq, ack = packets.seq[:count], packets.ack[:count]
     from_x = packets.from_x[:count]
     told = (bits & ACK) != 0
-    first = told & (previous(told, flow) < 0) & ~base.known[flow]
-    begins = told & (first | ((bits & SYN) != 0))
-    # A bare ACK behind a SYN is printed without its number, which is the next one.
-    syns = (bits & (SYN | ACK)) == SYN
-    after_syn = np.where(
-        from_x,
-        *(
-            _begun(syns & (from_x == x), flow, seq, start)
-            for x, start in zip((True, False), begun, strict=True)
-        ),
-    )
-    own = np.where(begins, np.where(seq >= 0, seq, after_syn), NIL)
-    peer = np.where(begins & (ack >= 0), (ack - 1) % _WRAP, NIL)
-    at = np.maximum(previous(begins, flow), NIL)
-    epoch_x = np.where(
-        at >= 0, np.where(from_x[at], own[at], peer[at]) if count else at, base.x[flow]
-    )
-    epoch_y = np.where(
-        at >= 0, np.where(from_x[at], peer[at], own[at]) if count else at, base.y[flow]
-    )
+    first = first_of(told, flow, len(base.known))
+    known = base.known | (first != NIL)
+    first = first[~base.known & (first != NIL)]
+    begins = told & ((bits & SYN) != 0)
+    begins[first] = True
+    epochs = _epochs(np.flatnonzero(begins), (seq, ack), (bits, from_x), flow, begun)
+    epoch = np.cumsum(begins) - 1
+    here = epoch >= 0
+    here[here] = flow[epochs.at[epoch[here]]] == flow[here]
+    epoch_x = np.where(here, epochs.x[epoch], base.x[flow]) if len(epochs.at) else base.x[flow]
+    epoch_y = np.where(here, epochs.y[epoch], base.y[flow]) if len(epochs.at) else base.y[flow]
     base_own, base_peer = np.where(from_x, epoch_x, epoch_y), np.where(from_x, epoch_y, epoch_x)
     later = told & ~begins
     by_ack = later & (ack >= 0) & (base_peer >= 0)
-    by_seq = later & ~by_ack & (seq >= 0) & (base_own >= 0)
-    value, start = np.where(by_ack, ack, seq), np.where(by_ack, base_peer, base_own)
-    plain = np.abs(signed(value - start)) < np.abs(signed(value))
-    tells = (by_ack | by_seq) & ((at >= 0) | (base.mode[flow] < 0))
-    before = np.where(at >= 0, NIL, base.mode[flow])
-    mode = _modes(flow, begins, tells, plain, before)
-    shift = later & (mode != PLAIN)
-    seq = np.where(shift & (seq >= 0), (seq + np.maximum(base_own, 0)) % _WRAP, seq)
-    ack = np.where(shift & (ack >= 0), (ack + np.maximum(base_peer, 0)) % _WRAP, ack)
-    ends = np.flatnonzero(_last(flow))
-    left = _left_behind(ends, begins, from_x, (own, peer), (epoch_x, epoch_y, mode))
-    known = base.known.copy()
-    known[flow[ends]] |= told[ends] | (previous(told, flow)[ends] >= 0)
+    by_seq = later & (seq >= 0) & (base_own >= 0)
+    # The first packet that tells how numbers are printed decides for all up to the next base.
+    group = np.cumsum(starts(flow) | begins) - 1
+    heads = np.flatnonzero(starts(group))
+    modes = np.where(here[heads], NIL, base.mode[flow[heads]])
+    at = np.flatnonzero(by_ack | by_seq)
+    at = at[starts(group[at])]
+    at = at[modes[group[at]] < 0]
+    value = np.where(by_ack[at], ack[at], seq[at])
+    start = np.where(by_ack[at], base_peer[at], base_own[at])
+    modes[group[at]] = np.abs(signed(value - start)) < np.abs(signed(value))
+    counted = modes[group] != PLAIN
+    seq = np.where(by_seq & counted, (seq + base_own) % _WRAP, seq)
+    ack = np.where(by_ack & counted, (ack + base_peer) % _WRAP, ack)
+    ends = np.flatnonzero(lasts(flow))
+    left = epoch_x[ends], epoch_y[ends], modes[group[ends]]
     x, y, mode = (
-        _with(old, flow[ends], value)
-        for old, value in zip((base.x, base.y, base.mode), left, strict=True)
+        _with(old, flow[ends], new)
+        for old, new in zip((base.x, base.y, base.mode), left, strict=True)
     )
     return seq, ack, Base(x, y, mode, known)
 
 
-def _modes(flow: Ints, begins: Flags, tells: Flags, plain: Flags, before: Ints) -> Ints:
-    """Of each packet, how numbers are printed. The first packet that tells decides for all up to
-    the next base. before: what is known without these packets."""
-    rows: Ints = np.arange(len(flow))
-    if not len(flow):
-        return rows
-    group: Ints = np.cumsum(starts(flow) | _behind(begins))
-    decides = tells & (previous(tells, group) < 0)
-    place = np.maximum.accumulate(np.where(decides, rows, NIL))
-    opened = np.maximum.accumulate(np.where(starts(group), rows, 0))
-    return np.where(place >= opened, plain.astype(np.int64)[place], before)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Epochs:
+    """Packets whose numbers are printed as they are, and those of both ends that later ones may be
+    counted from; NIL: not shown."""
+
+    at: Ints
+    x: Ints
+    y: Ints
 
 
-def _begun(syns: Flags, flow: Ints, seq: Ints, start: Ints) -> Ints:
-    """The number behind that of the last of these SYNs before each packet, or NIL."""
-    at = previous(syns, flow)
-    number = np.where(at >= 0, seq[at] if len(at) else at, start[flow])
+def _epochs(
+    at: Ints,
+    numbers: tuple[Ints, Ints],
+    told: tuple[Ints, Flags],
+    flow: Ints,
+    begun: tuple[Ints, Ints],
+) -> _Epochs:
+    """numbers: seq and ack, told: bits and from_x of all packets. begun: see `resolve`."""
+    (seq, ack), (bits, from_x) = numbers, told
+    own = seq[at].copy()
+    bare = np.flatnonzero(own < 0)
+    if len(bare):
+        # A bare ACK behind a SYN is printed without its number, which is the next one.
+        syns = (bits & (SYN | ACK)) == SYN
+        place = at[bare]
+        after_x, after_y = (
+            _begun(syns & (from_x == x), flow, seq, start, place)
+            for x, start in zip((True, False), begun, strict=True)
+        )
+        own[bare] = np.where(from_x[place], after_x, after_y)
+    peer = np.where(ack[at] >= 0, (ack[at] - 1) % _WRAP, NIL)
+    mine = from_x[at]
+    return _Epochs(at, np.where(mine, own, peer), np.where(mine, peer, own))
+
+
+def _begun(syns: Flags, flow: Ints, seq: Ints, start: Ints, place: Ints) -> Ints:
+    """The number behind that of the last of these SYNs before each of these places, or NIL."""
+    at = previous(syns, flow)[place]
+    number = np.where(at >= 0, seq[at], start[flow[place]])
     made: Ints = np.where(number >= 0, (number + 1) % _WRAP, NIL)
     return made
 
@@ -122,32 +141,6 @@ def _begun(syns: Flags, flow: Ints, seq: Ints, start: Ints) -> Ints:
 def _with(values: Ints, at: Ints, new: Ints) -> Ints:
     made = values.copy()
     made[at] = new
-    return made
-
-
-def _left_behind(
-    ends: Ints, begins: Flags, from_x: Flags, told: tuple[Ints, Ints], before: tuple[Ints, ...]
-) -> tuple[Ints, Ints, Ints]:
-    """Bases and mode behind the last packets of flows."""
-    own, peer = (one[ends] for one in told)
-    x, y, mode = (one[ends] for one in before)
-    fresh, mine = begins[ends], from_x[ends]
-    return (
-        np.where(fresh, np.where(mine, own, peer), x),
-        np.where(fresh, np.where(mine, peer, own), y),
-        np.where(fresh, NIL, mode),
-    )
-
-
-def _behind(which: Flags) -> Flags:
-    made = np.zeros(len(which), bool)
-    made[1:] = which[:-1]
-    return made
-
-
-def _last(group: Ints) -> Flags:
-    made = np.ones(len(group), bool)
-    made[:-1] = group[1:] != group[:-1]
     return made
 
 
@@ -179,85 +172,95 @@ class Seen:
 
 
 def follow(
-    packets: Packets, bits: Ints, cut: Split, told: tuple[Ints, Ints], side: Side, *, x: bool
+    packets: Packets, cut: Split, told: tuple[Ints, Ints], side: Side, *, x: bool
 ) -> tuple[Side, Seen]:
     """What the end x (or y) sent, after these packets. told: seq and ack as `resolve` gives them.
     side: of the flows before."""
     count = packets.tcp
-    bits, flow, (seq, ack) = bits[:count], cut.flow[:count], told
+    bits, flow, (seq, ack) = packets.bits[:count], cut.flow[:count], told
     good = (bits & BAD) == 0
-    own = (packets.from_x[:count] == x) & good
-    state = ends_of(cut.before[:count], x=x)
-    seen = (previous(own, flow) >= 0) | side.seen[flow]
-    rst = (bits & RST) != 0
-    of_ack = ~own & good & ~rst & (ack > 0) & seen & (packets.from_x[:count] != x)
+    mine_all = (bits & FROM_X != 0) == x
+    own = mine_all & good
+    rows = np.arange(count)
+    first_own = first_of(own, flow, len(side.seen))
+    first_own[side.seen] = NIL
+    first_own[(first_own == NIL) & ~side.seen] = count
+    of_ack = ~mine_all & good & (ack > 0) & (rows > first_own[flow]) & ((bits & RST) == 0)
     at = np.flatnonzero((own & (seq >= 0)) | of_ack)
-    group, mine = flow[at], own[at]
+    group, mine, flags = flow[at], own[at], bits[at]
     raw = np.where(mine, seq[at], ack[at])
-    flags, syn = bits[at], (bits[at] & SYN) != 0
-    opens = mine & syn & (state[at] < CLOSED)
+    syn, is_rst, fin = (flags & SYN) != 0, (flags & RST) != 0, (flags & FIN) != 0
+    state = ends_of(cut.before[at], x=x)
     first = starts(group)
+    opens = mine & syn & (state < CLOSED)
     resumes = first & ~opens & (side.raw[group] != NIL)
     begins = first | opens
-    rel = _unwrapped(raw, begins, np.where(syn & mine, 0, 1), resumes, side, group)
-    length = np.maximum(packets.length[:count][at], 0)
-    is_rst = (flags & RST) != 0
-    end = rel + np.where(is_rst, 0, length) + syn + ((flags & FIN) != 0)
     block = np.cumsum(begins) - 1
-    floor = np.where(resumes, side.sent[group], 1)[begins][block] if len(at) else rel
-    trusted = mine & (state[at] < RESET)
-    doubtful = syn | is_rst
-    before = _highest(np.where(trusted & ~(doubtful & ~opens), end, NIL), block, floor)
-    trusted &= ~(doubtful & (np.abs(end - before) > _TOO_FAR))
-    before = _highest(np.where(trusted, end, NIL), block, floor)
-    sent = np.maximum(before, np.where(trusted, end, NIL))
-    acked_floor = np.where(resumes, side.acked[group], 0)[begins][block] if len(at) else rel
-    value = np.where(mine, NIL, rel)
-    acked = np.maximum(_highest(value, block, acked_floor), value)
-    made = _side(side, flow, own & ((bits & FIN) != 0), own, at, (raw, rel, sent, acked))
+    rel = _unwrapped(raw, begins, 1 - (syn & mine), (resumes, block), side, group)
+    length = np.maximum(packets.length[:count][at], 0)
+    end = rel + np.where(is_rst, 0, length) + syn + fin
+    head = np.flatnonzero(begins)
+    floor = np.where(resumes[head], side.sent[group[head]], 1)
+    trusted = mine & (state < RESET)
+    doubtful = trusted & (syn | is_rst) & ~opens
+    before, sent = _highest(np.where(trusted & ~doubtful, end, NIL), block, head, floor)
+    trusted &= ~((syn | is_rst) & (np.abs(end - before) > _TOO_FAR))
+    if doubtful.any() or (opens & ~trusted).any():
+        before, sent = _highest(np.where(trusted, end, NIL), block, head, floor)
+    acked_floor = np.where(resumes[head], side.acked[group[head]], 0)
+    _, acked = _highest(np.where(mine, NIL, rel), block, head, acked_floor)
+    closes = own & ((bits & FIN) != 0)
+    made = _side(side, flow, closes, own, at, (raw, rel, sent, acked))
     data = mine & (length > 0) & ~is_rst
-    closes = mine & ((flags & FIN) != 0) & ~is_rst
     return made, Seen(
         _placed(count, at[mine], rel[mine]),
         _placed(count, at[~mine], rel[~mine]),
         _marked(count, at[data & trusted & (end <= before)]),
-        _marked(count, at[(data | closes) & (rel + syn > before)]),
+        _marked(count, at[(data | (mine & fin & ~is_rst)) & (rel + syn > before)]),
         _marked(count, at[~mine & (rel > before)]),
     )
 
 
 def _unwrapped(
-    raw: Ints, begins: Flags, first: Ints, resumes: Flags, side: Side, group: Ints
+    raw: Ints, begins: Flags, first: Ints, told: tuple[Flags, Ints], side: Side, group: Ints
 ) -> Ints:
-    """Numbers counted on, whatever 32 bits do. first: where a block begins."""
+    """Numbers counted on, whatever 32 bits do. first: where a block begins. told: which blocks go
+    on with what was seen before, and the number of each place's block."""
+    if not len(raw):
+        return raw
+    resumes, block = told
     delta = np.zeros(len(raw), np.int64)
     delta[1:] = signed(raw[1:] - raw[:-1])
-    total = np.cumsum(np.where(begins, 0, delta))
-    opening = np.where(resumes, side.rel[group] + signed(raw - side.raw[group]), first)
-    block = np.cumsum(begins) - 1
-    start = (opening - total)[begins]
-    made: Ints = total + start[block] if len(raw) else total
+    delta[begins] = 0
+    total = np.cumsum(delta)
+    head = np.flatnonzero(begins)
+    of = group[head]
+    opening = np.where(resumes[head], side.rel[of] + signed(raw[head] - side.raw[of]), first[head])
+    made = total + (opening - total[head])[block]
     bounded: Ints = np.clip(made, -_ROOM // 4, _ROOM // 4)
     return bounded
 
 
-def _highest(values: Ints, block: Ints, floor: Ints) -> Ints:
-    """The highest value before each place in its block, and at least `floor`."""
+def _highest(values: Ints, block: Ints, head: Ints, floor: Ints) -> tuple[Ints, Ints]:
+    """The highest value before each place in its block, and that with the place itself; at least
+    `floor`. head, floor: by block, its first place, and what it begins with."""
     if not len(values):
-        return values
+        return values, values
     offset = block * _ROOM
-    inclusive = np.maximum.accumulate(np.maximum(values, floor) + offset) - offset
-    made = np.empty_like(inclusive)
-    made[0] = floor[0]
-    made[1:] = np.where(block[1:] == block[:-1], inclusive[:-1], floor[1:])
-    return made
+    shifted = values + offset
+    shifted[head] = np.maximum(shifted[head], floor + offset[head])
+    inclusive = np.maximum.accumulate(shifted) - offset
+    before = np.empty_like(inclusive)
+    before[1:] = inclusive[:-1]
+    before[head] = floor
+    return before, inclusive
 
 
 def _side(
     side: Side, flow: Ints, fin: Flags, own: Flags, at: Ints, values: tuple[Ints, ...]
 ) -> Side:
     """The side with what the last of these places of each flow say."""
-    last = _last(flow[at])
+    last = lasts(flow[at])
     raw, rel, sent, acked = (
         _with(old, flow[at][last], value[last])
         for old, value in zip((side.raw, side.rel, side.sent, side.acked), values, strict=True)

@@ -21,6 +21,7 @@ from ..headless import Headless
 from ..zeek_events import Origin
 from . import text
 from .events import frame_events
+from .reader import Read
 from .text import Tcpdump, is_tcpdump, parsed, reads
 
 #: before the first packet
@@ -62,8 +63,7 @@ class TcpdumpFlows(Headless):
             found, flows = self.assembler.assemble(read.packets, flows)
             if last:
                 found = pl.concat([found, self.assembler.finish(flows)])
-            moments = _moments(read.packets, read.frames, clock)
-            events = _in_order(found, read.frames, moments, origin)
+            events = _in_order(found, read, clock, origin)
             made.append(parsed(read, events, origin))
             lines = after
         notes = set(lines.notes)
@@ -98,13 +98,14 @@ def _moments(packets: pl.DataFrame, frames: pl.DataFrame, clock: int | None) -> 
     return pl.Series(times[before.to_numpy()], dtype=pl.Int64)
 
 
-def _in_order(
-    flows: pl.DataFrame, frames: pl.DataFrame, moments: pl.Series, origin: Origin
-) -> pl.DataFrame:
-    """Events of frames, where they stand among the packets, and of flows, where they end."""
+def _in_order(flows: pl.DataFrame, read: Read, clock: int | None, origin: Origin) -> pl.DataFrame:
+    """Events of frames, where they stand among the packets, and of flows, where they end. clock:
+    see `_moments`."""
     made = flow_events(flows, origin)
+    frames = read.frames
     if frames.is_empty():
         return made
+    moments = _moments(read.packets, frames, clock)
     both = pl.concat([alone(frame_events(frames, origin)), made])
     order = pl.DataFrame(
         {
