@@ -101,6 +101,13 @@ def _named(sockets: pl.DataFrame) -> pl.DataFrame:
     return sockets.with_columns(_hosts(sockets["host"]))
 
 
+def moments(reader: StoreReader, start: datetime, end: datetime) -> pl.DataFrame:
+    """When there were snapshots of each host (host, time), from `AROUND` before start to as long
+    after end."""
+    rows = _snapshots(reader, start, end).select("host", "time").unique()
+    return _named(rows.collect(engine="streaming")).unique()
+
+
 def flows_of(events: pl.LazyFrame) -> pl.LazyFrame:
     """`FLOWS` of stored events."""
     columns = {
