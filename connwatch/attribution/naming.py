@@ -20,8 +20,9 @@ from connwatch.spans import placed
 
 from .alerts import told
 from .join import Settings
+from .places import StorePlace, between
 from .questions import ASKED, Clocks, summed, told_of
-from .stored import AROUND, IS_SOCKET, between, earlier, later, moments
+from .stored import AROUND, IS_SOCKET, earlier, later, moments
 
 #: alerts that are looked at together by a replay
 _PAGE: Final = 5_000
@@ -34,8 +35,11 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 def name_all(store: EmbeddedStore, start: datetime, end: datetime) -> None:
     """Look at all alerts that wait, and at all near a span of the times of events, whether
     something of them is new or not. Their id and their count stay."""
-    low, high = (_micros(one) for one in (earlier(start, AROUND), later(end, AROUND)))
-    Unnamed(store).mark(low, high)
+    low, high = _micros(earlier(start, AROUND)), _micros(later(end, AROUND))
+    with StoreReader(store.folder) as reader:
+        named = _named_near(reader, low, high)
+    if named:
+        Unnamed(store).mark(low, high)
     while name_some(store, _PAGE):
         pass
 
@@ -72,7 +76,7 @@ def _concerned(reader: StoreReader, shots: Sequence[Shots]) -> tuple[int, int]:
     low, high = (
         _micros(earlier(_moment(first), AROUND)), _micros(later(_moment(last), AROUND)),
     )  # fmt: skip
-    times = moments(reader, _moment(first), _moment(last))
+    times = moments(StorePlace(reader), _moment(first), _moment(last))
     time = pl.col("time").dt.epoch("us")
     hosts = (
         times.filter(time <= last)
@@ -118,7 +122,7 @@ def _found(
         .collect()
     )
     named = behind.join(
-        told_of(reader, events, Clocks({})).rename({"id": "event.id"}), on="event.id"
+        told_of(StorePlace(reader), events, Clocks({})).rename({"id": "event.id"}), on="event.id"
     )
     of_alert = {key[0]: found for key, found in named.group_by("alert")}
     for document in documents:
