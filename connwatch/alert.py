@@ -272,6 +272,30 @@ def _parts(text: str) -> tuple[tuple[int, int, str], ...]:
     )
 
 
+#: what a document says of one process alone
+_PROCESS: Final = ("process", "user", "host")
+
+
+def with_processes(document: Document, told: Mapping[str, Any]) -> Document:
+    """A document with what is told of the processes behind its events, in the place of what it said
+    of them. told: processes (a list) and, where one alone is sure, process, user and host."""
+    made = {name: value for name, value in document.items() if name not in _PROCESS}
+    own = {name: value for name, value in document["connwatch"].items() if name != "processes"}
+    made["connwatch"] = {**own, "processes": told["processes"]}
+    return {**made, **{name: told[name] for name in _PROCESS if name in told}}
+
+
+def parted(document: Document) -> tuple[Document, Document | None]:
+    """A document without its processes, and what it tells of them; None: nothing."""
+    if "processes" not in document["connwatch"]:
+        return document, None
+    own = dict(document["connwatch"])
+    told = {"processes": own.pop("processes")}
+    told |= {name: document[name] for name in _PROCESS if name in document}
+    rest = {name: value for name, value in document.items() if name not in _PROCESS}
+    return {**rest, "connwatch": own}, told
+
+
 def fired(document: Mapping[str, Any]) -> str:
     """When an alert fired first: log time; what windows saw before belongs to it too."""
     begun: str = document["connwatch"].get("values", {}).get("fired", document["event"]["start"])

@@ -125,6 +125,7 @@ def fake_run(folder: Path, state: str = "running", **more: Any) -> LiveRun:
         "reload_error": None,
         "store": EmptyStore(folder),
         "upkeep": SimpleNamespace(done=Done()),
+        "naming": None,
         "sender": None,
         "list_errors": list,
         **more,

@@ -22,6 +22,7 @@ from support import replayed
 from test_zeek_tsv import header, row
 
 from connwatch.attribution import attribute, best
+from connwatch.attribution.places import StorePlace
 from connwatch.attribution.stored import flows_within, sockets_within
 from connwatch.detectors.ruleset import load_rules
 from connwatch.sinks.embedded import StoreReader
@@ -180,7 +181,10 @@ def written(
 def answers(folder: Path) -> pl.DataFrame:
     """Verdicts of both sides, with the uid of the flow."""
     with StoreReader(folder) as reader:
-        flows, sockets = flows_within(reader, None, None), sockets_within(reader, None, None)
+        flows, sockets = (
+            flows_within(StorePlace(reader), None, None),
+            sockets_within(StorePlace(reader), None, None),
+        )
         uids = reader.events().select("zeek.session_id", id="event.id").collect()
     assert best(attribute(flows, sockets)).height == flows.height
     return attribute(flows, sockets).join(uids, on="id")

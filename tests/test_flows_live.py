@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-
-import polars as pl
 import pytest
-from examples import examples
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from growing import GROWING, Steps, grown, steps
+from hypothesis import given
 from support import ordered
 from test_flows import tcp, udp
-from test_sockets_live import Live
 
 #: long flows begin before short ones that end first, and two-hour silences put records in doubt
 DUMP = "".join(
@@ -30,31 +25,13 @@ DUMP = "".join(
 ).encode()
 
 
-@settings(
-    max_examples=examples(40),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 3), st.booleans()), max_size=14))
+@GROWING
+@given(steps=steps(3))
 def test_a_dump_that_grows_gives_the_flows_that_its_replay_does(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int, bool]]
+    tmp_path_factory: pytest.TempPathFactory, steps: Steps
 ) -> None:
     path = tmp_path_factory.mktemp("live") / "dump.txt"
-    path.write_bytes(DUMP[:400])
-    live = Live(path)
-    bounds = [*itertools.accumulate((size for size, *_ in steps), initial=400), len(DUMP)]
-    for (low, high), (_, rows, again) in zip(
-        itertools.pairwise(bounds), [*steps, (0, 1000, True)], strict=True
-    ):
-        with path.open("ab") as out:
-            out.write(DUMP[low:high])
-        live.step(rows)
-        if again:
-            live.follower.close()
-            live.restart()
-    live.step(1000)
-    live.follower.close()
-    made = pl.concat(live.given)
+    made = grown(path, DUMP, 400, steps)
     whole, _, _ = ordered([path])
     # What is open when nothing follows any more is closed by a replay alone; and the last line may
     # go on.

@@ -14,6 +14,7 @@ from explaining import out
 from test_zeek_tsv import header, row
 
 from connwatch.attribution import attribute
+from connwatch.attribution.places import StorePlace
 from connwatch.attribution.questions import ports_of
 from connwatch.attribution.stored import flows_within, sockets_at, sockets_within, span
 from connwatch.cli import run
@@ -225,11 +226,11 @@ def test_a_flow_whose_socket_no_snapshot_shows(
 
 def test_the_sockets_that_are_read_for_some_flows_tell_of_them_what_all_do(incident: Path) -> None:
     with StoreReader(incident / "store") as reader:
-        flows = flows_within(reader, None, None)
-        everything = sockets_within(reader, None, None)
+        flows = flows_within(StorePlace(reader), None, None)
+        everything = sockets_within(StorePlace(reader), None, None)
         for port in (22, 80, 443, 4444, 31337, 8000):
             some = flows.filter(pl.col("destination_port") == port)
-            few = sockets_at(reader, *span(some), ports_of(some))
+            few = sockets_at(StorePlace(reader), *span(some), ports_of(some))
             assert few.height < everything.height
             assert attribute(some, few).equals(attribute(some, everything))
 

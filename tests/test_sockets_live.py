@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 import json
 import os
 import shutil
@@ -11,22 +10,18 @@ import socket
 import struct
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 from conftest import ROOT
-from examples import examples
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from growing import GROWING, Steps, grown, steps
+from hypothesis import given
 from live_process import PATIENCE, ended, following, status
 from live_support import configuration, replayed_whole, start, stored, wait_for
 from support import ordered
-from test_live_course import followed, pieces_of
 from test_sockets import HEADER, LISTEN
 
 from connwatch.errors import StoreError
-from connwatch.ingest.course import Course
 from connwatch.ingest.follow.commands import Command, CommandOutput
 from connwatch.schema import STORED
 from connwatch.sinks.embedded import StoreReader
@@ -46,63 +41,13 @@ def shots(*ports: tuple[int, ...]) -> str:
 SHOTS = shots((1025,), (1025, 1026, 1027), (1026,), (1026, 1025), (), (1030,))
 
 
-class Live:
-    """A course over one file, through restarts."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.saved, self.given = path, dict[str, Any](), list[pl.DataFrame]()
-        self.restart()
-
-    def restart(self) -> None:
-        """As after a kill: what was not saved is gone."""
-        self.follower = followed(self.path, pieces_of(self.saved))
-        self.course: Course | None = None
-
-    def step(self, rows: int) -> None:
-        """Read what is there, give so many rows on, and save."""
-        self.follower.scan()
-        for stream in self.follower.streams.values():
-            if self.course is None:
-                self.course = Course(stream, 0.0)
-                if (before := self.saved.get(f"stream/{stream.id}")) is not None:
-                    taken = {
-                        key.removeprefix("piece/"): one["given"]
-                        for key, one in self.saved.items()
-                        if one.get("given")
-                    }
-                    self.course.resume(before, taken)
-            while self.course.read(1 << 20, 0.0):
-                pass
-            self.given.append(self.course.give(min(rows, self.course.buffer.height), 0.0))
-            self.saved.update(json.loads(json.dumps(self.course.positions())))
-
-
-@settings(
-    max_examples=examples(40),
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 5), st.booleans()), max_size=12))
+@GROWING
+@given(steps=steps(5))
 def test_a_file_that_grows_gives_what_its_replay_does(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int, bool]]
+    tmp_path_factory: pytest.TempPathFactory, steps: Steps
 ) -> None:
     path = tmp_path_factory.mktemp("live") / "ss.log"
-    text = SHOTS.encode()
-    path.write_bytes(text[:200])
-    live = Live(path)
-    bounds = [*itertools.accumulate((size for size, *_ in steps), initial=200), len(text)]
-    for (low, high), (_, rows, again) in zip(
-        itertools.pairwise(bounds), [*steps, (0, 1000, True)], strict=True
-    ):
-        with path.open("ab") as out:
-            out.write(text[low:high] if low < len(text) else b"")
-        live.step(rows)
-        if again:
-            live.follower.close()
-            live.restart()
-    live.step(1000)
-    live.follower.close()
-    made = pl.concat(live.given)
+    made = grown(path, SHOTS.encode(), 200, steps)
     whole, _, _ = ordered([path])
     # The last snapshot may go on; with its two rows comes what the one before has told to be gone.
     assert whole.height - made.height == 2 + 2

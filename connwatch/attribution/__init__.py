@@ -4,7 +4,8 @@ rows of socket tables -> observations, one per socket and snapshot   sockets.py
 flows of any source   -> connections, each seen by some witnesses    flows.py
 both                  -> a verdict per end of a connection           join.py, verdict.py
                          and how far clocks are apart                clock.py
-a store               -> the two frames that a question needs        stored.py
+a store, or a server  -> the two frames that a question needs        places.py, stored.py
+alerts of a store     -> with the processes behind them              naming.py, alerts.py
 """
 
 from __future__ import annotations

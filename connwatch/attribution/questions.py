@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -11,18 +11,20 @@ import polars as pl
 
 from connwatch.alert import Document
 from connwatch.errors import StoreError
+from connwatch.query.tree import Node
 from connwatch.schema import DERIVED
 from connwatch.sinks.embedded import StoreReader
 
 from .clock import Offset, measured
 from .flows import connected
 from .join import ATTRIBUTION, Settings, attribute, best
+from .places import Place, StorePlace, among, begins
 from .sockets import LATE
 from .stored import (
     AROUND,
     IS_FLOW,
     IS_SOCKET,
-    between,
+    SOCKET_COLUMNS,
     earlier,
     flows_around,
     flows_of,
@@ -58,14 +60,14 @@ class Clocks:
         offsets |= {host: by for host, by in told.items() if host not in self.given}
         return Settings(offsets=offsets)
 
-    def stored(self, reader: StoreReader, sockets: pl.DataFrame) -> Settings:
+    def stored(self, place: Place, sockets: pl.DataFrame) -> Settings:
         """The same, measured where that is wanted with all that is stored of their time."""
         times = sockets["time"]
         if not self.measure or times.is_empty():
             return self.settings(sockets, ())
         first, last = _times(times)
-        flows = flows_around(reader, first, last)
-        return self.settings(sockets, measured(flows, sockets_within(reader, first, last)))
+        flows = flows_around(place, first, last)
+        return self.settings(sockets, measured(flows, sockets_within(place, first, last)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,16 @@ class Wanted:
         shown = [self.name.lower(), self.name.lower()[:_NAME]]
         return pl.col(name).str.to_lowercase().is_in(shown).fill_null(value=False)
 
+    def queries(self, place: Place) -> Iterator[Node]:
+        """What finds its rows of tables. Which case a name is in, only the names themselves say."""
+        if self.pid is not None:
+            return among("process.pid", [self.pid])
+        names = pl.DataFrame({"name": place.values("process.name")}, schema={"name": pl.String})
+        return among("process.name", names.filter(self.among("name", "name"))["name"])
+
 
 def of_process(
-    reader: StoreReader,
+    place: Place,
     wanted: Wanted,
     start: datetime | None,
     end: datetime | None,
@@ -96,22 +105,19 @@ def of_process(
     Raises StoreError when no table shows the process.
     """
     its_rows = IS_SOCKET & wanted.among("process.pid", "process.name")
-    own = sockets_of(reader.events().filter(its_rows))
+    own = sockets_of(
+        place.events(None, None, its_rows, lambda: wanted.queries(place), SOCKET_COLUMNS)
+    )
     if own.is_empty():
         raise StoreError(
             "no socket table in the store shows this process",
             hint="connwatch search --by process.name lists those that are shown",
         )
     ports = own["local_port"].unique().drop_nulls()
-    flows = flows_within(reader, start, end)
-    flows = flows.filter(
-        pl.any_horizontal(
-            pl.col(f"{side}_port").is_in(ports.implode()) for side in ("source", "destination")
-        )
-    )
-    sockets = sockets_at(reader, *_times(own["time"]), ports)
-    settings = clocks.stored(reader, sockets)
-    found = attribute(rivals(reader, flows), sockets, settings)
+    flows = flows_within(place, start, end, ports)
+    sockets = sockets_at(place, *_times(own["time"]), ports)
+    settings = clocks.stored(place, sockets)
+    found = attribute(rivals(place, flows), sockets, settings)
     shown = own.select(label().alias("label")).to_series().unique().to_list()
     among = pl.any_horizontal(
         pl.col("candidates")
@@ -151,15 +157,15 @@ class FlowFacts:
 
 
 def of_flow(
-    reader: StoreReader, name: str, start: datetime | None, end: datetime | None, clocks: Clocks
+    place: Place, name: str, start: datetime | None, end: datetime | None, clocks: Clocks
 ) -> FlowFacts:
     """What is known of one flow. name: the beginning of an event's id, a uid of Zeek, a Community
     ID (of which start and end pick one). Raises StoreError when no flow or several have it."""
-    event = _the_flow(reader, name, start, end)
+    event = _the_flow(place, name, start, end)
     flow = flows_of(event.lazy()).collect()
-    flows = rivals(reader, flow)
-    sockets = sockets_at(reader, *span(flow), ports_of(flow))
-    settings = clocks.stored(reader, sockets)
+    flows = rivals(place, flow)
+    sockets = sockets_at(place, *span(flow), ports_of(flow))
+    settings = clocks.stored(place, sockets)
     ends = attribute(flows, sockets, settings).filter(pl.col("id") == flow["id"].item())
     marked = connected(flows, settings.tolerance)
     same = marked.filter(
@@ -170,20 +176,28 @@ def of_flow(
     ids = {flow["id"].item(), *same["id"]}
     ids.update(*(rows for rows in ends["rows"].drop_nulls()))
     within = span(pl.concat([flow, flows.filter(pl.col("id").is_in(list(ids)))]))
-    witnesses = _events(reader, ids, event["network.community_id"].item(), within, settings)
-    return FlowFacts(event, ends, witnesses, _alerts_with(reader, witnesses["event.id"].to_list()))
+    witnesses = _events(place, ids, event["network.community_id"].item(), within, settings)
+    return FlowFacts(event, ends, witnesses, place.alerts_with(witnesses))
 
 
 def _the_flow(
-    reader: StoreReader, name: str, start: datetime | None, end: datetime | None
+    place: Place, name: str, start: datetime | None, end: datetime | None
 ) -> pl.DataFrame:
     text = name.strip()
-    wanted = (
+    wanted = IS_FLOW & (
         pl.col("event.id").str.starts_with(text.lower())
         | (pl.col("zeek.session_id") == text)
         | (pl.col("network.community_id") == text)
     )
-    events = between(reader, start, end).filter(wanted, IS_FLOW)
+
+    def queries() -> list[Node]:
+        return [
+            begins("event.id", text.lower()),
+            *among("zeek.session_id", [text]),
+            *among("network.community_id", [text]),
+        ]
+
+    events = place.events(start, end, wanted, queries)
     found = events.sort("@timestamp", "event.id").collect() if text else None
     if found is None or found.is_empty():
         raise StoreError(
@@ -202,7 +216,7 @@ def _the_flow(
 
 
 def _events(
-    reader: StoreReader,
+    place: Place,
     ids: set[str],
     community: str | None,
     within: tuple[datetime, datetime],
@@ -219,32 +233,14 @@ def _events(
         & (pl.col("@timestamp") <= later(within[1], shift))
         & (DERIVED["event.end"] >= earlier(within[0], early + shift))
     )
-    return (
-        between(reader, low, high)
-        .filter(pl.col("event.id").is_in(list(ids)) | of_tables.fill_null(value=False))
-        .sort("@timestamp", "event.dataset", "event.id")
-        .collect()
-    )
+    wanted = pl.col("event.id").is_in(list(ids)) | of_tables.fill_null(value=False)
 
+    def queries() -> list[Node]:
+        shown = [] if community is None else [*among("network.community_id", [community])]
+        return [*among("event.id", sorted(ids)), *shown]
 
-def _alerts_with(reader: StoreReader, ids: list[str]) -> list[Document]:
-    """The alerts that have one of these events behind them."""
-    hits = reader.hits().filter(pl.col("event.id").is_in(ids)).collect()
-    if hits.is_empty():
-        return []
-    keys = list(zip(hits["rule"], hits["group"], hits["connwatch.log_time"], strict=True))
-    times = hits["connwatch.log_time"]
-    found = []
-    for page in reader.alert_pages(times.min(), None):  # type: ignore[arg-type]
-        for document in page:
-            key, event = document["connwatch"]["key"], document["event"]
-            first, last = (datetime.fromisoformat(event[name]) for name in ("start", "end"))
-            if any(
-                (rule, group) == (key["rule"], key["group"]) and first <= time <= last
-                for rule, group, time in keys
-            ):
-                found.append(document)
-    return found
+    found = place.events(low, high, wanted, queries)
+    return found.sort("@timestamp", "event.dataset", "event.id").collect()
 
 
 def of_alert(reader: StoreReader, document: Document, clocks: Clocks) -> list[dict[str, Any]]:
@@ -254,10 +250,10 @@ def of_alert(reader: StoreReader, document: Document, clocks: Clocks) -> list[di
     events = reader.alert_events(document["event"]["id"]).head(ASKED).collect()
     if events.is_empty():
         return []
-    return summed(told_of(reader, events, clocks))
+    return summed(told_of(StorePlace(reader), events, clocks))
 
 
-def told_of(reader: StoreReader, events: pl.DataFrame, clocks: Clocks) -> pl.DataFrame:
+def told_of(place: Place, events: pl.DataFrame, clocks: Clocks) -> pl.DataFrame:
     """`ATTRIBUTION` of events (stored columns), one row each, rows of tables among them."""
     own = sockets_of(events.lazy().filter(pl.col("socket.role").is_not_null()))
     client, shown = pl.col("role") == "client", pl.col("pid").is_not_null()
@@ -274,9 +270,9 @@ def told_of(reader: StoreReader, events: pl.DataFrame, clocks: Clocks) -> pl.Dat
     rows = pl.concat([pl.DataFrame(schema=ATTRIBUTION), rows], how="diagonal")
     if flows.is_empty():
         return rows
-    sockets = sockets_at(reader, *span(flows), ports_of(flows))
-    known = rivals(reader, flows)
-    settings = clocks.stored(reader, sockets)
+    sockets = sockets_at(place, *span(flows), ports_of(flows))
+    known = rivals(place, flows)
+    settings = clocks.stored(place, sockets)
     found = best(attribute(known, sockets, settings)).join(flows, on="id", how="semi")
     return pl.concat([rows, found], how="diagonal")
 

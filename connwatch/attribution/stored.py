@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
 from connwatch.ingest.families import family, stem
+from connwatch.query.tree import Node
 from connwatch.schema import DERIVED
-from connwatch.sinks.embedded import StoreReader
 
 from .flows import FLOWS
+from .places import Place, among, both, roots, there, with_ends, without
 from .sockets import SOCKETS
 
 #: begins what stands for the name of a host until it has one
@@ -30,6 +31,45 @@ _LOCAL_PORT: Final = pl.when(_HERE).then("source.port").otherwise("destination.p
 #: an event is a flow: not what tables show, nor what was concluded from them
 IS_FLOW: Final = pl.col("socket.role").is_null() & pl.col("network.transport").is_not_null()
 
+#: what makes a column of `SOCKETS`, and of `FLOWS`
+_SOCKET: Final[dict[str, pl.Expr]] = {
+    "id": pl.col("event.id"),
+    "host": pl.coalesce("host.name", "observer.name", pl.lit(_FILE) + pl.col("log.file.path")),
+    "time": pl.col("@timestamp"),
+    "snapshot": pl.col("socket.snapshot.id"),
+    "transport": pl.col("network.transport"),
+    "role": pl.col("socket.role"),
+    "state": pl.col("socket.state"),
+    "local_ip": pl.when(_HERE).then("source.ip").otherwise("destination.ip"),
+    "local_port": _LOCAL_PORT,
+    "peer_ip": pl.when(_HERE).then("destination.ip").otherwise("source.ip"),
+    "peer_port": pl.when(_HERE).then("destination.port").otherwise("source.port"),
+    "pid": pl.col("process.pid"),
+    "name": pl.col("process.name"),
+    "processes": pl.col("socket.processes"),
+    "uid": pl.col("user.id"),
+    "user": pl.col("user.name"),
+    "inode": pl.col("socket.inode"),
+    "cookie": pl.col("socket.cookie"),
+}
+_FLOW: Final[dict[str, pl.Expr]] = {
+    "id": pl.col("event.id"),
+    "start": pl.col("@timestamp"),
+    "end": DERIVED["event.end"],
+    "transport": pl.col("network.transport"),
+    "source_ip": pl.col("source.ip"),
+    "source_port": pl.col("source.port"),
+    "destination_ip": pl.col("destination.ip"),
+    "destination_port": pl.col("destination.port"),
+    "state": pl.col("zeek.connection.state"),
+    "history": pl.col("zeek.connection.history"),
+    "witness": pl.col("event.dataset") + " " + pl.col("observer.name").fill_null(""),
+}  # fmt: skip
+#: what is read of sockets and of flows, and what finds flows
+SOCKET_COLUMNS: Final = roots(IS_SOCKET, *_SOCKET.values())
+_FLOW_COLUMNS: Final = roots(IS_FLOW, *_FLOW.values())
+_FLOWS_ONLY: Final = both(there("network.transport"), without("socket.role"))
+
 
 def sockets_of(events: pl.LazyFrame) -> pl.DataFrame:
     """`SOCKETS` of stored events that tell of sockets. A host without a name has the sensor's
@@ -40,42 +80,18 @@ def sockets_of(events: pl.LazyFrame) -> pl.DataFrame:
 
 def _sockets(events: pl.LazyFrame) -> pl.LazyFrame:
     """The same, but for the names of hosts that are still files'."""
-    columns = {
-        "id": pl.col("event.id"),
-        "host": pl.coalesce("host.name", "observer.name", pl.lit(_FILE) + pl.col("log.file.path")),
-        "time": pl.col("@timestamp"),
-        "snapshot": pl.col("socket.snapshot.id"),
-        "transport": pl.col("network.transport"),
-        "role": pl.col("socket.role"),
-        "state": pl.col("socket.state"),
-        "local_ip": pl.when(_HERE).then("source.ip").otherwise("destination.ip"),
-        "local_port": _LOCAL_PORT,
-        "peer_ip": pl.when(_HERE).then("destination.ip").otherwise("source.ip"),
-        "peer_port": pl.when(_HERE).then("destination.port").otherwise("source.port"),
-        "pid": pl.col("process.pid"),
-        "name": pl.col("process.name"),
-        "processes": pl.col("socket.processes"),
-        "uid": pl.col("user.id"),
-        "user": pl.col("user.name"),
-        "inode": pl.col("socket.inode"),
-        "cookie": pl.col("socket.cookie"),
-    }
-    return events.select(columns[name].alias(name) for name in SOCKETS)
+    return events.select(_SOCKET[name].alias(name) for name in SOCKETS)
 
 
-def sockets_within(
-    reader: StoreReader, start: datetime | None, end: datetime | None
-) -> pl.DataFrame:
+def sockets_within(place: Place, start: datetime | None, end: datetime | None) -> pl.DataFrame:
     """`SOCKETS` of all snapshots from `AROUND` before start to as long after end."""
-    return _named(_snapshots(reader, start, end).collect(engine="streaming"))
+    return _named(_snapshots(place, start, end).collect(engine="streaming"))
 
 
-def sockets_at(
-    reader: StoreReader, start: datetime, end: datetime, ports: pl.Series
-) -> pl.DataFrame:
+def sockets_at(place: Place, start: datetime, end: datetime, ports: pl.Series) -> pl.DataFrame:
     """The same, but only sockets at these ports, and of the others what tells which snapshots were
     taken and which addresses a host has: one of each kind and address in every snapshot."""
-    rows = _snapshots(reader, start, end)
+    rows = _snapshots(place, start, end)
     ours = pl.col("local_port").is_in(ports.unique().drop_nulls().implode())
     ours = ours.fill_null(value=False)
     connected = pl.col("role").is_in(["client", "server"])
@@ -91,45 +107,55 @@ def sockets_at(
     return _named(pl.concat(found, how="diagonal"))
 
 
-def _snapshots(reader: StoreReader, start: datetime | None, end: datetime | None) -> pl.LazyFrame:
+def _snapshots(place: Place, start: datetime | None, end: datetime | None) -> pl.LazyFrame:
     low = None if start is None else earlier(start, AROUND)
     high = None if end is None else later(end, AROUND)
-    return _sockets(between(reader, low, high).filter(IS_SOCKET))
+    return _sockets(
+        place.events(low, high, IS_SOCKET, lambda: [there("socket.snapshot.id")], SOCKET_COLUMNS)
+    )
 
 
 def _named(sockets: pl.DataFrame) -> pl.DataFrame:
     return sockets.with_columns(_hosts(sockets["host"]))
 
 
+def moments(place: Place, start: datetime, end: datetime) -> pl.DataFrame:
+    """When there were snapshots of each host (host, time), from `AROUND` before start to as long
+    after end."""
+    rows = _snapshots(place, start, end).select("host", "time").unique()
+    return _named(rows.collect(engine="streaming")).unique()
+
+
 def flows_of(events: pl.LazyFrame) -> pl.LazyFrame:
     """`FLOWS` of stored events."""
-    columns = {
-        "id": pl.col("event.id"),
-        "start": pl.col("@timestamp"),
-        "end": DERIVED["event.end"],
-        "transport": pl.col("network.transport"),
-        "source_ip": pl.col("source.ip"),
-        "source_port": pl.col("source.port"),
-        "destination_ip": pl.col("destination.ip"),
-        "destination_port": pl.col("destination.port"),
-        "state": pl.col("zeek.connection.state"),
-        "history": pl.col("zeek.connection.history"),
-        "witness": pl.col("event.dataset") + " " + pl.col("observer.name").fill_null(""),
-    }  # fmt: skip
-    return events.filter(IS_FLOW).select(columns[name].alias(name) for name in FLOWS)
+    return events.filter(IS_FLOW).select(_FLOW[name].alias(name) for name in FLOWS)
 
 
-def flows_within(reader: StoreReader, start: datetime | None, end: datetime | None) -> pl.DataFrame:
-    """`FLOWS` that begin from start (inclusive) to end (exclusive)."""
-    return flows_of(between(reader, start, end)).collect()
+def flows_within(
+    place: Place, start: datetime | None, end: datetime | None, ports: pl.Series | None = None
+) -> pl.DataFrame:
+    """`FLOWS` that begin from start (inclusive) to end (exclusive). ports: only those that have one
+    of them at either end."""
+    sides = ("source.port", "destination.port")
+    wanted = IS_FLOW
+    if ports is not None:
+        own = ports.unique().drop_nulls()
+        wanted = wanted & pl.any_horizontal(pl.col(one).is_in(own.implode()) for one in sides)
+
+    def queries() -> list[Node]:
+        if ports is None:
+            return [_FLOWS_ONLY]
+        return [both(_FLOWS_ONLY, one) for side in sides for one in among(side, own)]
+
+    return flows_of(place.events(start, end, wanted, queries, _FLOW_COLUMNS)).collect()
 
 
-def flows_around(reader: StoreReader, start: datetime, end: datetime) -> pl.DataFrame:
+def flows_around(place: Place, start: datetime, end: datetime) -> pl.DataFrame:
     """`FLOWS` that begin from `AROUND` before start to as long after end."""
-    return flows_within(reader, earlier(start, AROUND), later(end, AROUND))
+    return flows_within(place, earlier(start, AROUND), later(end, AROUND))
 
 
-def rivals(reader: StoreReader, flows: pl.DataFrame) -> pl.DataFrame:
+def rivals(place: Place, flows: pl.DataFrame) -> pl.DataFrame:
     """`FLOWS` of these flows and of all others between the same ends that are near enough to have
     been what a snapshot shows in their place."""
     if flows.is_empty():
@@ -142,9 +168,17 @@ def rivals(reader: StoreReader, flows: pl.DataFrame) -> pl.DataFrame:
         destination_ip="source_ip", destination_port="source_port",
     )  # fmt: skip
     both = pl.concat([flows.select(names), turned.select(names)]).unique().lazy()
-    near = flows_of(between(reader, low, high))
+    near = flows_of(
+        place.events(low, high, IS_FLOW, lambda: with_ends(_pairs(flows)), _FLOW_COLUMNS)
+    )
     others = near.join(both, on=names, how="semi").collect()
     return pl.concat([flows, others]).unique("id", keep="first", maintain_order=True)
+
+
+def _pairs(flows: pl.DataFrame) -> list[tuple[Any, ...]]:
+    """The ends of flows that have ports, each two once."""
+    names = ("transport", "source_ip", "source_port", "destination_ip", "destination_port")
+    return flows.select(names).drop_nulls().unique(maintain_order=True).rows()
 
 
 def span(flows: pl.DataFrame) -> tuple[datetime, datetime]:
@@ -153,14 +187,6 @@ def span(flows: pl.DataFrame) -> tuple[datetime, datetime]:
     assert isinstance(start, datetime)  # noqa: S101  the caller has flows
     assert isinstance(end, datetime)  # noqa: S101
     return start, end
-
-
-def between(reader: StoreReader, start: datetime | None, end: datetime | None) -> pl.LazyFrame:
-    """Events from start (inclusive) to end (exclusive)."""
-    events = reader.events(start, end)
-    if start is not None:
-        events = events.filter(pl.col("@timestamp") >= start)
-    return events if end is None else events.filter(pl.col("@timestamp") < end)
 
 
 def earlier(moment: datetime, by: timedelta) -> datetime:

@@ -8,7 +8,7 @@ import click
 import polars as pl
 
 from connwatch.alert import Document, digest
-from connwatch.attribution.alerts import process_lines, with_processes
+from connwatch.attribution.alerts import as_told, process_lines
 from connwatch.attribution.questions import Clocks, of_alert
 from connwatch.behind import ServerRecords
 from connwatch.cli.common import (
@@ -108,7 +108,7 @@ def alerts(
             if action == "show":
                 found = of_alert(reader, document, Clocks({}))
                 gone = reader.gone_events(document["event"]["id"])
-                _show(with_processes(document, found), form, gone)
+                _show(as_told(document, found), form, gone)
             elif action == "events":
                 alert = document["event"]["id"]
                 events = reader.alert_events(alert).collect()

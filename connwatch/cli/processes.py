@@ -14,10 +14,11 @@ from connwatch.alert import iso
 from connwatch.attribution.questions import Wanted, of_flow, of_process
 from connwatch.attribution.verdict import REASONS
 from connwatch.cli.clocks import clock_option, clocks
-from connwatch.cli.common import FORMATS, moment, out, span_options, store_option
+from connwatch.cli.common import FORMATS, moment, out, rules_option, span_options, store_option
+from connwatch.cli.elasticsearch import server_options
+from connwatch.cli.searched import place_of
 from connwatch.render import as_csv, console, nested, number, safe, table, to_json
 from connwatch.schema import expand
-from connwatch.sinks.embedded import StoreReader
 
 #: how ends of flows are told, in every form but the table
 ENDS: Final = (
@@ -33,12 +34,15 @@ _LISTED: Final = 50
 @click.command()
 @click.argument("process", metavar="PID|NAME")
 @store_option
+@server_options
 @span_options
 @clock_option
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 def process(
     process: str,
     store: Path,
+    config_file: Path | None,
+    urls: tuple[str, ...],
     start: str | None,
     end: str | None,
     offsets: tuple[str, ...],
@@ -52,9 +56,9 @@ def process(
     """
     pid = int(process) if process.isascii() and process.isdigit() and len(process) < _PIDS else None
     wanted = Wanted(pid, process)
-    with StoreReader(store) as reader:
+    with place_of(store, config_file, urls) as place:
         own, found = of_process(
-            reader, wanted, moment(start, "--from"), moment(end, "--to"), clocks(offsets)
+            place, wanted, moment(start, "--from"), moment(end, "--to"), clocks(offsets)
         )
     if form != "table":
         print_ends(found, form)
@@ -107,6 +111,8 @@ def _holders(own: pl.DataFrame) -> Iterator[str]:
 @click.command()
 @click.argument("flow", metavar="ID")
 @store_option
+@server_options
+@rules_option
 @span_options
 @clock_option
 @click.option(
@@ -115,6 +121,9 @@ def _holders(own: pl.DataFrame) -> Iterator[str]:
 def flow(
     flow: str,
     store: Path,
+    config_file: Path | None,
+    urls: tuple[str, ...],
+    rule_paths: tuple[str, ...],
     start: str | None,
     end: str | None,
     offsets: tuple[str, ...],
@@ -122,15 +131,17 @@ def flow(
 ) -> None:
     """Show a flow: the process at either end, who else saw it, and the alerts it is behind.
 
-    ID is the beginning of an event's id, a uid of Zeek, or a Community ID.
+    ID is the beginning of an event's id, a uid of Zeek, or a Community ID. A server does not hold
+    which events are behind an alert: there, rules run again, so name them (--rules) if they are not
+    the bundled ones.
 
     \b
     connwatch flow CYuCD8aTtQvgvYxYGC
     connwatch flow 1:VnLgY0sLB+INfyMtR3DY5q/x9G4=
     """
     first, last = moment(start, "--from"), moment(end, "--to")
-    with StoreReader(store) as reader:
-        found = of_flow(reader, flow, first, last, clocks(offsets))
+    with place_of(store, config_file, urls, rule_paths) as place:
+        found = of_flow(place, flow, first, last, clocks(offsets))
     (event,) = (nested(row) for row in expand(found.event).iter_rows(named=True))
     ends = [end_facts(row) for row in found.ends.iter_rows(named=True)]
     if form == "json":

@@ -14,18 +14,26 @@ from connwatch.attribution.reconcile import unseen, without_socket
 from connwatch.attribution.stored import flows_within, sockets_within
 from connwatch.cli.clocks import clock_option, clocks, tell_offsets
 from connwatch.cli.common import FORMATS, moment, out, say, span_options, store_option
+from connwatch.cli.elasticsearch import server_options
 from connwatch.cli.processes import end_text, process_text
+from connwatch.cli.searched import place_of
 from connwatch.render import as_csv, console, number, table, to_json
-from connwatch.sinks.embedded import StoreReader
 
 
 @click.command()
 @store_option
+@server_options
 @span_options
 @clock_option
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 def reconcile(
-    store: Path, start: str | None, end: str | None, offsets: tuple[str, ...], form: str
+    store: Path,
+    config_file: Path | None,
+    urls: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    offsets: tuple[str, ...],
+    form: str,
 ) -> None:
     """Compare flows with socket tables: sockets that no flow tells of, flows without a socket.
 
@@ -35,9 +43,9 @@ def reconcile(
     """
     first, last = moment(start, "--from"), moment(end, "--to")
     given = clocks(offsets)
-    with StoreReader(store) as reader:
-        flows = flows_within(reader, first, last)
-        sockets = sockets_within(reader, first, last)
+    with place_of(store, config_file, urls) as place:
+        flows = flows_within(place, first, last)
+        sockets = sockets_within(place, first, last)
     found = measured(flows, sockets)
     settings = given.settings(sockets, found)
     tell_offsets(found, given)

@@ -22,7 +22,7 @@ from rich.progress import (
 
 from connwatch import pipeline
 from connwatch.alert import SEVERITY, Document, fingerprint
-from connwatch.attribution.alerts import enrich
+from connwatch.attribution.naming import name_all
 from connwatch.cli.common import (
     chosen_rules,
     complain,
@@ -193,7 +193,7 @@ def _name_processes(store: EmbeddedStore, outcome: pipeline.Outcome) -> None:
     """Let alerts tell which processes are behind them, by what this run brought too."""
     first, last = outcome.ledger.first_event, outcome.ledger.last_event
     if first is not None and last is not None:
-        enrich(store, first, last)
+        name_all(store, first, last)
 
 
 def _clock(zone: str | None, day: str | None, interval: str | None) -> Clock:

@@ -178,7 +178,14 @@ def tail(
                 for path in paths
             ),
         )
-        live = LiveRun(Prepared(config, rules, None), opened, signals, alert=alert, report=report)
+        live = LiveRun(
+            Prepared(config, rules, None),
+            opened,
+            signals,
+            alert=alert,
+            report=report,
+            naming=store is not None,
+        )
         live.follow(until_idle)
     return 0
 

@@ -13,8 +13,9 @@ import click
 import polars as pl
 from click.core import ParameterSource
 
+from connwatch.attribution.places import Place, ServerPlace, StorePlace
 from connwatch.behind import Behind
-from connwatch.cli.common import say
+from connwatch.cli.common import chosen_rules, say
 from connwatch.cli.elasticsearch import section_of
 from connwatch.errors import UsageError
 from connwatch.query import by, count, histogram, search
@@ -65,6 +66,23 @@ def searched(
         return
     with StoreReader(store) as reader:
         yield _Frame(reader.events(start, end))
+
+
+@contextmanager
+def place_of(
+    store: Path,
+    config_file: Path | None,
+    urls: tuple[str, ...],
+    rule_paths: tuple[str, ...] = (),
+) -> Iterator[Place]:
+    """What is asked about processes, for as long as it is. rule_paths: where the rules of alerts
+    are that a server has."""
+    if on_server(config_file, urls):
+        with server_reader(config_file, urls) as server:
+            yield ServerPlace(server, lambda: chosen_rules(rule_paths))
+        return
+    with StoreReader(store) as reader:
+        yield StorePlace(reader)
 
 
 def on_server(config_file: Path | None, urls: tuple[str, ...]) -> bool:

@@ -8,24 +8,36 @@ import click
 import polars as pl
 
 from connwatch.cli.common import FORMATS, moment, now, store_option
+from connwatch.cli.elasticsearch import server_options
 from connwatch.cli.search import print_events
+from connwatch.cli.searched import on_server, server_reader
 from connwatch.query import matching, parse
 from connwatch.render import console, number, table
 from connwatch.schema import STORED, expand
 from connwatch.sinks.embedded import StoreReader
-from connwatch.snapshots import latest
+from connwatch.snapshots import latest, latest_there
 
 
 @click.command()
 @click.argument("kql", default="", metavar="[KQL]")
 @store_option
+@server_options
 @click.option(
     "--at", metavar="TIME", help="The snapshot of this time, or the last one before; or -1h."
 )
 @click.option("--all", "every", is_flag=True, help="Sockets outside IP too (unix, netlink, …).")
 @click.option("--changed", is_flag=True, help="Only what differs from the snapshot before.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-def sockets(kql: str, store: Path, at: str | None, every: bool, changed: bool, form: str) -> None:
+def sockets(
+    kql: str,
+    store: Path,
+    config_file: Path | None,
+    urls: tuple[str, ...],
+    at: str | None,
+    every: bool,
+    changed: bool,
+    form: str,
+) -> None:
     """Show the latest snapshot of sockets of each host, and what changed in it.
 
     A snapshot is what ss, netstat or /proc/net showed at one time. Sockets that only the snapshot
@@ -36,8 +48,12 @@ def sockets(kql: str, store: Path, at: str | None, every: bool, changed: bool, f
     connwatch sockets --at '2026-11-21 07:26:40' --changed
     """
     query, when = parse(kql), moment(at, "--at")
-    with StoreReader(store) as reader:
-        found = latest(reader.events(), when)
+    if on_server(config_file, urls):
+        with server_reader(config_file, urls) as server:
+            found = latest_there(server, when)
+    else:
+        with StoreReader(store) as reader:
+            found = latest(reader.events(), when)
     if not every:
         found = found.filter(pl.col("socket.role") != "local")
     if changed:

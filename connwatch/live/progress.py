@@ -72,7 +72,8 @@ class Status:
     """All of it, as `status.json` has it. state: one of `STATES`. host: where `pid` is. times in
     ISO 8601. rate: records per second over the last seconds. problems: files, folders and lists
     that cannot be read at present. before: `totals`, and what was `forgotten`, as this process
-    found them. store: see `upkeep.measures`."""
+    found them. store: see `upkeep.measures`. processes: see `naming.Naming`; empty where no
+    processes are looked for."""
 
     state: str
     pid: int
@@ -97,6 +98,7 @@ class Status:
     reload_error: str | None
     before: dict[str, dict[str, int]] = field(default_factory=dict)
     store: dict[str, Any] = field(default_factory=dict)
+    processes: dict[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """JSON values."""

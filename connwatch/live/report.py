@@ -129,6 +129,8 @@ class Reporter:
             self._once("warning", reason, path=path, hint=hint)
         if run.upkeep.done.error:
             self._once("warning", f"the store cannot be tidied up: {run.upkeep.done.error}")
+        if run.naming is not None and run.naming.error:
+            self._once("warning", f"processes behind alerts cannot be told: {run.naming.error}")
         problem = None if run.sender is None else run.sender.problem
         if problem is not None and problem != self._problem:
             self.log.say("warning", f"Elasticsearch: {problem}")
@@ -219,6 +221,7 @@ class Reporter:
             reload_error=run.reload_error,
             before=self._before or {},
             store=self._store(run),
+            processes={} if run.naming is None else run.naming.measures(),
         )
 
     def _store(self, run: LiveRun) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from connwatch.sinks.embedded import EmbeddedStore
 from connwatch.sinks.embedded.catalogue import NAME as CATALOGUE
 
 from .memory import keep_little
+from .naming import Naming
 from .session import Hooks, Session
 from .upkeep import Upkeep
 
@@ -77,7 +78,7 @@ class LiveRun:
 
     read: reads the configuration again, for a reload. alert: told of every new alert. report: told
     between two batches, and of every change of state; the session is None while there is none.
-    sender: what sends to a server, running.
+    sender: what sends to a server, running. naming: write processes into alerts.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class LiveRun:
         alert: Callable[[Written], None] = lambda alert: None,
         report: Callable[[LiveRun], None] = lambda run: None,
         sender: Sender | None = None,
+        naming: bool = True,
     ) -> None:
         self.prepared, self.store, self.sender = prepared, store, sender
         self.state = "starting"
@@ -103,6 +105,8 @@ class LiveRun:
         self._alert, self._report = alert, report
         self._run = store.begin_run()
         self.upkeep = Upkeep(store, prepared.config.retention)
+        # A journal does not keep the events of which it would be told.
+        self.naming = Naming(store) if naming and not store.is_journal else None
         self._hooks = Hooks(alert, self._between)
         self._lists_read = time.monotonic()
         self._catalogue = _identity(store.folder)
@@ -115,6 +119,8 @@ class LiveRun:
         """
         keep_little()
         self.upkeep.start()
+        if self.naming is not None:
+            self.naming.start()
         try:
             while True:
                 try:
@@ -137,6 +143,8 @@ class LiveRun:
                 elif self.error is None:
                     return
         finally:
+            if self.naming is not None:
+                self.naming.close()
             self.upkeep.close()
             self._tell("stopped")
 

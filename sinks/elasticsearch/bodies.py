@@ -118,7 +118,10 @@ def alert_lines(alert: Alert) -> bytes:
         return f"{quoted({'delete': place})}\n".encode()
     whole = alert.document
     own = {k: v for k, v in whole["connwatch"].items() if k != "status" or alert.status}
-    grown = {**whole, "connwatch": own, **{side: _side(whole, side) for side in _SIDES}}
+    grown = {**whole, "connwatch": own}
+    for name, fields in _LOST.items():
+        if name in _SIDES or "processes" in own:
+            grown[name] = {**dict.fromkeys(fields), **whole.get(name, {})}
     upsert = whole.text if isinstance(whole, Written) else quoted(whole)
     return (
         f"{quoted({'update': {**place, 'retry_on_conflict': 3}})}\n"
@@ -128,10 +131,13 @@ def alert_lines(alert: Alert) -> bytes:
 
 #: what an alert shows as long as all of its evidence has the same
 _SIDES: Final = ("source", "destination")
-
-
-def _side(document: Mapping[str, Any], side: str) -> dict[str, Any]:
-    return {"ip": None, "port": None, **document.get(side, {})}
+#: what it may lose as it grows: that, and the process while one alone is sure
+_LOST: Final = {
+    **dict.fromkeys(_SIDES, ("ip", "port")),
+    "process": ("pid", "name"),
+    "user": ("id", "name"),
+    "host": ("name",),
+}
 
 
 def _cuts(

@@ -157,6 +157,26 @@ class ServerReader:
             ]
         return over_time(pl.concat(counts).lazy(), every, start, end)
 
+    def moments(
+        self, query: Query, names: Sequence[str], *, now: datetime, end: datetime | None = None
+    ) -> pl.DataFrame:
+        """Every combination of values of these text columns, and of time, the millisecond in which
+        records that match are."""
+        asked = compile_events(query, now=now, end=end, also=("@timestamp", *names))
+        sources: list[Dsl] = [{"terms": {"field": name, "missing_bucket": True}} for name in names]
+        sources.append({"date_histogram": {"field": "@timestamp", "fixed_interval": "1ms"}})
+        schema = {**dict.fromkeys(names, pl.String()), "time": UTC}
+        with self._events() as events:
+            rows = [
+                (*key[:-1], key[-1] * 1_000) for key, _ in events.buckets(asked.certain, sources)
+            ]
+            found = [pl.DataFrame(rows, schema=schema, orient="row")]
+            found += [
+                page.select(*names, time=pl.col("@timestamp").dt.truncate("1ms"))
+                for page in self._decided(events, asked, query, now, None, end)
+            ]
+        return pl.concat(found).unique(maintain_order=True)
+
     def refresh(self) -> None:
         """Let all that was sent before be found at once. Who may not ask for that, as he may only
         read, finds it after a second."""
@@ -320,10 +340,10 @@ def _groups(field: str) -> tuple[str, ...]:
 def _alert_of(source: dict[str, Any]) -> Document:
     """A document as it was sent: an update says of what an alert has lost that it is null."""
     found = dict(source)
-    for side in ("source", "destination"):
-        own = {name: one for name, one in source.get(side, {}).items() if one is not None}
+    for part in ("source", "destination", "process", "user", "host"):
+        own = {name: one for name, one in source.get(part, {}).items() if one is not None}
         if own:
-            found[side] = own
+            found[part] = own
         else:
-            found.pop(side, None)
+            found.pop(part, None)
     return found

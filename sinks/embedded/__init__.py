@@ -7,15 +7,19 @@ from .reader import StoreReader
 from .resume import Resumed
 from .retention import Day, Policy, Retained, retain
 from .store import EmbeddedStore, Run
+from .unnamed import Asked, Shots, Unnamed
 
 __all__ = [
+    "Asked",
     "Day",
     "EmbeddedStore",
     "Policy",
     "Resumed",
     "Retained",
     "Run",
+    "Shots",
     "StoreReader",
+    "Unnamed",
     "retain",
     "writer_of",
 ]

@@ -18,10 +18,12 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from connwatch.alert import Document, Written, fingerprint, fired, joined
+from connwatch.alert import Document, Written, fired, joined, parted
 from connwatch.contracts import SPAN_SCHEMA, Delivery
 from connwatch.schema import UTC
 from connwatch.spans import placed
+
+from . import processes
 
 #: alerts that a run remembers; when there are more, it reads them again
 _REMEMBERED: Final = 100_000
@@ -328,25 +330,12 @@ def _row(alert: Written) -> tuple[str, str, str, int, int, str]:
 
 
 def put(database: sqlite3.Connection, document: Document) -> None:
-    """Store one document, in the place of the one with its id."""
+    """Store one document, in the place of the one with its id. What it tells of processes is kept
+    where the store knows nothing of them."""
+    document, told = parted(document)
     database.execute(_PUT, _row(Written.of(document)))
-
-
-def put_processes(database: sqlite3.Connection, documents: Iterable[Document]) -> list[str]:
-    """Store documents that say more of processes than those that are there and are the same but
-    for that and for what an analyst said; the ids of those that were stored."""
-    stored = []
-    for document in documents:
-        alert = document["event"]["id"]
-        row = database.execute("SELECT document FROM alerts WHERE id = ?", (alert,)).fetchone()
-        if row is None:
-            continue
-        there = json.loads(row[0])
-        if fingerprint(there) == fingerprint(document):
-            own = {**document["connwatch"], "status": there["connwatch"]["status"]}
-            put(database, {**document, "connwatch": own})
-            stored.append(alert)
-    return stored
+    if told is not None:
+        processes.keep(database, document["event"]["id"], told)
 
 
 def alias(database: sqlite3.Connection, old: str, new: str) -> None:

@@ -21,6 +21,7 @@ import polars as pl
 
 from connwatch.errors import StoreDamagedError, StoreError, StoreFullError
 
+from . import processes
 from .files import Stored, no_room
 from .resume import TABLES
 
@@ -219,7 +220,7 @@ def _create(database: sqlite3.Connection) -> None:
         script = f"BEGIN;{missing[version]}PRAGMA user_version = {VERSION};COMMIT;"
         database.executescript(script)
     if version <= VERSION:
-        database.executescript(f"{_INDEX};{_OUTBOX}")
+        database.executescript(f"{_INDEX};{_OUTBOX}{processes.TABLES}")
         there = {row[1] for row in database.execute("PRAGMA table_info(outbox)")}
         for name in ("first", "last"):
             if name not in there:  # of an outbox that is older than these columns

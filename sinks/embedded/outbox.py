@@ -31,6 +31,7 @@ from connwatch.schema import STORED
 from . import catalogue, dead_letters
 from .dead_letters import DeadLetter
 from .files import Stored, checksum, listed, make_folder, sync_folder, write
+from .processes import told
 from .small import Small, parts, small, together
 
 if TYPE_CHECKING:
@@ -269,16 +270,17 @@ class Outbox:
         """Some of the alerts that the server is to know more of. without: ids of those that are to
         wait."""
         query = (
-            "SELECT o.id, a.document, j.old IS NOT NULL, o.change, o.status, p.place"
+            "SELECT o.id, a.document, n.told, j.old IS NOT NULL, o.change, o.status, p.place"
             " FROM outbox_alerts o LEFT JOIN alerts a ON a.id = o.id"
+            " LEFT JOIN alert_processes n ON n.id = o.id"
             " LEFT JOIN aliases j ON j.old = o.id LEFT JOIN outbox_places p ON p.id = o.id"
             " WHERE o.id NOT IN (SELECT value FROM json_each(?)) LIMIT ?"
         )
         with catalogue.errors(self._folder), self._database.guard:
             rows = self._database.execute(query, (json.dumps([*without]), most)).fetchall()
         return [
-            Changed(one, text and json.loads(text), bool(joined), change, bool(status), place)
-            for one, text, joined, change, status, place in rows
+            Changed(one, text and told(text, known), bool(joined), change, bool(status), place)
+            for one, text, known, joined, change, status, place in rows
         ]
 
     def sent(self, alerts: Sequence[Changed], places: Sequence[str | None]) -> None:

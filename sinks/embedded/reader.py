@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +15,11 @@ from connwatch.contracts import REJECT_SCHEMA
 from connwatch.errors import StoreDamagedError, StoreError
 from connwatch.schema import STORED
 
-from . import catalogue, journal, maintenance
+from . import catalogue, journal, maintenance, processes
 from .dead_letters import DeadLetter, kept
 from .files import EVER, listed
 from .numbers import numbers
+from .processes import told
 from .retention import EVENTS_FROM, Policy, Retained, planned
 from .small import SCHEMAS, parts, together
 
@@ -31,6 +31,8 @@ class StoreReader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._database = catalogue.connect(folder, write=False)
+        with catalogue.errors(folder):
+            self._told = processes.columns(self._database)
 
     def __enter__(self) -> Self:
         return self
@@ -69,8 +71,8 @@ class StoreReader:
     def alerts(self) -> list[Document]:
         """All alerts, by their beginning."""
         self._check()
-        rows = self._rows("SELECT document FROM alerts ORDER BY first, id")
-        return [json.loads(document) for (document,) in rows]
+        rows = self._rows(f"SELECT {self._told} ORDER BY first, id")
+        return [told(*row) for row in rows]
 
     def alert_pages(
         self, start: datetime | None = None, end: datetime | None = None, size: int = 1_000
@@ -80,17 +82,17 @@ class StoreReader:
         first, last = _span(start, end)
         place: tuple[int, str] = (EVER[0], "")
         while rows := self._rows(
-            "SELECT first, id, document FROM alerts WHERE last >= ? AND first <= ?"
+            f"SELECT first, id, {self._told} WHERE last >= ? AND first <= ?"
             " AND (first, id) > (?, ?) ORDER BY first, id LIMIT ?",
             *(first, last, *place, size),
         ):
-            yield [json.loads(document) for _, _, document in rows]
+            yield [told(*row[2:]) for row in rows]
             place = rows[-1][:2]
 
     def alerts_of(self, ids: Sequence[str]) -> list[Document]:
         """The alerts with these ids that are there."""
-        rows = (self._rows("SELECT document FROM alerts WHERE id = ?", one) for one in ids)
-        return [json.loads(document) for found in rows for (document,) in found]
+        query = f"SELECT {self._told} WHERE id = ?"
+        return [told(*row) for one in ids for row in self._rows(query, one)]
 
     def earlier_ids(self, ids: Sequence[str]) -> dict[str, str]:
         """Ids that became part of one of these alerts, each with the id it leads to."""
@@ -107,7 +109,7 @@ class StoreReader:
             )
         # In one go: retention may take the alert away behind a look for its id.
         found = self._rows(
-            "SELECT document FROM alerts WHERE id BETWEEN ? AND ? "
+            f"SELECT {self._told} WHERE id BETWEEN ? AND ? "  # noqa: S608
             "OR id IN (SELECT id FROM aliases WHERE old BETWEEN ? AND ?)",
             *(wanted, wanted + "g") * 2,
         )
@@ -116,9 +118,7 @@ class StoreReader:
             raise StoreError(
                 f"{what} an id that begins with {alert_id!r}", hint="connwatch alerts lists them"
             )
-        ((text,),) = found
-        document: Document = json.loads(text)
-        return document
+        return told(*found[0])
 
     def alert_events(self, alert_id: str) -> pl.LazyFrame:
         """Every event behind an alert, however many, by time."""

@@ -16,12 +16,11 @@ from typing import Final, Self
 
 import polars as pl
 
-from connwatch.alert import Document
 from connwatch.contracts import HIT_SCHEMA, SHOWN_SCHEMA, Delivery, Receipt
 from connwatch.errors import StoreError
 from connwatch.schema import empty
 
-from . import alerts, catalogue, maintenance, outbox, rejects, resume, tidy
+from . import alerts, catalogue, maintenance, outbox, processes, rejects, resume, tidy
 from . import journal as journals
 from .files import EVER, Stored, listed, make_folder, write
 from .keys import Index, keys
@@ -189,14 +188,6 @@ class EmbeddedStore:
             if outbox.is_known(database, document["event"]["id"]):
                 outbox.note(database, [document["event"]["id"]], status=True)
 
-    def put_processes(self, documents: Sequence[Document]) -> None:
-        """Write down what is known of the processes behind alerts; see `alerts.put_processes`."""
-        self._check()
-        with catalogue.errors(self.folder), self.database.changing():
-            for alert in alerts.put_processes(self.database, documents):
-                if outbox.is_known(self.database, alert):
-                    outbox.note(self.database, [alert])
-
 
 class Run:
     """One run over records: knows what the store has, and what this run has met.
@@ -262,6 +253,8 @@ class Run:
                     changed = alerts.merge(database, self._growing.grown(), self._own)
                     if store.outbox is not None:
                         outbox.note(database, [*self._growing.delivered, *changed])
+                    if not store.is_journal:
+                        processes.note(database, changed, (one.shown for one in self._staged))
                     if state is not None:
                         rubbish = resume.replace(database, state)
                     changes = database.changes
@@ -312,6 +305,7 @@ class Run:
             _write_keys(folder, "hit-keys", hit_keys),
             outgoing,
             journals.REJECTS if self._store.is_journal else rejects.CAP,
+            processes.shown(delivery.events),
         )
 
     def hurry(self) -> None:
@@ -331,7 +325,7 @@ class Run:
 @dataclass(frozen=True, slots=True)
 class _Staged:
     """A delivery whose files are written; its alerts are with those of the whole commit.
-    most_rejects: how many the store may have."""
+    most_rejects: how many the store may have. shown: see `processes.shown`."""
 
     delivery: Delivery
     made: list[Stored | Small]
@@ -339,6 +333,7 @@ class _Staged:
     hit_index: list[Stored | Small]
     outgoing: list[outbox.Part]
     most_rejects: int
+    shown: processes.Span | None
 
     def insert(self, database: sqlite3.Connection) -> None:
         """In a transaction: all of it is part of the store."""

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from connwatch.alert import Document, Written, united
+from connwatch.alert import Document, Written, parted, united
 from connwatch.contracts import REJECT_SCHEMA, Delivery
 from connwatch.schema import empty
 
-from . import alerts, catalogue, outbox
+from . import alerts, catalogue, outbox, processes
 from .catalogue import Database
 from .files import EVER, listed
 from .small import parts, together
@@ -58,7 +58,8 @@ def take(
     ids = [one["event"]["id"] for one in documents]
     with catalogue.errors(store.folder), database.guard:
         before = {one: _stored(database, one) for one in ids}
-    told = [json.loads(json.dumps(one)) for one in documents]
+    pairs = [parted(json.loads(json.dumps(one))) for one in documents]
+    told = [one for one, _ in pairs]
     for one in told:
         alerts.mark(one, 0)
     delivered = tuple(one for one in told if one["event"]["id"] in whole)
@@ -68,6 +69,9 @@ def take(
             if one["event"]["id"] in partial:
                 _unite(store, one)
             _say(database, one)
+        for one, known in pairs:
+            if known is not None:
+                processes.keep(database, one["event"]["id"], known)
         after = {one: _stored(database, one) for one in ids}
         changed = [one for one in ids if after[one] != before[one]]
         outbox.note(database, [one for one in changed if outbox.is_known(database, one)])
