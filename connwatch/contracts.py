@@ -10,9 +10,9 @@ tested with nothing but literals.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -150,6 +150,16 @@ class Format(Protocol[State]):
     def saved(self, state: State) -> dict[str, Any]: ...
 
     def restored(self, saved: Mapping[str, Any]) -> State: ...
+
+
+@runtime_checkable
+class Joining(Protocol):
+    """A format that reads many small files together for what one of them would cost."""
+
+    def whole(self, blocks: Sequence[Block], dataset: str) -> list[Parsed]:
+        """What `parse` makes of each of these blocks, which are files as a whole, from the state
+        with which files of that dataset begin."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from connwatch.contracts import Block, Format, Parsed
+from connwatch.contracts import Block, Format, Joining, Parsed
 from connwatch.errors import InputError
 from connwatch.schema import DERIVED
 
@@ -26,6 +26,17 @@ from .opening import STDIN, Opened
 HEAD: Final = 65_536
 #: … and in which there mostly is a first record
 _NEAR: Final = 4_096
+#: small files that are read together
+TOGETHER: Final = 256
+_END: Final = DERIVED["event.end"].dt.epoch("us").alias("end")
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """last_end: log time of the last record, µs since the epoch; closed: as the format tells."""
+
+    last_end: int | None
+    closed: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +46,8 @@ class Source:
     path: as given (under a folder: joined to it). dataset, opened: as its format tells. first_end:
     log time of its first record, µs since the epoch, and first_id: that record's id; None when its
     beginning holds no record. stream: a pipe or device, already open and read up to `head`. header:
-    of an earlier piece of the same log; it holds for this one, which has none (copytruncate).
+    of an earlier piece of the same log; it holds for this one, which has none (copytruncate). tail:
+    of a file that is no longer than `HEAD` and of a format that reads such files together.
     """
 
     path: str
@@ -48,6 +60,7 @@ class Source:
     head: bytes = b""
     stream: Opened | None = None
     header: bytes = b""
+    tail: Tail | None = None
 
     def begin(self) -> Any:
         """The parser's state before the first line."""
@@ -85,6 +98,7 @@ def discover(
     file. strict: a file of an unknown kind is an InputError. A path that does not exist is one.
     """
     found = Found()
+    small: list[tuple[int, bytes]] = []
     seen: dict[tuple[int, int], str] = {}
     for path in _expanded(paths, found):
         identity = _identity(path)
@@ -94,12 +108,17 @@ def discover(
         if identity is not None:
             seen[identity] = path
         try:
-            outcome = _look(path, formats, forced)
+            outcome, whole = _look(path, formats, forced)
         except InputError as error:
             found.skipped.append(Skipped(path, error.message, failed=True))
             continue
         if isinstance(outcome, Source):
+            if whole:
+                small.append((len(found.sources), whole))
             found.sources.append(outcome)
+            if len(small) == TOGETHER:
+                _tell(found.sources, small)
+                small = []
             continue
         if strict and outcome.reason != "empty":
             raise InputError(
@@ -108,8 +127,36 @@ def discover(
                 hint="leave it out, name its format with --format, or do without --strict",
             )
         found.skipped.append(outcome)
+    _tell(found.sources, small)
     _adopt(found)
     return found
+
+
+def _tell(sources: list[Source], small: Sequence[tuple[int, bytes]]) -> None:
+    """Fill in what the first and the last records of small files say. small: where they stand, and
+    all that is in them."""
+    kinds: dict[tuple[str, str], list[tuple[int, bytes]]] = {}
+    for place, data in small:
+        kinds.setdefault((sources[place].format.name, sources[place].dataset), []).append(
+            (place, data)
+        )
+    for (_, dataset), files in kinds.items():
+        form = sources[files[0][0]].format
+        if not isinstance(form, Joining):
+            continue
+        made = form.whole(
+            [Block(sources[place].path, data, 0, 1, True) for place, data in files], dataset
+        )
+        ends = pl.concat([one.events.select(_END, "event.id") for one in made])
+        row = 0
+        for (place, data), one in zip(files, made, strict=True):
+            rows = one.events.height
+            first = ends.row(row) if rows else (None, "")
+            row += rows
+            tail = Tail(ends["end"][row - 1] if rows else None, form.closed(data))
+            sources[place] = replace(
+                sources[place], first_end=first[0], first_id=first[1], tail=tail
+            )
 
 
 def _adopt(found: Found) -> None:
@@ -219,17 +266,20 @@ def _identity(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _look(path: str, formats: Sequence[Format[Any]], forced: bool) -> Source | Skipped:
-    """Read the beginning of a file and ask the formats what it is."""
+def _look(
+    path: str, formats: Sequence[Format[Any]], forced: bool
+) -> tuple[Source | Skipped, bytes]:
+    """Read the beginning of a file and ask the formats what it is. Of a file that is read with
+    others, all that is in it too: its first record is still to be told."""
     opened = Opened(path)
     keep = False
     try:
         try:
             head = opened.read(HEAD)
         except InputError as error:
-            return Skipped(path, error.message, failed=True)
+            return Skipped(path, error.message, failed=True), b""
         if not head:
-            return Skipped(path, "empty")
+            return Skipped(path, "empty"), b""
         for one in formats:
             dataset = one.sniff(head, path)
             if dataset is None and forced:
@@ -237,8 +287,9 @@ def _look(path: str, formats: Sequence[Format[Any]], forced: bool) -> Source | S
             if dataset is None:
                 continue
             keep = opened.size is None
-            first_end, first_id = first_record(one, head, dataset, path)
-            return Source(
+            small = not keep and isinstance(one, Joining) and is_whole(opened, head)
+            first_end, first_id = (None, "") if small else first_record(one, head, dataset, path)
+            source = Source(
                 path,
                 one,
                 dataset,
@@ -249,10 +300,19 @@ def _look(path: str, formats: Sequence[Format[Any]], forced: bool) -> Source | S
                 head if keep else b"",
                 opened if keep else None,
             )
-        return Skipped(path, describe(head))
+            return source, head if small else b""
+        return Skipped(path, describe(head)), b""
     finally:
         if not keep:
             opened.close()
+
+
+def is_whole(opened: Opened, head: bytes) -> bool:
+    """Whether nothing follows what was read of a file."""
+    try:
+        return len(head) < HEAD and not opened.read(1)
+    except InputError:
+        return False
 
 
 def first_record(one: Format[Any], head: bytes, dataset: str, path: str) -> tuple[int | None, str]:
@@ -268,7 +328,5 @@ def first_record(one: Format[Any], head: bytes, dataset: str, path: str) -> tupl
 
 
 def _first_of(events: pl.DataFrame) -> tuple[int, str]:
-    end, event_id = (
-        events.head(1).select(DERIVED["event.end"].dt.epoch("us").alias("end"), "event.id").row(0)
-    )
+    end, event_id = events.head(1).select(_END, "event.id").row(0)
     return end, event_id

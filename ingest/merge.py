@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from connwatch.contracts import Parsed
+from connwatch.contracts import Block, Joining, Parsed
 from connwatch.errors import InputError
 
-from .blocks import blocks
-from .files import Source
+from .blocks import SIZE, blocks
+from .files import HEAD, TOGETHER, Source, is_whole
 from .log_time import LOG_TIME, LogTime
 from .opening import Opened
 from .parsing import parsed
@@ -52,6 +52,53 @@ def parsed_blocks(source: Source, failed: Failed) -> Iterator[tuple[Parsed, int]
         opened.close()
 
 
+def _parts(stream: Stream, failed: Failed) -> Iterator[list[tuple[Source, Parsed, int]]]:
+    """What is read of a stream at once: a block, or small files that follow one another; with the
+    bytes read from disk."""
+    waiting: list[tuple[Source, Block, int]] = []
+    for source in stream.sources:
+        small = _small(source)
+        if small is not None:
+            waiting.append((source, *small))
+            size = sum(len(block.data) for _, block, _ in waiting)
+            if size < SIZE and len(waiting) < TOGETHER:
+                continue
+        if waiting:
+            yield _together(waiting)
+            waiting = []
+        if small is None:
+            for made, taken in parsed_blocks(source, failed):
+                yield [(source, made, taken)]
+    if waiting:
+        yield _together(waiting)
+
+
+def _small(source: Source) -> tuple[Block, int] | None:
+    """All that is in a file, and bytes read from disk; None: it is not small (any more)."""
+    if source.tail is None:
+        return None
+    try:
+        opened = Opened(source.path)
+    except InputError:
+        return None
+    try:
+        data = opened.read(HEAD)
+        if not is_whole(opened, data):
+            return None
+        return Block(source.path, data, 0, 1, True), opened.taken
+    except InputError:
+        return None
+    finally:
+        opened.close()
+
+
+def _together(files: list[tuple[Source, Block, int]]) -> list[tuple[Source, Parsed, int]]:
+    form, dataset = files[0][0].format, files[0][0].dataset
+    assert isinstance(form, Joining)  # noqa: S101  `Source.tail` says so
+    made = form.whole([block for _, block, _ in files], dataset)
+    return [(source, one, taken) for (source, _, taken), one in zip(files, made, strict=True)]
+
+
 @dataclass(slots=True)
 class _Reader:
     """One stream being read: `buffer` holds records with log time, not yet given away."""
@@ -79,11 +126,15 @@ class _Reader:
 def _frames(stream: Stream, watch: Watch, failed: Failed, note: Note) -> Iterator[pl.DataFrame]:
     """A stream's records in the order in which they were written, log time filled."""
     log_time, changes = LogTime(), Changes()
-    for source in stream.sources:
-        for made, taken in parsed_blocks(source, failed):
+    for part in _parts(stream, failed):
+        for source, made, taken in part:
             watch(source, made, taken)
-            if made.events.height and (frame := log_time.feed(made.events)).height:
-                yield changes.step(frame)
+        events = [made.events for _, made, _ in part if made.events.height]
+        if not events:
+            continue
+        whole = events[0] if len(events) == 1 else pl.concat(events, rechunk=True)
+        if (frame := log_time.feed(whole)).height:
+            yield changes.step(frame)
     if log_time.doubted.height:
         yield changes.step(log_time.flush())
     if (frame := changes.flush()).height:

@@ -10,6 +10,7 @@ from connwatch.contracts import REJECT_SCHEMA
 
 #: characters of a rejected line that are kept
 KEPT: Final = 65_536
+_NONE: Final = pl.DataFrame(schema=REJECT_SCHEMA)
 
 
 def reject_rows(
@@ -24,7 +25,7 @@ def reject_rows(
 ) -> pl.DataFrame:
     """A frame of `REJECT_SCHEMA`; without arguments an empty one."""
     if not len(line):
-        return pl.DataFrame(schema=REJECT_SCHEMA)
+        return _NONE.clone()
     rows = pl.DataFrame(
         {"line": line, "log.offset": offset, "field": field, "reason": reason, "raw": raw},
         schema_overrides={

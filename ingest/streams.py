@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from .families import family, stem
-from .files import Source
+from .files import Source, Tail
 from .sockets.seen import ROWS
-from .tails import Tail, read_tail
+from .tails import read_tail
 
 #: the span in the name of a rotated Zeek log: conn.00:00:00-01:00:00.log.gz
 _SPAN: Final = re.compile(

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from connwatch.contracts import Block
 from connwatch.errors import InputError
 from connwatch.schema import DERIVED
 
-from .files import HEAD, Source
+from .files import HEAD, Source, Tail
 from .opening import Opened
-
-
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """last_end: log time of the last record, µs since the epoch; closed: as the format tells."""
-
-    last_end: int | None
-    closed: str | None
 
 
 def read_tail(source: Source) -> Tail:
@@ -28,6 +18,8 @@ def read_tail(source: Source) -> Tail:
     """
     if source.stream is not None:
         return Tail(None, None)
+    if source.tail is not None:
+        return source.tail
     opened = Opened(source.path)
     try:
         head = opened.read(HEAD)

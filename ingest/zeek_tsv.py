@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from connwatch.contracts import Block, Parsed, newlines
 from connwatch.schema import empty
 
 from .extra import as_json
+from .joint import Joint
 from .lines import split_lines
 from .rejects import reject_rows
 from .zeek import FIELDS, REQUIRED, TYPES, Kind
@@ -64,14 +65,61 @@ class ZeekTsv:
     def begin(self, dataset: str) -> Header:
         return Header(dataset)
 
+    def whole(self, blocks: Sequence[Block], dataset: str) -> list[Parsed]:
+        """As `contracts.Joining` says: what stands under equal headers is read in one go."""
+        kinds: dict[Header, list[tuple[int, _Piece]]] = {}
+        for number, block in enumerate(blocks):
+            pieces = [one for one in _under(block, self.begin(dataset)) if not one[0].comment]
+            if len(pieces) == 1:
+                piece, header = pieces[0]
+                kinds.setdefault(header, []).append((number, piece))
+        made: dict[int, Parsed] = {}
+        for header, runs in kinds.items():
+            made |= self._joined(blocks, header, runs)
+        return [
+            made[number] if number in made else self.parse(block, self.begin(dataset))[0]
+            for number, block in enumerate(blocks)
+        ]
+
+    def _joined(
+        self, blocks: Sequence[Block], header: Header, runs: list[tuple[int, _Piece]]
+    ) -> dict[int, Parsed]:
+        """By number of their block, the runs of records under one header that are clean."""
+        if header.foreign or not {*REQUIRED} <= {*header.fields} or len(runs) == 1:
+            return {}
+        if len(set(header.fields)) < len(header.fields):
+            return {}
+        joint = Joint()
+        for number, piece in runs:
+            joint.add(blocks[number].path, piece.data, piece.line, piece.offset)
+        data = joint.data()
+        records = fast(_Piece(data, 0, 1, joint.lines, False), header)
+        if records is None:
+            half = len(runs) // 2
+            first = self._joined(blocks, header, runs[:half])
+            return first | self._joined(blocks, header, runs[half:])
+        events, rejects = make(records, Origin("", header.dataset, self.sensor, NAME))
+        unknown = frozenset(field for field in header.fields if field not in FIELDS)
+        parts = joint.parted(events, rejects)
+        return {
+            number: Parsed(
+                *part,
+                blocks[number].lines,
+                part[0].height,
+                blocks[number].lines - piece.lines,
+                unknown,
+            )
+            for (number, piece), part in zip(runs, parts, strict=True)
+        }
+
     def parse(self, block: Block, state: Header) -> tuple[Parsed, Header]:
         events, rejects = [], []
         lines = record_lines = silent = 0
         unknown: set[str] = set()
-        for piece in _pieces(block, state):
-            lines += 1 if piece.comment else piece.lines
+        for piece, header in _under(block, state):
+            lines += piece.lines
+            state = header
             if piece.comment:
-                state = directive(piece.data, state)
                 silent += 1
                 continue
             origin = Origin(block.path, state.dataset, self.sensor, NAME)
@@ -114,6 +162,14 @@ class _Piece:
     line: int
     lines: int
     comment: bool
+
+
+def _under(block: Block, state: Header) -> Iterator[tuple[_Piece, Header]]:
+    """The pieces, and the header that is in force behind each."""
+    for piece in _pieces(block, state):
+        if piece.comment:
+            state = directive(piece.data, state)
+        yield piece, state
 
 
 def _pieces(block: Block, state: Header) -> Iterator[_Piece]:

@@ -91,7 +91,8 @@ class Piece:
         piece.order = int(saved["order"])
         piece.look = Look.restored(saved)
         piece.packed = bool(saved["packed"])
-        piece.resident = bool(saved.get("resident", not (piece.packed or marked(piece.path))))
+        said = saved.get("resident")
+        piece.resident = not (piece.packed or marked(piece.path)) if said is None else bool(said)
         piece.trace = Trace.restored(saved)
         piece._verified = not piece.started
         return piece

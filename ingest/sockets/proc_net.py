@@ -171,10 +171,10 @@ def _shown(address: str, port: str) -> pl.Expr:
 def _addresses(frame: pl.DataFrame) -> pl.DataFrame:
     """With laddr and paddr as text, in the byte order of each snapshot's host."""
     frame = frame.with_columns(
-        pl.col(f"{side}0")
-        .str.slice(at * 2, 2)
-        .str.to_integer(base=16, dtype=pl.Int64)
-        .alias(f"{side}{at}_")
+        pl.col(f"{side}0").str.head(8).str.to_integer(base=16, dtype=pl.Int64).alias(f"{side}_")
+        for side in ("l", "r")
+    ).with_columns(
+        (pl.col(f"{side}_") // 256 ** (3 - at) % 256).alias(f"{side}{at}_")
         for side in ("l", "r")
         for at in range(4)
     )

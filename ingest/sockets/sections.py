@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from .times import BARE, LINE, WATCH, moment_of, watched
 from .tool import Tool
@@ -90,23 +91,37 @@ class _Shot:
     runs: list[Run] = field(default_factory=list)
 
 
-def sections(
-    frame: pl.DataFrame, draft: Draft, tools: Mapping[str, Tool], part: int, *, last: bool
-) -> tuple[pl.DataFrame, list[Found]]:
-    """The lines that may be rows, and the snapshots that are whole, and whole parts of the one that
-    is not; all if `last`. Their runs follow one another without a gap.
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Lines of one file: the first, that behind the last, and what is known before them."""
 
-    frame: raw, line, offset, text of lines, from where `draft` holds. part: bytes.
+    first: int
+    end: int
+    draft: Draft
+
+
+def sections(
+    frame: pl.DataFrame, spans: Sequence[Span], tools: Mapping[str, Tool], part: int, *, last: bool
+) -> tuple[pl.DataFrame, list[list[Found]]]:
+    """The lines that may be rows, and of each span the snapshots that are whole, and whole parts of
+    the one that is not; all if `last`. Their runs follow one another without a gap.
+
+    frame: raw, line, offset, text of lines. spans: all of it. part: bytes.
     """
     silent, marks = _marks(frame, tools)
     lines = frame.with_row_index("row").filter(~silent)
-    shots = _shots(lines["row"], marks, draft, frame.height)
-    found: list[Found] = []
-    for shot, following in itertools.zip_longest(shots, shots[1:]):
-        end = (frame.height, shot.first) if last else None
-        if following is not None:
-            end = following.start, following.first
-        found.extend(_parts(lines, shot, tools, part, end))
+    rows = lines["row"].to_numpy()
+    edges = np.searchsorted([mark.row for mark in marks], [one.first for one in spans]).tolist()
+    found: list[list[Found]] = []
+    for span, low, high in zip(spans, edges, [*edges[1:], len(marks)], strict=True):
+        shots = _shots(rows, marks[low:high], span)
+        here: list[Found] = []
+        for shot, following in itertools.zip_longest(shots, shots[1:]):
+            end = (span.end, shot.first) if last else None
+            if following is not None:
+                end = following.start, following.first
+            here.extend(_parts(lines, shot, tools, part, end))
+        found.append(here)
     return lines, found
 
 
@@ -151,12 +166,12 @@ def _marks(frame: pl.DataFrame, tools: Mapping[str, Tool]) -> tuple[pl.Series, l
     return pl.Series(silent), marks
 
 
-def _shots(rows: pl.Series, marks: list[_Mark], draft: Draft, height: int) -> list[_Shot]:
+def _shots(rows: NDArray[np.uint32], marks: list[_Mark], span: Span) -> list[_Shot]:
     """Snapshots in order; one without rows where there is nothing else."""
-    shots = [_Shot(0, draft)]
-    low, lead = 0, 0
-    places = [*(mark.row for mark in marks), height]
-    highs = np.searchsorted(rows.to_numpy(), places).tolist()
+    draft, lead = span.draft, span.first
+    shots = [_Shot(lead, draft)]
+    places = [lead, *(mark.row for mark in marks), span.end]
+    low, *highs = np.searchsorted(rows, places).tolist()
     for mark, high in zip((*marks, None), highs, strict=True):
         if high > low:
             draft = replace(draft, begun=True)

@@ -9,7 +9,7 @@ in parts.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -21,14 +21,15 @@ from connwatch.schema import empty
 
 from ..clock import DAY, Clock, midnight
 from ..headless import Headless
+from ..joint import Joint
 from ..rejects import reject_rows
 from ..zeek_events import Origin
 from .netstat import TOOL as NETSTAT
 from .proc_net import TOOL as PROC_NET
 from .rows import hashed, make
-from .sections import PROMPT, Draft, Found, sections
+from .sections import PROMPT, Draft, Found, Span, sections
 from .ss import TOOL as SS
-from .text import encoding_of, head_text, lines_of, whole_lines
+from .text import BOM, encoding_of, head_text, lines_of, whole_lines
 from .times import BARE, LINE, WATCH, Moment, moment_in_name, written
 from .tool import Tool
 
@@ -44,6 +45,7 @@ _LOOK: Final = 400
 #: characters of a line that are looked at for that
 _WIDTH: Final = 1_000
 _ROWS: Final = 8
+_SILENT: Final = pl.DataFrame(schema={"line": pl.Int64(), "lines": pl.Int64()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,16 @@ class State:
     offset: int = 0
     draft: Draft = field(default_factory=Draft)
     file_time: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """Snapshots of one file that have rows, and what is to be said of it."""
+
+    path: str
+    state: State
+    shots: list[Found]
+    notes: set[str] = field(default_factory=set)
 
 
 class Tables(Headless):
@@ -100,6 +112,42 @@ class Tables(Headless):
         draft = Draft(**{**saved["draft"], "seen": tuple(saved["draft"]["seen"])})
         return State(**{**saved, "held": saved["held"].encode("latin-1"), "draft": draft})
 
+    def whole(self, blocks: Sequence[Block], dataset: str) -> list[Parsed]:
+        """As `contracts.Joining` says. Files of other encodings are read one at a time."""
+        joint = Joint(gap=1)
+        plain = [
+            number
+            for number, block in enumerate(blocks)
+            if block.data and encoding_of(block.data) == "utf-8" and not block.data.startswith(BOM)
+        ]
+        for number in plain:
+            joint.add(blocks[number].path, blocks[number].data, 1, 0)
+        together = dict(zip(plain, self._joined(joint, dataset), strict=True)) if plain else {}
+        return [
+            together[number] if number in together else self.parse(block, self.begin(dataset))[0]
+            for number, block in enumerate(blocks)
+        ]
+
+    def _joined(self, joint: Joint, dataset: str) -> list[Parsed]:
+        """What is in the runs, each of which is a file."""
+        frame = joint.numbered(lines_of(joint.data(), 1, 0, "utf-8"))
+        states = [_clocked(self.begin(dataset), path) for path in joint.paths]
+        spans = [Span(*rows, one.draft) for rows, one in zip(joint.rows(), states, strict=True)]
+        lines, found = sections(frame, spans, TOOLS, PART, last=True)
+        shots = [[one for one in of_file if one.runs] for of_file in found]
+        files = [_File(*one) for one in zip(joint.paths, states, shots, strict=True)]
+        events, rejects, silent = self._snapshots(lines, files)
+        made = []
+        parts = joint.parted(events, rejects)
+        mute = np.bincount(joint.run_of(silent["line"]), silent["lines"], len(files))
+        for span, file, part, quiet in zip(spans, files, parts, mute.tolist(), strict=True):
+            rows = sum(high - low for one in file.shots for low, high, _ in one.runs)
+            records = rows - part[1].height - int(quiet)
+            count = span.end - span.first
+            comments = count - records - part[1].height
+            made.append(Parsed(*part, count, records, comments, notes=frozenset(file.notes)))
+        return made
+
     def _read(self, data: bytes, path: str, state: State, *, last: bool) -> tuple[Parsed, State]:
         """What is whole in `data`, which begins where the state says; all if nothing follows."""
         usable = len(data)
@@ -107,31 +155,40 @@ class Tables(Headless):
             usable = whole_lines(data, state.encoding)
         frame = lines_of(data[:usable], state.line, state.offset, state.encoding)
         state = _clocked(state, path)
-        lines, found = sections(frame, state.draft, TOOLS, PART, last=last)
+        lines, (found,) = sections(
+            frame, [Span(0, frame.height, state.draft)], TOOLS, PART, last=last
+        )
         place, draft = (found[-1].end, found[-1].after) if found else (0, state.draft)
-        shots = [one for one in found if one.runs]
-        made = [self._snapshots(lines, shots, path, state)] if shots else []
+        file = _File(path, state, [one for one in found if one.runs])
+        events, rejects, silent = self._snapshots(lines, [file])
+        rows = sum(high - low for one in file.shots for low, high, _ in one.runs)
+        records = rows - rejects.height - int(silent["lines"].sum())
         begin = int(frame["offset"][place]) - state.offset if place < frame.height else usable
         left = data[begin:]
         line = state.line + place
-        told = sum(parsed.record_lines + parsed.rejects.height for parsed in made)
-        silent = Parsed(empty(), reject_rows(), place, 0, place - told)
-        state = replace(state, held=left, line=line, offset=state.offset + begin, draft=draft)
-        return _together([*made, silent]), state
+        comments = place - records - rejects.height
+        made = Parsed(events, rejects, place, records, comments, notes=frozenset(file.notes))
+        return made, replace(state, held=left, line=line, offset=state.offset + begin, draft=draft)
 
     def _snapshots(
-        self, lines: pl.DataFrame, shots: list[Found], path: str, state: State
-    ) -> Parsed:
-        """What is in these snapshots; rows under equal headers are read together."""
-        snapshots, notes = _times(shots, path, state, self.clock)
-        runs = [(shot, *run) for shot, one in enumerate(shots) for run in one.runs]
-        sizes = np.array([high - low for _, low, high, _ in runs])
+        self, lines: pl.DataFrame, files: Sequence[_File]
+    ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+        """Events, rejects, and line and lines of comments among the rows, of the snapshots of these
+        files; rows under equal headers are read together."""
+        runs = [run for file in files for one in file.shots for run in one.runs]
+        if not runs:
+            return empty(), reject_rows(), _SILENT
+        shots = [len(one.runs) for file in files for one in file.shots]
+        of_shot = np.repeat(np.arange(len(shots), dtype=np.uint32), shots)
+        snapshots = _times(files, self.clock)
+        sizes = np.array([high - low for low, high, _ in runs])
         kinds: dict[tuple[str, str, str], int] = {}
         of_run = [kinds.setdefault((d.tool, d.header, d.title), len(kinds)) for *_, d in runs]
-        lines = lines.slice(runs[0][1], int(sizes.sum())).with_columns(
-            pl.Series("shot", np.repeat([shot for shot, *_ in runs], sizes), dtype=pl.UInt32),
+        lines = lines.slice(runs[0][0], int(sizes.sum())).with_columns(
+            pl.Series("shot", np.repeat(of_shot, sizes), dtype=pl.UInt32),
             pl.Series("kind", np.repeat(of_run, sizes), dtype=pl.UInt32),
         )
+        path = files[0].path if len(files) == 1 else ""
         made = []
         for tool in dict.fromkeys(tool for tool, _, _ in kinds):
             numbers = {number: kind for kind, number in kinds.items() if kind[0] == tool}
@@ -147,18 +204,17 @@ class Tables(Headless):
             ]
             rows = pl.concat(read, how="diagonal").sort("line") if len(read) > 1 else read[0]
             made.append(self._of_tool(tool, rows, theirs, snapshots, path))
-        both = replace(_together(made), notes=frozenset(notes))
         if len(made) == 1:
-            return both
-        events, rejects = both.events.sort("event.sequence"), both.rejects.sort("line")
-        return replace(both, events=events, rejects=rejects)
+            return made[0]
+        events, rejects, silent = (pl.concat(part) for part in zip(*made, strict=True))
+        return events.sort("event.sequence"), rejects.sort("line"), silent
 
     def _of_tool(
         self, tool: str, rows: pl.DataFrame, lines: pl.DataFrame, snapshots: pl.DataFrame, path: str
-    ) -> Parsed:
-        silent = 0
+    ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+        silent = _SILENT
         if "fault" in rows and (mute := rows["fault"].eq_missing("")).any():
-            silent = int(rows["lines"].filter(mute).sum())
+            silent = rows.filter(mute).select(*_SILENT.columns)
             rows = rows.filter(~mute)
         first = lines["line"].search_sorted(rows["line"], "left")
         rows = rows.with_columns(lines["shot"].gather(first).alias("shot"))
@@ -170,44 +226,48 @@ class Tables(Headless):
         with_ids = snapshots.join(contents, on="shot").select(
             "shot", "time", "clock", "host", hashed(told).alias("id")
         )
-        events, rejects = make(rows, lines, origin, with_ids)
-        return Parsed(events, rejects, 0, lines.height - rejects.height - silent, 0)
+        return *make(rows, lines, origin, with_ids), silent
 
 
-def _times(
-    shots: list[Found], path: str, state: State, clock: Clock
-) -> tuple[pl.DataFrame, set[str]]:
+def _times(files: Sequence[_File], clock: Clock) -> pl.DataFrame:
     """Columns shot, time, clock, host of snapshots, and told, which makes one another than those
-    with the same lines; and what is to be said."""
-    named = moment_in_name(path)
-    notes: set[str] = set()
-    made = []
-    for shot, one in enumerate(shots):
-        draft, zoned = one.draft, True
-        if draft.time is not None:
-            when, source, zoned = draft.time, "line", draft.zoned
-            if draft.days is not None:
-                when += draft.days * DAY + _date(path, named, state, clock, notes)
-        elif named is not None:
-            when, source, zoned = named.time, "name", named.zoned
-        elif clock.date is not None and clock.interval is not None:
-            when, source, zoned = midnight(clock.date), "file", False
-        else:
-            when, source = state.file_time or 0, "file"
-            notes.add(f"{path}: tells no time; its sockets have the time at which it was written")
-        if not zoned:
-            when = clock.utc(when)
-            if clock.zone is None:
-                notes.add(f"{path}: tells times without a zone; they are taken as UTC")
-        when += draft.turn * (clock.interval or 0)
-        # The time at which a file was written is not in it: copies of it are the same.
-        told = f"{when if source != 'file' else ''}\0{draft.turn}\0{draft.part}"
-        made.append((shot, when, source, draft.host or None, told))
+    with the same lines; what is to be said goes to the notes of the files."""
+    made: list[tuple[int, int, str, str | None, str]] = []
+    for file in files:
+        named = moment_in_name(file.path)
+        for one in file.shots:
+            draft = one.draft
+            when, source = _moment(file, draft, named, clock)
+            when += draft.turn * (clock.interval or 0)
+            # The time at which a file was written is not in it: copies of it are the same.
+            told = f"{when if source != 'file' else ''}\0{draft.turn}\0{draft.part}"
+            made.append((len(made), when, source, draft.host or None, told))
     types = {
         "shot": pl.UInt32, "time": pl.Int64, "clock": pl.String, "host": pl.String,
         "told": pl.String,
     }  # fmt: skip
-    return pl.DataFrame(made, schema=types, orient="row"), notes
+    return pl.DataFrame(made, schema=types, orient="row")
+
+
+def _moment(file: _File, draft: Draft, named: Moment | None, clock: Clock) -> tuple[int, str]:
+    """When a snapshot was taken, µs, and what tells it."""
+    path, state, zoned = file.path, file.state, True
+    if draft.time is not None:
+        when, source, zoned = draft.time, "line", draft.zoned
+        if draft.days is not None:
+            when += draft.days * DAY + _date(path, named, state, clock, file.notes)
+    elif named is not None:
+        when, source, zoned = named.time, "name", named.zoned
+    elif clock.date is not None and clock.interval is not None:
+        when, source, zoned = midnight(clock.date), "file", False
+    else:
+        when, source = state.file_time or 0, "file"
+        file.notes.add(f"{path}: tells no time; its sockets have the time at which it was written")
+    if not zoned:
+        when = clock.utc(when)
+        if clock.zone is None:
+            file.notes.add(f"{path}: tells times without a zone; they are taken as UTC")
+    return when, source
 
 
 def _date(path: str, named: Moment | None, state: State, clock: Clock, notes: set[str]) -> int:

@@ -15,7 +15,7 @@ ESCAPES: Final = (
 )
 _LITTLE: Final = "utf-16-le"
 _BIG: Final = "utf-16-be"
-_BOM: Final = codecs.BOM_UTF8
+BOM: Final = codecs.BOM_UTF8
 
 
 def encoding_of(head: bytes) -> str:
@@ -58,7 +58,7 @@ def shown_lines(data: bytes, line: int, offset: int, encoding: str) -> pl.DataFr
     """The same with white space at the end of lines."""
     if encoding == "utf-8":
         frame = split_lines(data, line, offset)
-        if offset == 0 and data.startswith(_BOM):
+        if offset == 0 and data.startswith(BOM):
             first = pl.col("raw").str.strip_prefix("\ufeff")
             frame = frame.with_columns(
                 pl.when(pl.col("offset") == 0).then(first).otherwise("raw").alias("raw")

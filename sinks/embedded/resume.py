@@ -36,10 +36,10 @@ class Resumed:
 
 def read(folder: Path, database: sqlite3.Connection) -> Resumed:
     """What was committed last. StoreDamagedError when the snapshot is not what it was."""
-    positions = {
-        key: json.loads(value)
-        for key, value in database.execute("SELECT key, value FROM positions")
-    }
+    saved = database.execute("SELECT key, value FROM positions").fetchall()
+    # One text of all of them: there is one for each file that was ever read.
+    values = json.loads(f"[{','.join(value for _, value in saved)}]")
+    positions = {key: value for (key, _), value in zip(saved, values, strict=True)}
     snapshot = None
     for stored in _snapshots(database):
         path = folder / stored.name
