@@ -13,7 +13,7 @@ from test_tcpdump import DATA, MIXED, NAME, SYN, UDP, whole
 
 from connwatch.contracts import Block
 from connwatch.ingest.lines import split_lines
-from connwatch.ingest.tcpdump import quick, reader
+from connwatch.ingest.tcpdump import fields, quick, reader
 from connwatch.ingest.tcpdump.clock import Clock
 from connwatch.ingest.tcpdump.packet import PACKET
 from connwatch.ingest.tcpdump.reader import Read, packets
@@ -61,7 +61,7 @@ def both(lines: list[str]) -> tuple[Read, Read]:
     """What columns and the exact way make of these lines."""
     data = "".join(f"01:02:03.000004 {line}\n" for line in lines).encode()
     frame = split_lines(data, 1, 0).with_columns(text=pl.col("raw"))
-    with patch.object(quick, "_FEWEST", 1):
+    with patch.object(quick, "_FEWEST", 1), patch.object(fields, "_FEWEST", 1):
         fast, _ = packets(frame, Clock(), times=True, data=data)
     with patch.object(
         reader,

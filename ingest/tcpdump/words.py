@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+#: a number for each line, or one for all
+Value = Numbers | np.int64
 
 _EIGHT: Final = 8
 _ZEROS: Final = np.uint64(0x3030303030303030)
@@ -25,6 +27,7 @@ class Text:
 
     def __init__(self, data: bytes) -> None:
         # Eight zeros before them: a number's last digits are read with what precedes it.
+        self.data = data
         self._bytes = np.frombuffer(b"\0" * _EIGHT + data, np.uint8)
         self._eights: NDArray[np.uint64] = np.ndarray(
             (len(data) + 1,), "<u8", self._bytes.data, strides=(1,)
@@ -79,12 +82,21 @@ class Words:
         self.sound = np.ones(len(rows), np.bool_)
         self.digits = np.zeros(len(rows), np.int64)
 
-    def start(self, word: int) -> Numbers:
-        return self.begin if word == 0 else self.text.ends[self._first + (word - 1)] + 1
-
-    def end(self, word: int) -> Numbers:
-        found: Numbers = self.text.ends[self._first + word]
+    def start(self, word: Value | int, rows: Numbers | slice = slice(None)) -> Numbers:
+        """Where that word begins; not the first one, if the word is another one in each line."""
+        if isinstance(word, int) and word == 0:
+            return self.begin[rows]
+        found: Numbers = self.text.ends[self._first[rows] + (word - 1)] + 1
         return found
+
+    def end(self, word: Value | int, rows: Numbers | slice = slice(None)) -> Numbers:
+        found: Numbers = self.text.ends[self._first[rows] + word]
+        return found
+
+    def span(self, word: Value) -> tuple[Numbers, Numbers]:
+        """Where that word begins and ends; of lines without it (-1) that of the second one."""
+        at = self._first + np.maximum(word, 1)
+        return self.text.ends[at - 1] + 1, self.text.ends[at]
 
     def size(self, word: int, size: int) -> None:
         self.sound &= self.end(word) - self.start(word) == size
