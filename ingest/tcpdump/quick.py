@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -22,7 +23,7 @@ from .bodies import TCP, UDP
 from .fields import Lines, Made, echo, ends, head, lead, length, options, segment, sums
 from .lead import mac
 from .options import options_length
-from .packet import PACKET
+from .packet import NO_PACKETS
 from .skeleton import DIGITS, Skeletons, skeletons
 from .words import Numbers, Text, Value, Words
 
@@ -50,7 +51,7 @@ def quick(records: pl.DataFrame, data: bytes, offset: int) -> tuple[pl.DataFrame
     are. records: line, offset, lines, raw, time, more, dump. data: the bytes of their lines, which
     begin at `offset`; nothing is told of them unless they are plain ASCII.
     """
-    none = pl.DataFrame(schema=PACKET), pl.repeat(False, records.height, eager=True)
+    none = NO_PACKETS, pl.repeat(False, records.height, eager=True)
     if not data or not data.isascii() or b"\r" in data or b"\x1b" in data:
         return none
     data = data if data.endswith(b"\n") else data + b"\n"
@@ -154,114 +155,111 @@ class _Found:
             if name in self._columns:
                 keep &= self._columns[name] <= PORT
         if not keep.any():
-            return pl.DataFrame(schema=PACKET), pl.Series(keep)
+            return NO_PACKETS, pl.Series(keep)
         rows = None if keep.all() else np.flatnonzero(keep)
-        made = self._frame(rows)
-        good = made["sound"]
+        made, good = self._frame(rows)
         if not good.all():
             keep[np.flatnonzero(keep)[~good.to_numpy()]] = False
             made = made.filter(good)
-        return made.select(*PACKET), pl.Series(keep)
+        return made, pl.Series(keep)
 
-    def _frame(self, rows: Numbers | None) -> pl.DataFrame:
-        """`PACKET` of these rows, and sound: whether both ends are addresses of their version."""
-        records = self._records.select("line", "offset", "lines", "raw", "time")
-        records = records if rows is None else records[rows]
-        values = {
-            name: column if rows is None else column[rows] for name, column in self._columns.items()
-        }
-        number = pl.Series(self._number if rows is None else self._number[rows])
-        six = self._six if rows is None else self._six[rows]
-        known = self._forms.known
-        protocol = pl.Series([one.kind.protocol for one in known], dtype=_I).gather(number)
-        named = pl.Series([_TRANSPORTS[one.kind.protocol] for one in known]).gather(number)
-        flags = pl.Series([one.flags for one in known], dtype=_S).gather(number)
-        service = pl.Series([one.application for one in known], dtype=_S).gather(number)
-        frame = records.hstack(
-            [pl.Series(f"_{name}", column) for name, column in values.items()]
-        ).with_columns(number=protocol, transport=named, flags=flags, _service=service)
-        frame = frame.with_columns(
-            _place(name, f"_{name}_size").alias(f"_{name}_text") for name in ("src", "dst")
-        )
-        four = None if six.all() else pl.lit(pl.Series(~six)) if six.any() else True
-        columns: dict[str, pl.Expr] = {
-            name: pl.col(name) for name in (*records.columns, "number", "transport", "flags")
-        }
-        columns |= {name: _number(name, values[name]) for name in _NUMBERS if name in values}
-        columns |= {name: _address(name, four) for name in ("src", "dst")}
-        columns["application"] = pl.col("_service")
-        if service.null_count() < len(service):
-            told = (pl.col("number") != TCP) | (pl.col("_payload") > 0)
-            columns["application"] = pl.when(told).then("_service")
-        bad = self._bad if rows is None else self._bad[rows]
+    def _frame(self, rows: Numbers | None) -> tuple[pl.DataFrame, pl.Series]:
+        """`PACKET` of these rows, and whether both ends are addresses of their version."""
+        records = self._records if rows is None else self._records[rows]
+        values = self._columns
+        number, six, bad = self._number, self._six, self._bad
+        if rows is not None:
+            values = {name: column[rows] for name, column in values.items()}
+            number, six, bad = number[rows], six[rows], bad[rows]
+        made = {name: records[name] for name in ("line", "offset", "lines", "raw", "time")}
+        made |= _numbers({name: values[name] for name in _NUMBERS if name in values})
+        made |= self._shared(pl.Series(number), values.get("payload"))
+        made["depth"] = pl.repeat(0, len(number), dtype=_I, eager=True)
         if bad.max() >= 0:
-            shown = pl.lit(pl.Series(bad))
-            columns["bad"] = pl.when(shown >= 0).then(shown == 1)
-        columns["depth"] = pl.lit(0, _I)
+            told = pl.Series("bad", bad == 1)
+            made["bad"] = told if bad.min() >= 0 else told.set(pl.Series(bad < 0), None)
+        made |= _ends(records["raw"], values, six)
+        sound = made["src"].is_not_null() & made["dst"].is_not_null()
         if "macs" in values:
-            columns["src_mac"] = _place("macs", 17)
-            columns["dst_mac"] = pl.when(pl.col("_macs") >= 0).then(
-                pl.col("raw").str.slice(pl.col("_macs") + 20, 17)
+            made |= _macs(records["raw"], values["macs"])
+            known = made["src_mac"].is_not_null() & made["dst_mac"].is_not_null()
+            sound &= known | pl.Series(values["macs"] < 0)
+        if "options" in values:
+            made["size"] = _with_options(made, values["options"], values["options_size"])
+        count = len(number)
+        nulls = _nulls(count.bit_length()).head(count).get_columns()
+        frame = pl.DataFrame([made.get(one.name, one).alias(one.name) for one in nulls])
+        return frame, sound
+
+    def _shared(self, number: pl.Series, payload: Numbers | None) -> dict[str, pl.Series]:
+        """What skeletons tell."""
+        known = self._forms.known
+        protocols = [one.kind.protocol for one in known]
+        service = pl.Series([one.application for one in known], dtype=_S).gather(number)
+        made = {
+            "number": pl.Series(protocols, dtype=_I).gather(number),
+            "transport": pl.Series([_TRANSPORTS[one] for one in protocols]).gather(number),
+            "flags": pl.Series([one.flags for one in known], dtype=_S).gather(number),
+            "application": service,
+        }
+        if TCP in protocols and payload is not None and service.null_count() < len(service):
+            made["application"] = service.set(
+                (made["number"] == TCP) & pl.Series(payload <= 0), None
             )
-        made = frame.select(
-            columns.get(name, pl.lit(None, kind)).alias(name) for name, kind in PACKET.items()
-        )
-        return _settled(made, values, six)
+        return made
 
 
-def _settled(
-    made: pl.DataFrame, values: dict[str, Numbers], six: NDArray[np.bool_]
-) -> pl.DataFrame:
-    """With what only some lines have in its final form, and sound."""
-    sound = pl.col("src").is_not_null() & pl.col("dst").is_not_null()
-    if "macs" in values:
-        made = _with_macs(made)
-        linked = pl.lit(pl.Series(values["macs"])) >= 0
-        sound &= ~linked | (pl.col("src_mac").is_not_null() & pl.col("dst_mac").is_not_null())
-    if six.any():
-        made = _with_six(made, pl.Series(six))
-    if "options" in values:
-        made = _with_options(made, values["options"], values["options_size"])
-    return made.with_columns(sound=sound)
+@lru_cache(maxsize=4)
+def _nulls(bits: int) -> pl.DataFrame:
+    """`PACKET` in nulls, of so many rows as a number of that many bits can be."""
+    return NO_PACKETS.clear(1 << bits)
 
 
-def _number(name: str, values: Numbers) -> pl.Expr:
-    """The column of these values, null where they are below 0."""
-    if values.min() >= 0:
-        return pl.col(f"_{name}")
-    return pl.when(pl.col(f"_{name}") >= 0).then(f"_{name}")
-
-
-def _place(name: str, size: str | int) -> pl.Expr:
-    """What stands at that place of the line; null where there is none."""
-    place = pl.col(f"_{name}")
-    length = pl.col(size) if isinstance(size, str) else pl.lit(size)
-    return pl.when(place >= 0).then(pl.col("raw").str.slice(place, length))
-
-
-def _address(name: str, four: pl.Expr | bool | None) -> pl.Expr:
-    """The text of an end: canonical, or null, if it is of version 4. four: which are."""
-    if four is None:
-        return pl.col(f"_{name}_text")
-    good = ip.ipv4_to_numeric(pl.col(f"_{name}_text")).is_not_null()
-    return pl.when(good if four is True else good | ~four).then(f"_{name}_text")
-
-
-def _with_six(made: pl.DataFrame, six: pl.Series) -> pl.DataFrame:
-    """With addresses of version 6 in canonical form, null for what is none."""
-    for name in ("src", "dst"):
-        shown = made[name].filter(six)
-        told = canonical(shown)
-        told = told.set(~shown.str.contains(":", literal=True), None)
-        made = made.with_columns(made[name].scatter(six.arg_true(), told))
+def _numbers(values: dict[str, Numbers]) -> dict[str, pl.Series]:
+    """Columns of these values, null where they are below 0."""
+    whole = {name: column for name, column in values.items() if column.min() >= 0}
+    rest = pl.DataFrame({name: column for name, column in values.items() if name not in whole})
+    made = {name: pl.Series(column) for name, column in whole.items()}
+    if rest.width:
+        every = pl.all()
+        made |= {one.name: one for one in rest.select(pl.when(every >= 0).then(every))}
     return made
 
 
-def _with_options(made: pl.DataFrame, places: Numbers, sizes: Numbers) -> pl.DataFrame:
-    """With the options that stand there (-1: none) in size; null where their bytes are not told."""
+def _ends(
+    raw: pl.Series, values: dict[str, Numbers], six: NDArray[np.bool_]
+) -> dict[str, pl.Series]:
+    """The texts of both ends: canonical, or null."""
+    frame = pl.DataFrame(
+        [raw.alias("raw"), *(pl.Series(name, values[name]) for name in _PLACES[:4])]
+    )
+    shown = frame.select(
+        pl.col("raw").str.slice(name, f"{name}_size").alias(name) for name in ("src", "dst")
+    )
+    good = shown.select(ip.ipv4_to_numeric(pl.all()).is_not_null())
+    made = {one.name: one for one in shown}
+    for name, one in made.items():
+        four = good[name] if not six.any() else good[name] | pl.Series(six)
+        if not four.all():
+            made[name] = one.set(~four, None)
+    return _with_six(made, pl.Series(six)) if six.any() else made
+
+
+def _with_six(made: dict[str, pl.Series], six: pl.Series) -> dict[str, pl.Series]:
+    """With addresses of version 6 in canonical form, null for what is none."""
+    for name, texts in made.items():
+        shown = texts.filter(six)
+        told = canonical(shown)
+        told = told.set(~shown.str.contains(":", literal=True), None)
+        made[name] = texts.scatter(six.arg_true(), told)
+    return made
+
+
+def _with_options(made: dict[str, pl.Series], places: Numbers, sizes: Numbers) -> pl.Series:
+    """size, with the options that stand there (-1: none); null where their bytes are not told."""
     rows = pl.Series(np.flatnonzero(places >= 0))
     part = pl.DataFrame({"place": places, "bytes": sizes})[rows].hstack(
-        made.select("raw", "size")[rows]
+        [made["raw"].gather(rows).alias("raw"), made["size"].gather(rows).alias("size")]
     )
     # Their numbers make nearly every text another one, and say nothing of their length.
     shown = pl.col("raw").str.slice(pl.col("place"), pl.col("bytes"))
@@ -273,15 +271,19 @@ def _with_options(made: pl.DataFrame, places: Numbers, sizes: Numbers) -> pl.Dat
     )
     lengths = {one: options_length(one) for one in part["shape"].unique()}
     extra = pl.col("shape").replace_strict(lengths, return_dtype=_I)
-    size = made["size"].scatter(rows, part.select(pl.col("size") + extra).to_series())
-    return made.with_columns(size)
+    return made["size"].scatter(rows, part.select(pl.col("size") + extra).to_series())
 
 
-def _with_macs(made: pl.DataFrame) -> pl.DataFrame:
-    """With link addresses as the schema has them, null for what is none."""
-    for name in ("src_mac", "dst_mac"):
-        shown = made[name]
-        # Few stations are seen many times.
-        known = {one: mac(one) for one in shown.unique().drop_nulls() if _MAC.fullmatch(one)}
-        made = made.with_columns(shown.replace_strict(known, default=None, return_dtype=_S))
+def _macs(raw: pl.Series, places: Numbers) -> dict[str, pl.Series]:
+    """Link addresses as the schema has them, null for what is none. places: -1: there is none."""
+    frame = pl.DataFrame({"raw": raw, "place": places})
+    both = pl.col("raw").str.slice(pl.when(pl.col("place") >= 0).then("place"), 37)
+    shown = frame.select(both=both)["both"]
+    # Few stations are seen many times.
+    pairs = [one for one in shown.unique().drop_nulls() if len(one) == 37]
+    made = {}
+    for name, at in (("src_mac", 0), ("dst_mac", 20)):
+        parts = [(one, one[at : at + 17]) for one in pairs]
+        known = {one: mac(part) for one, part in parts if _MAC.fullmatch(part)}
+        made[name] = shown.replace_strict(known, default=None, return_dtype=_S)
     return made

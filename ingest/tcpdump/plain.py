@@ -1,0 +1,150 @@
+"""Blocks in which every record begins with the same form of time, told by their bytes.
+
+Nearly all of a capture is such. What is not (offsets, comments, odd lines, other encodings) goes
+through columns of text instead (`reader.packets`), which says the same of what is.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from .clock import LETTERS, Clock, clocked, form_of
+from .packet import NO_FRAMES
+from .quick import columns
+from .reader import NO_FAULTS, Read, joined, lines_of
+from .words import Numbers, Text
+
+#: bytes that stand for something else elsewhere, and the one put where a record's line ends
+_ODD: Final = (b"\r", b"\x1b", b"\x1f")
+_MARK: Final = 0x1F
+_BLANK, _TAB, _ZERO = ord(" "), ord("\t"), ord("0")
+#: up to where a number may stand in front of a line's time (-#)
+_NUMBERED: Final = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """Whole records. newlines: their places. begins: of each line, whether it begins a record.
+    letters: a row for each place of the form, a column for each line."""
+
+    data: bytes
+    form: str
+    newlines: Numbers
+    begins: NDArray[np.bool_]
+    letters: NDArray[np.uint8]
+
+    @property
+    def lines(self) -> int:
+        return len(self.begins)
+
+    def read(self, line: int, offset: int, clock: Clock) -> tuple[Read, Clock] | None:
+        """The packets, as `reader.packets` has them. line, offset: of the first line. None: there
+        is a time that cannot be."""
+        rows = np.flatnonzero(self.begins)
+        letters = self.letters if len(rows) == self.lines else self.letters[:, rows]
+        times, clock = clocked(letters, self.form, clock)
+        if times.null_count():
+            return None
+        ends = np.append(rows[1:], self.lines)
+        data, raw = self._raw(ends - 1)
+        starts = np.where(rows > 0, self.newlines[rows - 1] + 1, 0)
+        records = pl.DataFrame(
+            [
+                pl.Series("line", rows + line),
+                pl.Series("offset", starts + offset),
+                pl.Series("lines", ends - rows),
+                raw,
+                times,
+            ]
+        )
+        found, clean = columns(records, Text(data), np.arange(len(rows)))
+        if found.height == records.height:
+            return Read(found, NO_FRAMES, NO_FAULTS, self.lines, self.lines, 0), clock
+        found, frames, bad = joined(_parts(records, self.form), found, clean)
+        faults = lines_of(bad, _lines(records)) if bad.height else NO_FAULTS
+        kept = self.lines - faults.height
+        return Read(found, frames, faults, self.lines, kept, 0), clock
+
+    def _raw(self, last: Numbers) -> tuple[bytes, pl.Series]:
+        """The bytes with a mark for newlines within records, and the records as they are. last:
+        each record's last line."""
+        if len(last) == self.lines:
+            return self.data, pl.read_lines(io.BytesIO(self.data), name="raw").to_series()
+        marked = np.frombuffer(self.data, np.uint8).copy()
+        marked[self.newlines] = _MARK
+        marked[self.newlines[last]] = ord("\n")
+        data = marked.tobytes()
+        raw = pl.read_lines(io.BytesIO(data), name="raw").to_series()
+        return data, raw.str.replace_all(chr(_MARK), "\n", literal=True)
+
+
+def look(data: bytes) -> Plain | None:
+    """Whole records; None: they are not alike, or there is none."""
+    form = form_of(data[:40].decode("latin-1"))
+    if form is None or not data.isascii() or any(one in data for one in _ODD):
+        return None
+    data = data if data.endswith(b"\n") else data + b"\n"
+    letters_ = np.frombuffer(data, np.uint8)
+    newlines = np.flatnonzero(letters_ == ord("\n"))
+    starts = np.concatenate([[0], newlines[:-1] + 1])
+    width = len(LETTERS[form]) + 1
+    if starts[-1] + width > len(data):
+        return None
+    heads = np.ndarray((len(data) - width + 1,), f"V{width}", data, strides=(1,))[starts]
+    letters = np.ascontiguousarray(heads.view(np.uint8).reshape(-1, width).T)
+    begins = _begin(letters, form)
+    if not begins[0] or not (begins | _goes_on(letters)).all():
+        return None
+    return Plain(data, form, newlines, begins, letters)
+
+
+def _begin(letters: NDArray[np.uint8], form: str) -> NDArray[np.bool_]:
+    """Which lines begin with a time of that form."""
+    begins: NDArray[np.bool_] = letters[-1] == _BLANK
+    for place, one in enumerate(LETTERS[form]):
+        at = letters[place]
+        begins &= at - np.uint8(_ZERO) <= 9 if one.isalpha() else at == ord(one)
+    return begins
+
+
+def _goes_on(letters: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which lines continue a record for sure: of -v, and decoders' further lines."""
+    tabbed = (letters[0] == _TAB) & (letters[1] > _BLANK)
+    tabbed &= (letters[1] != _ZERO) | (letters[2] != ord("x"))
+    blank = letters == _BLANK
+    indented = blank[0] & blank[1] & blank[2] & blank[3] & (letters[4] > _BLANK)
+    for place in range(5, _NUMBERED):
+        indented &= ~(blank[place] & blank[place + 1])
+    return np.asarray(tabbed | indented)
+
+
+def _parts(records: pl.DataFrame, form: str) -> pl.DataFrame:
+    """With what `exact` wants, and the record's number."""
+    parts = records["raw"].str.splitn("\n", 2).struct.unnest()
+    return records.with_columns(
+        parts.to_series(0).str.slice(len(LETTERS[form]) + 1).alias("rest"),
+        parts.to_series(1).alias("more"),
+        dump=pl.lit(None, pl.String),
+        record=pl.int_range(pl.len(), dtype=pl.UInt32),
+    )
+
+
+def _lines(records: pl.DataFrame) -> pl.DataFrame:
+    """Each line of these records: line, offset, raw, record."""
+    made = records.with_columns(
+        pl.col("raw").str.split("\n"), record=pl.int_range(pl.len(), dtype=pl.UInt32)
+    ).explode("raw", empty_as_null=False)
+    size = pl.col("raw").str.len_bytes().cast(pl.Int64) + 1
+    within = pl.int_range(pl.len()).over("record")
+    return made.select(
+        pl.col("line") + within,
+        pl.col("offset") + (size.cum_sum() - size).over("record"),
+        "raw",
+        "record",
+    )
