@@ -51,7 +51,9 @@ def lead(lines: Lines, made: Made) -> Flags:
     if not lines.kind.linked:
         end = words.end(first)
         size = end - words.start(first)
-        six = (size == 3) & (words.text.bytes[end - 1] == ord("6"))
+        six = size == 3
+        if six.any():
+            six &= words.text.bytes[end - 1] == ord("6")
         words.sound &= six | (size == 2)
         return np.asarray(six)
     for word, letters in enumerate((17, 1, 18, 9, 4, 9, 6)):
@@ -81,22 +83,20 @@ def head(lines: Lines, made: Made) -> Numbers:
     words.letter(tos + 1, "x")
     size = ends[2] - tos
     words.sound &= (size >= 4) & (size <= 5)
-    before = words.digits
-    words.digits = np.zeros(len(before), np.int64)
-    for word, most in ((3, 3), (5, 5), (7, 6)):
+    # Of a word that is but a comma without its digits they all stand before it, if it is the last.
+    for word, most in ((3, 3), (5, 5), (7, 1)):
         words.letter(ends[word + 1] - 1, ",")
-        value = words.whole(ends[word] + 1, ends[word + 1] - 1, most)
-        if word == 5:
-            made["ip_id"] = value
-    words.sound &= value == 0
-    words.letter(ends[12] + 1, "(")
-    words.letter(ends[13] - 2, ")")
-    words.letter(ends[13] - 1, ",")
-    words.sound &= words.whole(ends[12] + 2, ends[13] - 2, 3) == protocol
+        size = ends[word + 1] - ends[word]
+        words.sound &= (size > 2) & (size <= most + 2)
+    words.letter(ends[7] + 1, "0")
+    for at, letter in enumerate(f"({protocol}),"):
+        words.letter(ends[12] + 1 + at, letter)
+    words.sound &= ends[13] - ends[12] == len(f"({protocol}),") + 1
+    made["ip_id"], _ = words.text.number(ends[6] - 1)
     words.letter(ends[15] - 1, ")")
-    total = words.whole(ends[14] + 1, ends[15] - 1, 7)
-    words.sound &= (total > 0) & (words.start(lines.kind.src) - ends[15] == 5)
-    words.digits = before  # the header comes before what is counted
+    total, count = words.text.number(ends[15] - 1)
+    words.sound &= (count <= 7) & (total > 0) & (count == ends[15] - ends[14] - 2)
+    words.sound &= words.start(lines.kind.src) - ends[15] == 5
     return total
 
 
@@ -133,24 +133,25 @@ def ends(lines: Lines, made: Made) -> Numbers:
         start, end = words.start(word), words.end(word)
         if name == "dst":
             end = end - 1
-            words.letter(end, ":")
         total += end - start
         if lines.kind.protocol != 1:
             made[port], count = words.text.number(end)
             words.sound &= (count > 0) & (count <= 5)
             end = end - count - 1
-            words.letter(end, ".")
+        # The last character before these digits that is none: of the source's it is known.
+        if name == "dst":
+            words.letter(end, ":" if lines.kind.protocol == 1 else ".")
         made[name], made[f"{name}_size"] = start - words.begin, end - start
     return total
 
 
 def _counted(words: Words, word: Value, most: int) -> Numbers:
-    """The number that is a word but for a comma behind it; -1 where there is no such word."""
+    """The number that is a word but for a comma; -1 where there is no such word. If all before its
+    last character are digits, that is the comma."""
     start, end = words.span(word)
     end = end - 1
     value, count = words.text.number(end)
     good = (count == end - start) & (count > 0) & (count <= most)
-    good &= words.text.bytes[end] == ord(",")
     if word.min() >= 0:
         words.sound &= good
         words.digits += count
@@ -188,10 +189,8 @@ def _range(words: Words, seq: Value, ranged: Flags | np.bool_, made: Made) -> No
     last, count = words.text.number(end)
     colon = np.where(ranged, end - count - 1, end)
     begin, more = words.text.number(colon)
-    # What is no range is its own beginning.
+    # What is no range is its own beginning. All that is not a digit is the colon and the comma.
     good = (more == colon - start) & (more > 0) & (more <= 10) & (count > 0) & (count <= 10)
-    good &= words.text.bytes[end] == ord(",")
-    good &= ~ranged | (words.text.bytes[colon] == ord(":"))
     words.sound &= good | (seq < 0)
     words.digits += np.where(seq < 0, 0, more + np.where(ranged, count, 0))
     made["end"] = np.where(ranged, last, -1)

@@ -30,12 +30,13 @@ _NUMBERED: Final = 15
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """Whole records. newlines: their places. begins: of each line, whether it begins a record.
+    """Whole records. starts: where lines begin. begins: of each line, whether it begins a record.
     letters: a row for each place of the form, a column for each line."""
 
     data: bytes
+    text: Text
     form: str
-    newlines: Numbers
+    starts: Numbers
     begins: NDArray[np.bool_]
     letters: NDArray[np.uint8]
 
@@ -52,8 +53,8 @@ class Plain:
         if times.null_count():
             return None
         ends = np.append(rows[1:], self.lines)
-        data, raw = self._raw(ends - 1)
-        starts = np.where(rows > 0, self.newlines[rows - 1] + 1, 0)
+        raw = self._raw(ends - 1)
+        starts = self.starts if len(rows) == self.lines else self.starts[rows]
         records = pl.DataFrame(
             [
                 pl.Series("line", rows + line),
@@ -63,7 +64,7 @@ class Plain:
                 times,
             ]
         )
-        found, clean = columns(records, Text(data), np.arange(len(rows)))
+        found, clean = columns(records, self.text, np.arange(len(rows)))
         if found.height == records.height:
             return Read(found, NO_FRAMES, NO_FAULTS, self.lines, self.lines, 0), clock
         found, frames, bad = joined(_parts(records, self.form), found, clean)
@@ -71,17 +72,14 @@ class Plain:
         kept = self.lines - faults.height
         return Read(found, frames, faults, self.lines, kept, 0), clock
 
-    def _raw(self, last: Numbers) -> tuple[bytes, pl.Series]:
-        """The bytes with a mark for newlines within records, and the records as they are. last:
-        each record's last line."""
+    def _raw(self, last: Numbers) -> pl.Series:
+        """The records as they are, each of which becomes a line of the text. last: their last
+        lines."""
         if len(last) == self.lines:
-            return self.data, pl.read_lines(io.BytesIO(self.data), name="raw").to_series()
-        marked = np.frombuffer(self.data, np.uint8).copy()
-        marked[self.newlines] = _MARK
-        marked[self.newlines[last]] = ord("\n")
-        data = marked.tobytes()
-        raw = pl.read_lines(io.BytesIO(data), name="raw").to_series()
-        return data, raw.str.replace_all(chr(_MARK), "\n", literal=True)
+            return pl.read_lines(io.BytesIO(self.data), name="raw").to_series()
+        self.text.join(last, _MARK)
+        marked = pl.read_lines(io.BytesIO(self.text.bytes.data), name="raw").to_series()
+        return marked.str.replace_all(chr(_MARK), "\n", literal=True)
 
 
 def look(data: bytes) -> Plain | None:
@@ -90,9 +88,9 @@ def look(data: bytes) -> Plain | None:
     if form is None or not data.isascii() or any(one in data for one in _ODD):
         return None
     data = data if data.endswith(b"\n") else data + b"\n"
-    letters_ = np.frombuffer(data, np.uint8)
-    newlines = np.flatnonzero(letters_ == ord("\n"))
-    starts = np.concatenate([[0], newlines[:-1] + 1])
+    text = Text(data)
+    starts = np.zeros(text.lines, np.int64)
+    starts[1:] = text.ends[text.last[:-1]] + 1
     width = len(LETTERS[form]) + 1
     if starts[-1] + width > len(data):
         return None
@@ -101,7 +99,7 @@ def look(data: bytes) -> Plain | None:
     begins = _begin(letters, form)
     if not begins[0] or not (begins | _goes_on(letters)).all():
         return None
-    return Plain(data, form, newlines, begins, letters)
+    return Plain(data, text, form, starts, begins, letters)
 
 
 def _begin(letters: NDArray[np.uint8], form: str) -> NDArray[np.bool_]:

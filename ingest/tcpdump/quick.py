@@ -71,7 +71,7 @@ def columns(
 ) -> tuple[pl.DataFrame, pl.Series]:
     """The same of records that are these lines of a text. alone: which of them are whole lines of
     it; None: all."""
-    lines = pl.read_lines(io.BytesIO(text.data.translate(None, DIGITS)), name="k").to_series()
+    lines = pl.read_lines(io.BytesIO(text.without(DIGITS)), name="k").to_series()
     forms = skeletons(lines if len(rows) == text.lines else lines.gather(rows), _MOST)
     number = forms.number if alone is None else np.where(alone, forms.number, -1)
     found = _Found(records, forms, number)
@@ -195,17 +195,19 @@ class _Found:
         """What skeletons tell."""
         known = self._forms.known
         protocols = [one.kind.protocol for one in known]
-        service = pl.Series([one.application for one in known], dtype=_S).gather(number)
-        made = {
-            "number": pl.Series(protocols, dtype=_I).gather(number),
-            "transport": pl.Series([_TRANSPORTS[one] for one in protocols]).gather(number),
-            "flags": pl.Series([one.flags for one in known], dtype=_S).gather(number),
-            "application": service,
-        }
+        told = pl.DataFrame(
+            {
+                "number": pl.Series(protocols, dtype=_I),
+                "transport": [_TRANSPORTS[one] for one in protocols],
+                "flags": pl.Series([one.flags for one in known], dtype=_S),
+                "application": pl.Series([one.application for one in known], dtype=_S),
+            }
+        )
+        made = {one.name: one for one in told[number]}
+        service = made["application"]
         if TCP in protocols and payload is not None and service.null_count() < len(service):
-            made["application"] = service.set(
-                (made["number"] == TCP) & pl.Series(payload <= 0), None
-            )
+            empty = pl.Series(payload <= 0) & (made["number"] == TCP)
+            made["application"] = service.set(empty, None)
         return made
 
 

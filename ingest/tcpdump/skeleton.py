@@ -119,20 +119,27 @@ class Skeletons:
 def skeletons(lines: pl.Series, most: int) -> Skeletons:
     """Of lines without their digits; where there are more different ones than that, of the
     commonest."""
-    counts = lines.rename("k").value_counts(sort=True).head(most)
-    made = [skeleton(text) for text in counts["k"].to_list()]
-    known = [one for one in made if one is not None]
-    place = np.cumsum([one is not None for one in made]) - 1
-    numbers = [-1 if one is None else int(at) for one, at in zip(made, place, strict=True)]
-    number = lines.replace_strict(
-        counts["k"], pl.Series(numbers, dtype=pl.Int64), default=-1, return_dtype=pl.Int64
-    )
+    codes = lines.cast(pl.Categorical(pl.Categories.random())).to_physical().to_numpy()
+    counts = np.bincount(codes)
+    looked = np.flatnonzero(counts)
+    if len(looked) > most:
+        looked = np.sort(np.argsort(-counts, kind="stable")[:most])
+    somewhere = np.zeros(len(counts), np.int64)
+    somewhere[codes] = np.arange(len(codes))
+    known: list[Known] = []
+    numbers = np.full(len(counts), -1, np.int64)
+    texts = lines.gather(somewhere[looked]).to_list()
+    for at, text in zip(looked.tolist(), texts, strict=True):
+        one = skeleton(text)
+        if one is not None:
+            numbers[at] = len(known)
+            known.append(one)
     kinds: dict[Kind, list[int]] = {}
     for at, one in enumerate(known):
         kinds.setdefault(one.kind, []).append(at)
     table = np.array([one.skeleton for one in known], np.int64).reshape(-1, len(Skeleton._fields))
     return Skeletons(
-        number.to_numpy(),
+        numbers[codes],
         known,
         {kind: np.array(some) for kind, some in kinds.items()},
         np.ascontiguousarray(table.T),

@@ -26,16 +26,30 @@ class Text:
     """ASCII bytes of lines, each with its newline, and where their words end."""
 
     def __init__(self, data: bytes) -> None:
-        # Eight zeros before them: a number's last digits are read with what precedes it.
-        self.data = data
-        self._bytes = np.frombuffer(b"\0" * _EIGHT + data, np.uint8)
+        # Eight digits before them: a number's last digits are read with what precedes it.
+        self.padded = bytearray(b"0" * _EIGHT)
+        self.padded += data
+        self._bytes = np.frombuffer(self.padded, np.uint8)
         self._eights: NDArray[np.uint64] = np.ndarray(
             (len(data) + 1,), "<u8", self._bytes.data, strides=(1,)
         )
         self.bytes = self._bytes[_EIGHT:]
         self.ends = np.flatnonzero(self.bytes <= ord(" "))
         self.last = np.flatnonzero(self.bytes[self.ends] == ord("\n"))
-        self.lines = len(self.last)
+
+    @property
+    def lines(self) -> int:
+        return len(self.last)
+
+    def join(self, whole: Numbers, mark: int) -> None:
+        """Make lines of what is up to these lines; newlines within become that byte."""
+        self.bytes[self.ends[self.last]] = mark
+        self.last = self.last[whole]
+        self.bytes[self.ends[self.last]] = ord("\n")
+
+    def without(self, letters: bytes) -> bytearray:
+        """The bytes without these, digits among them."""
+        return self.padded.translate(None, letters)
 
     def lines_at(self, starts: Numbers) -> Numbers:
         """The numbers of the lines that begin there."""
