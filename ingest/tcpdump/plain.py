@@ -113,12 +113,17 @@ def _begin(letters: NDArray[np.uint8], form: str) -> NDArray[np.bool_]:
 
 def _goes_on(letters: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which lines continue a record for sure: of -v, and decoders' further lines."""
-    tabbed = (letters[0] == _TAB) & (letters[1] > _BLANK)
-    tabbed &= (letters[1] != _ZERO) | (letters[2] != ord("x"))
     blank = letters == _BLANK
     indented = blank[0] & blank[1] & blank[2] & blank[3] & (letters[4] > _BLANK)
     for place in range(5, _NUMBERED):
         indented &= ~(blank[place] & blank[place + 1])
+    tabbed = np.zeros(letters.shape[1], np.bool_)
+    before = letters[0] == _TAB
+    for place in range(1, len(letters) - 1):
+        here = letters[place]
+        dumped = (here == _ZERO) & (letters[place + 1] == ord("x"))
+        tabbed |= before & (here > _BLANK) & ~dumped
+        before = before & ((here == _BLANK) | (here == _TAB))
     return np.asarray(tabbed | indented)
 
 
