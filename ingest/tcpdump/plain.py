@@ -23,7 +23,9 @@ from .words import Numbers, Text
 #: bytes that stand for something else elsewhere, and the one put where a record's line ends
 _ODD: Final = (b"\r", b"\x1b", b"\x1f")
 _MARK: Final = 0x1F
+_HEX: Final = np.isin(np.arange(256), np.frombuffer(b"0123456789abcdef", np.uint8))
 _BLANK, _TAB, _ZERO = ord(" "), ord("\t"), ord("0")
+_DUMP: Final = r"\n\t0x[0-9a-f]{4}:  "
 #: up to where a number may stand in front of a line's time (-#)
 _NUMBERED: Final = 15
 
@@ -31,6 +33,7 @@ _NUMBERED: Final = 15
 @dataclass(frozen=True, slots=True)
 class Plain:
     """Whole records. starts: where lines begin. begins: of each line, whether it begins a record.
+    dumps: whether it shows bytes (-x, -X), of which no other line of its record comes behind.
     letters: a row for each place of the form, a column for each line."""
 
     data: bytes
@@ -38,6 +41,7 @@ class Plain:
     form: str
     starts: Numbers
     begins: NDArray[np.bool_]
+    dumps: NDArray[np.bool_]
     letters: NDArray[np.uint8]
 
     @property
@@ -64,7 +68,7 @@ class Plain:
                 times,
             ]
         )
-        found, clean = columns(records, self.text, np.arange(len(rows)))
+        found, clean = columns(records, self._told(rows), np.arange(len(rows)))
         if found.height == records.height:
             return Read(found, NO_FRAMES, NO_FAULTS, self.lines, self.lines, 0), clock
         found, frames, bad = joined(_parts(records, self.form), found, clean)
@@ -81,6 +85,17 @@ class Plain:
         marked = pl.read_lines(io.BytesIO(self.text.bytes.data), name="raw").to_series()
         return marked.str.replace_all(chr(_MARK), "\n", literal=True)
 
+    def _told(self, rows: Numbers) -> Text:
+        """The text without dumps, of which each record is a line. rows: where records begin."""
+        if not self.dumps.any():
+            return self.text
+        sizes = np.diff(self.starts, append=len(self.data))
+        kept = self.text.bytes[np.repeat(~self.dumps, sizes)]
+        # The last line that is kept may be one within its record.
+        counts = np.add.reduceat(np.where(self.dumps, 0, sizes), rows)
+        kept[np.cumsum(counts) - 1] = ord("\n")
+        return Text(kept.tobytes())
+
 
 def look(data: bytes) -> Plain | None:
     """Whole records; None: they are not alike, or there is none."""
@@ -96,10 +111,12 @@ def look(data: bytes) -> Plain | None:
         return None
     heads = np.ndarray((len(data) - width + 1,), f"V{width}", data, strides=(1,))[starts]
     letters = np.ascontiguousarray(heads.view(np.uint8).reshape(-1, width).T)
-    begins = _begin(letters, form)
-    if not begins[0] or not (begins | _goes_on(letters)).all():
+    begins, dumps = _begin(letters, form), _dump(letters)
+    if not begins[0] or not (begins | dumps | _goes_on(letters)).all():
         return None
-    return Plain(data, text, form, starts, begins, letters)
+    if (dumps[:-1] & ~dumps[1:] & ~begins[1:]).any():
+        return None
+    return Plain(data, text, form, starts, begins, dumps, letters)
 
 
 def _begin(letters: NDArray[np.uint8], form: str) -> NDArray[np.bool_]:
@@ -109,6 +126,18 @@ def _begin(letters: NDArray[np.uint8], form: str) -> NDArray[np.bool_]:
         at = letters[place]
         begins &= at - np.uint8(_ZERO) <= 9 if one.isalpha() else at == ord(one)
     return begins
+
+
+def _dump(letters: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which lines show bytes, behind an offset of four digits."""
+    dumps = letters[0] == _TAB
+    if not dumps.any():
+        return np.asarray(dumps)
+    for place, letter in ((1, "0"), (2, "x"), (7, ":"), (8, " "), (9, " ")):
+        dumps = dumps & (letters[place] == ord(letter))
+    for place in range(3, 7):
+        dumps = dumps & _HEX[letters[place]]
+    return np.asarray(dumps)
 
 
 def _goes_on(letters: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -130,10 +159,17 @@ def _goes_on(letters: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def _parts(records: pl.DataFrame, form: str) -> pl.DataFrame:
     """With what `exact` wants, and the record's number."""
     parts = records["raw"].str.splitn("\n", 2).struct.unnest()
+    # Dumps come last: the first one and all behind it.
+    rest = ("\n" + parts.to_series(1)).alias("rest").to_frame()
+    place = pl.col("rest").str.find(_DUMP)
+    more = pl.col("rest").str.slice(1, place.cast(pl.Int64) - 1)
+    told = rest.select(
+        more=pl.when(place.is_null()).then(pl.col("rest").str.slice(1)).when(place > 0).then(more),
+        dump=pl.col("rest").str.slice(place + 1),
+    )
     return records.with_columns(
         parts.to_series(0).str.slice(len(LETTERS[form]) + 1).alias("rest"),
-        parts.to_series(1).alias("more"),
-        dump=pl.lit(None, pl.String),
+        *told.get_columns(),
         record=pl.int_range(pl.len(), dtype=pl.UInt32),
     )
 
