@@ -106,11 +106,7 @@ def look(data: bytes) -> Plain | None:
     text = Text(data)
     starts = np.zeros(text.lines, np.int64)
     starts[1:] = text.ends[text.last[:-1]] + 1
-    width = len(LETTERS[form]) + 1
-    if starts[-1] + width > len(data):
-        return None
-    heads = np.ndarray((len(data) - width + 1,), f"V{width}", data, strides=(1,))[starts]
-    letters = np.ascontiguousarray(heads.view(np.uint8).reshape(-1, width).T)
+    letters = text.heads(starts, len(LETTERS[form]) + 1)
     begins, dumps = _begin(letters, form), _dump(letters)
     if not begins[0] or not (begins | dumps | _goes_on(letters)).all():
         return None

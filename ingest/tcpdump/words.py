@@ -13,6 +13,7 @@ Flags = NDArray[np.bool_]
 Value = Numbers | np.int64
 
 _EIGHT: Final = 8
+_WIDEST: Final = 32
 _ZEROS: Final = np.uint64(0x3030303030303030)
 _ABOVE: Final = np.uint64(0x7676767676767676)
 _HIGH: Final = np.uint64(0x8080808080808080)
@@ -26,20 +27,29 @@ class Text:
     """ASCII bytes of lines, each with its newline, and where their words end."""
 
     def __init__(self, data: bytes) -> None:
-        # Eight digits before them: a number's last digits are read with what precedes it.
-        self.padded = bytearray(b"0" * _EIGHT)
-        self.padded += data
-        self._bytes = np.frombuffer(self.padded, np.uint8)
+        # Digits around them: a number's last digits are read with what precedes it, and what a
+        # line begins with together, be it shorter.
+        self._padded = bytearray(b"0" * _EIGHT)
+        self._padded += data
+        self._padded += b"0" * _WIDEST
+        whole = np.frombuffer(self._padded, np.uint8)
         self._eights: NDArray[np.uint64] = np.ndarray(
-            (len(data) + 1,), "<u8", self._bytes.data, strides=(1,)
+            (len(data) + 1,), "<u8", whole.data, strides=(1,)
         )
-        self.bytes = self._bytes[_EIGHT:]
+        self.bytes = whole[_EIGHT : _EIGHT + len(data)]
         self.ends = np.flatnonzero(self.bytes <= ord(" "))
         self.last = np.flatnonzero(self.bytes[self.ends] == ord("\n"))
 
     @property
     def lines(self) -> int:
         return len(self.last)
+
+    def heads(self, starts: Numbers, width: int) -> NDArray[np.uint8]:
+        """What stands from there on, a row for each of so many bytes, at most 32."""
+        whole = np.ndarray(
+            (len(self.bytes),), f"V{width}", self._padded, offset=_EIGHT, strides=(1,)
+        )
+        return np.ascontiguousarray(whole[starts].view(np.uint8).reshape(-1, width).T)
 
     def join(self, whole: Numbers, mark: int) -> None:
         """Make lines of what is up to these lines; newlines within become that byte."""
@@ -49,7 +59,7 @@ class Text:
 
     def without(self, letters: bytes) -> bytearray:
         """The bytes without these, digits among them."""
-        return self.padded.translate(None, letters)
+        return self._padded.translate(None, letters)
 
     def lines_at(self, starts: Numbers) -> Numbers:
         """The numbers of the lines that begin there."""
