@@ -13,7 +13,8 @@ from test_tcpdump import DATA, MIXED, NAME, SYN, UDP, whole
 
 from connwatch.contracts import Block
 from connwatch.ingest.lines import split_lines
-from connwatch.ingest.tcpdump import quick, reader
+from connwatch.ingest.tcpdump import fields, quick, reader
+from connwatch.ingest.tcpdump import text as text_module
 from connwatch.ingest.tcpdump.clock import Clock
 from connwatch.ingest.tcpdump.packet import PACKET
 from connwatch.ingest.tcpdump.reader import Read, packets
@@ -57,17 +58,18 @@ LINE = st.builds(
 )  # fmt: skip
 
 
+def nothing(made: pl.DataFrame, *_: object) -> tuple[pl.DataFrame, pl.Series]:
+    """In place of `quick`: no record is of a known form."""
+    return pl.DataFrame(schema=PACKET), pl.repeat(False, made.height, eager=True)
+
+
 def both(lines: list[str]) -> tuple[Read, Read]:
     """What columns and the exact way make of these lines."""
     data = "".join(f"01:02:03.000004 {line}\n" for line in lines).encode()
     frame = split_lines(data, 1, 0).with_columns(text=pl.col("raw"))
-    with patch.object(quick, "_FEWEST", 1):
+    with patch.object(quick, "_FEWEST", 1), patch.object(fields, "_FEWEST", 1):
         fast, _ = packets(frame, Clock(), times=True, data=data)
-    with patch.object(
-        reader,
-        "quick",
-        lambda made, *_: (pl.DataFrame(schema=PACKET), pl.repeat(False, made.height, eager=True)),
-    ):
+    with patch.object(reader, "quick", nothing):
         slow, _ = packets(frame, Clock(), times=True, data=data)
     return fast, slow
 
@@ -104,6 +106,79 @@ def test_one_change_anywhere_means_the_same_to_both(
     fast, slow = both([changed, line])
     assert fast.packets.equals(slow.packets)
     assert fast.faults.equals(slow.faults)
+
+
+NUMBER = st.integers(0, 70_000).map(str)
+STAMPS = st.sampled_from(["nop,nop,TS val 5 ecr 6", "mss 1460,sackOK,TS val 5 ecr 0,nop,wscale 7", "nop,nop,sack 1 {5:6}", "mss 1460", "mss 1460,n2op", "md5 shared secret not supplied with -M, can't check - 0a1b"])  # fmt: skip
+SOUND = st.one_of(
+    st.builds(
+        lambda flags, seq, ack, win, options, length, behind: f"Flags [{flags}]{seq}{ack}, win {win}{options}, length {length}{behind}",
+        st.sampled_from(["S", "P.", ".", "R"]), st.one_of(st.just(""), NUMBER.map(lambda one: f", seq {one}"), st.tuples(NUMBER, NUMBER).map(lambda two: f", seq {two[0]}:{two[1]}")),
+        st.one_of(st.just(""), NUMBER.map(lambda one: f", ack {one}")), NUMBER, st.one_of(st.just(""), STAMPS.map(lambda one: f", options [{one}]")), NUMBER, st.sampled_from(["", "", ": HTTP: GET /1 HTTP/1.1", ": BGP, x"]),
+    ),
+    NUMBER.map(lambda one: f"UDP, length {one}"),
+    st.builds(lambda number, name: f"{number}+ A? {name}. (36)", NUMBER, st.sampled_from(["a", "b7"])),
+)  # fmt: skip
+#: lines behind a packet's first one
+FURTHER = st.sampled_from(
+    ["", "", "", "\tHTTP/1.1 200 OK", "\t ** 5 6", "\t", "    7  01:02:03.000004 IP x", "\t0x0000:  4500 0034", "\t0x0000:  4500 0034\n\t0x0010:  4e", "\tHTTP/1.1 200 OK\n\t0x0000:  4500", "\t0x0000:  4500\n\tHTTP/1.1 200 OK", "\t0x00000:  4500", "\t0x000g:  45", "    0x0000:  4500 0034", "4 packets captured", "\x1f    5"]
+)  # fmt: skip
+TIME = st.sampled_from(["01:02:03.000004", "23:59:59.999999", "00:00:00.000000", "24:00:00.000000", "1:02:03.000004"])  # fmt: skip
+RECORD = st.builds(
+    lambda time, link, sport, dport, body, further: f"{time} {link}10.0.0.1.{sport} > 10.0.0.2.{dport}: {body}\n{further}{'' if not further else chr(10)}",
+    st.one_of(st.just("01:02:03.000004"), TIME), st.sampled_from(["IP ", "IP ", f"IP {HEADS[0]}", f"IP {HEADS[1]}", "IP zot "]), NUMBER, NUMBER, SOUND, FURTHER,
+)  # fmt: skip
+
+
+@settings(max_examples=examples(100))
+@given(st.lists(RECORD, min_size=1, max_size=12), st.booleans(), st.booleans(), st.text(max_size=3))
+def test_bytes_of_a_block_say_what_its_lines_say(
+    records: list[str], last: bool, sound: bool, odd: str
+) -> None:
+    """Records that begin alike, read from the bytes, beside lines of text, read one by one."""
+    text = "".join(records) + odd
+    if sound:  # nothing that could make the block another one
+        text = "".join(one for one in records if one.startswith("01:"))
+    data = text.encode()
+    block = Block("eth0-2026-11-21.txt", data, 0, 1, last)
+    with patch.object(quick, "_FEWEST", 1), patch.object(fields, "_FEWEST", 1):
+        fast = reads(block, State())
+    with (
+        patch.object(text_module, "look", return_value=None),
+        patch.object(reader, "quick", nothing),
+    ):
+        slow = reads(block, State())
+    for (mine, ours), (other, theirs) in zip(fast, slow, strict=True):
+        assert ours == theirs
+        assert mine.packets.equals(other.packets)
+        assert mine.frames.equals(other.frames)
+        assert mine.faults.equals(other.faults)
+        assert (mine.lines, mine.record_lines, mine.comments) == (
+            other.lines,
+            other.record_lines,
+            other.comments,
+        )
+
+
+def test_records_that_begin_alike_are_read_from_their_bytes() -> None:
+    """The way that is compared above is the one that is taken, with further lines and -v too."""
+    text = "".join(
+        f"01:02:03.000004 {line}\n"
+        for line in (
+            SYN,
+            DATA,
+            f"{DATA}: HTTP: GET / HTTP/1.1\n\tHost: a",
+            f"IP {HEADS[1]}{UDP[3:]}\n\t0x0000:  4500",
+        )
+        * 20
+    )
+    with (
+        patch.object(text_module, "packets", side_effect=AssertionError("read as lines")),
+        patch.object(reader, "exact", side_effect=AssertionError("read one by one")),
+    ):
+        made, _ = whole(text)
+    assert made.packets.height == 80
+    assert made.record_lines == 140
 
 
 def test_common_records_are_read_as_columns() -> None:

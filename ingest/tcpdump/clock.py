@@ -13,6 +13,7 @@ Fractions have six digits, or nine of which six are kept.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -26,7 +27,7 @@ Numbers = NDArray[np.int64]
 
 #: the forms by letter: Y M D of the date, h m s of the clock, f of the fraction, e of seconds since
 #: 1970; anything else stands for itself
-_FORMS: Final = {
+LETTERS: Final = {
     "clock": "hh:mm:ss.ffffff",
     "clock nano": "hh:mm:ss.fffffffff",
     "date": "YYYY-MM-DD hh:mm:ss.ffffff",
@@ -42,7 +43,7 @@ _PATTERNS: Final = {
     name: "^"
     + "".join("[0-9]" if one.isalpha() else r"\." if one == "." else one for one in form)
     + "(?: |$)"
-    for name, form in _FORMS.items()
+    for name, form in LETTERS.items()
 }
 #: seconds with another number of digits than ten
 _ODD: Final = r"^[0-9]{1,9}\.[0-9]{6}(?:[0-9]{3})?(?: |$)"
@@ -93,28 +94,38 @@ def timed(texts: pl.Series, clock: Clock, form: str | None = None) -> tuple[pl.D
     form = uniform(texts) if form is None else form
     if form is None:
         return _mixed(texts, clock)
-    time, clock = _resolved(_read(texts, form), form, clock)
-    skip = pl.lit(len(_FORMS[form]) + 1, pl.Int64)
-    frame = pl.DataFrame({"time": pl.Series(time, dtype=pl.Int64)})
-    frame = frame.with_columns(skip=skip, form=pl.lit(form))
+    time, clock = clocked(_letters(texts, len(LETTERS[form])), form, clock)
+    skip = pl.lit(len(LETTERS[form]) + 1, pl.Int64)
+    return time.to_frame().with_columns(skip=skip, form=pl.lit(form)), clock
+
+
+def clocked(letters: NDArray[np.uint8], form: str, clock: Clock) -> tuple[pl.Series, Clock]:
+    """Times (`time` of `timed`) that are told in that form. letters: a row for each of its places,
+    a column for each time."""
+    values, clock = _resolved(_read(letters, form), form, clock)
+    time = pl.Series("time", values, dtype=pl.Int64)
     if clock.zone and form.startswith(_LOCAL):
-        return _possible(_in_utc(frame, clock.zone)), clock
-    if not len(time) or (time.min() >= 0 and time.max() < _LATEST):
-        return frame, clock
-    return _possible(frame), clock
+        frame = time.to_frame().with_columns(form=pl.lit(form))
+        return _possible(_in_utc(frame, clock.zone))["time"], clock
+    if not len(values) or (values.min() >= 0 and values.max() < _LATEST):
+        return time, clock
+    return _possible(time.to_frame())["time"], clock
+
+
+def form_of(text: str) -> str | None:
+    """The form in which a line tells its time, if it needs nothing but itself to be read."""
+    for name, pattern in _PATTERNS.items():
+        if re.match(pattern, text):
+            return None if name.startswith(("delta", "back")) else name
+    return None
 
 
 def uniform(texts: pl.Series) -> str | None:
     """The form of every line, if it is one and needs nothing but itself to be read."""
     if texts.is_empty():
         return None
-    first = texts.head(1)
-    for name, pattern in _PATTERNS.items():
-        if first.str.contains(pattern)[0]:
-            if name.startswith(("delta", "back")):
-                return None
-            return name if texts.str.contains(pattern).all() else None
-    return None
+    form = form_of(texts[0])
+    return form if form and texts.str.contains(_PATTERNS[form]).all() else None
 
 
 def _mixed(texts: pl.Series, clock: Clock) -> tuple[pl.DataFrame, Clock]:
@@ -126,7 +137,7 @@ def _mixed(texts: pl.Series, clock: Clock) -> tuple[pl.DataFrame, Clock]:
         form = pl.when(column.str.contains(pattern)).then(pl.lit(name)).otherwise(form)
     frame = frame.with_columns(form.alias("form"), pl.lit(None, pl.Int64).alias("time"))
     width = pl.col("form").replace_strict(
-        {name: len(text) + 1 for name, text in _FORMS.items()}, default=0, return_dtype=pl.Int64
+        {name: len(text) + 1 for name, text in LETTERS.items()}, default=0, return_dtype=pl.Int64
     )
     odd = column.str.find(" ", literal=True).cast(pl.Int64) + 1
     whole = texts.str.len_chars().cast(pl.Int64)
@@ -141,7 +152,9 @@ def _mixed(texts: pl.Series, clock: Clock) -> tuple[pl.DataFrame, Clock]:
             continue
         rows = np.flatnonzero(kinds == name)
         part = frame["t"].gather(rows)
-        values[rows] = _odd(part) if name == "odd" else _read(part, name)
+        values[rows] = (
+            _odd(part) if name == "odd" else _read(_letters(part, len(LETTERS[name])), name)
+        )
     times = values.copy()
     for kind in ("clock", "delta"):
         rows = np.flatnonzero(
@@ -177,19 +190,19 @@ def _possible(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.when((time >= 0) & (time < _LATEST)).then(time))
 
 
-def _digits(texts: pl.Series, width: int) -> NDArray[np.uint8]:
-    """The first bytes of each text, a row each; all texts are ASCII there and long enough."""
+def _letters(texts: pl.Series, width: int) -> NDArray[np.uint8]:
+    """The first bytes of each text, a column each; all texts are ASCII there and long enough."""
     heads = texts.str.head(width).str.join("")[0]
-    return np.frombuffer(heads.encode(), np.uint8).reshape(-1, width)
+    return np.ascontiguousarray(np.frombuffer(heads.encode(), np.uint8).reshape(-1, width).T)
 
 
-def _read(texts: pl.Series, form: str) -> Numbers:
+def _read(letters: NDArray[np.uint8], form: str) -> Numbers:
     """µs: since the epoch, of the day, or of the offset (negative: goes back); -1: none can be."""
-    shape = _FORMS[form]
-    letters = np.ascontiguousarray(_digits(texts, len(shape)).T) - np.uint8(48)
+    shape = LETTERS[form]
+    letters = letters - np.uint8(48)
 
     def field(letter: str, most: int) -> Numbers:
-        value = np.zeros(len(texts), np.int64)
+        value = np.zeros(letters.shape[1], np.int64)
         for place in [at for at, one in enumerate(shape) if one == letter][:most]:
             value *= 10
             value += letters[place]

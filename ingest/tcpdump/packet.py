@@ -42,3 +42,7 @@ FRAME: Final[dict[str, pl.DataType]] = {
     **{name: PACKET[name] for name in list(PACKET)[:10]},
     "protocol": _S, "operation": _S, "src": _S, "dst": _S,
 }  # fmt: skip
+
+#: of no rows: making a frame of so many columns takes as long as reading a thousand packets
+NO_PACKETS: Final = pl.DataFrame(schema=PACKET)
+NO_FRAMES: Final = pl.DataFrame(schema=FRAME)

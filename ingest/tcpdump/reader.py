@@ -9,12 +9,16 @@ import polars as pl
 
 from .clock import NUMBER, Clock, timed, uniform
 from .exact import exact
-from .packet import FRAME, PACKET
+from .packet import FRAME, NO_FRAMES, PACKET
 from .quick import quick
 from .records import DROPPED, ORPHAN, grouped, records
 
 _NO_TIME: Final = "tells no time between 1970 and 2100"
 _PLACE: Final = ("line", "offset", "lines", "raw", "time")
+NO_FAULTS: Final = pl.DataFrame(
+    schema={"line": pl.Int64, "offset": pl.Int64, "raw": pl.String, "fault": pl.String}
+)
+NO_BAD: Final = pl.DataFrame(schema={"record": pl.UInt32, "fault": pl.String})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def packets(
     found, frames, bad = _both(made, data, begin)
     faults = [
         orphans.select("line", "offset", "raw", fault=pl.lit(ORPHAN)),
-        _lines_of(bad, lines),
+        lines_of(bad, lines),
     ]
     wrong = pl.concat(faults)
     wrong = wrong.sort("line") if wrong.height else wrong
@@ -80,32 +84,38 @@ def _both(
     made: pl.DataFrame, data: bytes, begin: int
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Packets, frames, and the records (record, fault) that cannot be read."""
-    bad = [pl.DataFrame(schema={"record": pl.UInt32, "fault": pl.String})]
+    late = NO_BAD
     if made["time"].null_count():
         known = pl.col("time").is_not_null()
-        bad.append(made.filter(~known).select("record", fault=pl.lit(_NO_TIME)))
+        late = made.filter(~known).select("record", fault=pl.lit(_NO_TIME))
         made = made.filter(known)
     columns, clean = quick(made, data, begin)
-    if 0 < columns.height < made.height:
-        made = made.filter(~clean)
-    elif columns.height:
-        return columns, pl.DataFrame(schema=FRAME), pl.concat(bad)
-    read = exact(made.with_columns(rest=pl.col("text").str.slice(pl.col("skip"))))
+    if columns.height == made.height:
+        return columns, NO_FRAMES, late
+    made = made.with_columns(rest=pl.col("text").str.slice(pl.col("skip")))
+    found, frames, bad = joined(made, columns, clean)
+    return found, frames, pl.concat([late, bad])
+
+
+def joined(
+    records: pl.DataFrame, columns: pl.DataFrame, clean: pl.Series
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """The same of records of which some (`clean`) were read as columns already."""
+    made = records.filter(~clean) if columns.height else records
+    read = exact(made)
     place = made.select(*_PLACE, "record").with_row_index("row")
     found = read.packets.join(place, on="row", how="left", maintain_order="left").select(*PACKET)
     frames = read.frames.join(place, on="row", how="left", maintain_order="left").select(*FRAME)
-    bad.append(read.faults.join(place, on="row").select("record", "fault"))
+    bad = read.faults.join(place, on="row").select("record", "fault")
     if columns.height:
         found = pl.concat([columns, found]).sort("line", maintain_order=True)
-    return found, frames, pl.concat(bad)
+    return found, frames, bad
 
 
-def _lines_of(bad: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
+def lines_of(bad: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     """Every line of these records."""
     if bad.is_empty():
-        return pl.DataFrame(
-            schema={"line": pl.Int64, "offset": pl.Int64, "raw": pl.String, "fault": pl.String}
-        )
+        return NO_FAULTS
     return lines.join(bad, on="record", maintain_order="left").select(
         "line", "offset", "raw", "fault"
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from .bodies import STREAMS, TCP, UDP
+from .options import SIZES, options_length
 
 DIGITS: Final = b"0123456789"
 _SPACE: Final = re.compile(r"[\x00-\x20]")
@@ -39,100 +41,118 @@ _FORM: Final = re.compile(
     r", length (?P<length>)(?:\Z|(?P<app>: (?P<word>[A-Z][A-Za-z]{1,11})(?:[:, ].*)?\Z))|"
     r"(?P<udp>UDP, length )(?P<size>)\Z|"
     r"ICMP echo (?P<echo>request|reply), id (?P<id>), seq (?P<number>), length (?P<long>)\Z|"
-    r"(?P<sign>[+*%-]{0,3}) (?P<dns>)[A-Za-z0-9\[(/].*\(\)\Z)",
+    r"(?P<sign>[+*%-]{0,3}) (?P<dns>)[A-Za-z0-9\[(/][^\x1f]*\(\)\Z)",
     re.DOTALL,
 )
-#: the options of nearly every segment of a connection
-_STAMPED: Final = "nop,nop,TS val  ecr "
+#: characters of a skeleton that is looked at
+_LONGEST: Final = 2_000
 
 
-class Layout(NamedTuple):
-    """In which word of a line, counted from 0, what stands; -1: there is none.
+class Kind(NamedTuple):
+    """What is alike in lines that are read together.
 
-    linked: whether link addresses precede. first: the word behind the time. ported: whether the
-    ends have ports. sign: characters behind a DNS message's number; -1: it is none. end: whether
-    the sequence number is a range. free: from which word on digits may be anything. kind: ICMP's
-    type. word: characters of a decoder's word behind TCP's length. head: where IP's header begins
-    (-v). bits: characters of its flags. sum: where TCP's checksum stands. bad: whether it is called
-    wrong, 0 or 1; -1: not told.
+    linked: whether link addresses precede. In which word of a line, counted from 0, stands: first,
+    what is behind the time; head, IP's header (-v; -1: there is none); src, the source. message:
+    whether it is a DNS message, whose length is the line's last word.
     """
 
     protocol: int
     linked: bool
     first: int
+    head: int
     src: int
-    ported: bool
+    message: bool
+
+
+class Skeleton(NamedTuple):
+    """Where a line differs from others of its kind. Of words, counted from 0, -1: there is none.
+
+    letters: characters from the source's address to where digits may be anything, but those of
+    both ends, of the options and of checksums. body: what follows the ends. ranged: whether the
+    sequence number is a range. options: bytes of TCP's options; -1: their numbers must be looked at
+    for that. length: -1 of a message. free: from which word on digits may be anything. word:
+    characters of a decoder's word behind TCP's length. sign: characters behind a message's number.
+    type: ICMP's. bits: characters of IP's flags. sum: where TCP's checksum stands. bad: whether one
+    is called wrong, 0 or 1; -1: not told.
+    """
+
+    letters: int
     body: int
-    sign: int
     seq: int
-    end: bool
+    ranged: int
     ack: int
     win: int
     opt: int
-    stamped: bool
+    options: int
     length: int
     free: int
-    kind: int
     word: int
-    head: int
+    sign: int
+    type: int
     bits: int
     sum: int
     bad: int
 
 
 @dataclass(frozen=True, slots=True)
-class Skeleton:
-    """letters: characters from the source's address to where digits may be anything, but those of
-    both ends and of the options."""
+class Known:
+    """shown: the options as they stand in the skeleton, None: none."""
 
-    layout: Layout
-    letters: int
+    kind: Kind
+    skeleton: Skeleton
+    shown: str | None
     flags: str | None
     application: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Skeletons:
-    """Of lines: the number of each one's layout in `layouts` (-1: none), and of its skeleton in
-    `letters`, `flags` and `application`."""
+    """Of lines: the number of each one's skeleton (-1: of no known form), and what is known by that
+    number. kinds: which skeletons are of a kind. table: a row for each field of `Skeleton`."""
 
-    layouts: list[Layout]
-    layout: NDArray[np.int64]
-    known: NDArray[np.int64]
-    letters: NDArray[np.int64]
-    flags: pl.Series
-    application: pl.Series
+    number: NDArray[np.int64]
+    known: list[Known]
+    kinds: dict[Kind, NDArray[np.int64]]
+    table: NDArray[np.int64]
 
 
 def skeletons(lines: pl.Series, most: int) -> Skeletons:
     """Of lines without their digits; where there are more different ones than that, of the
     commonest."""
-    counts = lines.rename("k").value_counts(sort=True).head(most)
-    made = [skeleton(text) for text in counts["k"].to_list()]
-    numbered = pl.int_range(len(counts), eager=True)
-    known = lines.replace_strict(
-        counts["k"], numbered, default=-1, return_dtype=pl.Int64
-    ).to_numpy()
-    layouts = list(dict.fromkeys(one.layout for one in made if one is not None))
-    numbers = {one: number for number, one in enumerate(layouts)}
-    of = np.array([-1 if one is None else numbers[one.layout] for one in made] + [-1], np.int64)
+    codes = lines.cast(pl.Categorical(pl.Categories.random())).to_physical().to_numpy()
+    counts = np.bincount(codes)
+    looked = np.flatnonzero(counts)
+    if len(looked) > most:
+        looked = np.sort(np.argsort(-counts, kind="stable")[:most])
+    somewhere = np.zeros(len(counts), np.int64)
+    somewhere[codes] = np.arange(len(codes))
+    known: list[Known] = []
+    numbers = np.full(len(counts), -1, np.int64)
+    texts = lines.gather(somewhere[looked]).to_list()
+    for at, text in zip(looked.tolist(), texts, strict=True):
+        one = skeleton(text)
+        if one is not None:
+            numbers[at] = len(known)
+            known.append(one)
+    kinds: dict[Kind, list[int]] = {}
+    for at, one in enumerate(known):
+        kinds.setdefault(one.kind, []).append(at)
+    table = np.array([one.skeleton for one in known], np.int64).reshape(-1, len(Skeleton._fields))
     return Skeletons(
-        layouts,
-        of[known],
+        numbers[codes],
         known,
-        np.array([0 if one is None else one.letters for one in made], np.int64),
-        pl.Series([one and one.flags for one in made], dtype=pl.String),
-        pl.Series([one and one.application for one in made], dtype=pl.String),
+        {kind: np.array(some) for kind, some in kinds.items()},
+        np.ascontiguousarray(table.T),
     )
 
 
-def skeleton(text: str) -> Skeleton | None:
+@lru_cache(maxsize=4_096)
+def skeleton(text: str) -> Known | None:
     """None: not of a known form."""
-    found = _FORM.match(text)
+    found = _FORM.match(text) if len(text) < _LONGEST else None
     if found is None or bool(found["sport"]) != bool(found["dport"]):
         return None
-    ported = bool(found["sport"])
-    if ported == (found["echo"] is not None):
+    if bool(found["sport"]) == (found["echo"] is not None):
         return None
 
     def word(name: str) -> int:
@@ -148,30 +168,54 @@ def skeleton(text: str) -> Skeleton | None:
         free, until, application = word("dns"), found.start("dns"), "dns"
     ends = found.start("at") - found.start("src") - 5
     sums = len(found["hex"] or "") + len(found["right"] or "")
-    options = 0 if found["options"] is None else len(found["options"]) + 2
-    length = next((name for name in ("length", "size", "long") if found[name] is not None), "")
-    layout = Layout(
-        protocol=protocol,
-        linked=found["smac"] is not None,
-        first=word("ip") if found["ip"] is not None else word("smac"),
-        src=word("src"),
-        ported=ported,
+    shown = found["options"]
+    length = next((name for name in ("length", "size", "long") if found[name] is not None), "dns")
+    kind = Kind(
+        protocol,
+        found["smac"] is not None,
+        word("ip") if found["ip"] is not None else word("smac"),
+        word("head"),
+        word("src"),
+        found["dns"] is not None,
+    )
+    made = Skeleton(
+        letters=until - found.start("src") - ends - (len(shown) + 2 if shown else 0) - sums,
         body=word("body"),
-        sign=-1 if found["dns"] is None else len(found["sign"]),
         seq=word("seq") if found["flags"] else word("number"),
-        end=bool(found["end"]),
+        ranged=int(bool(found["end"])),
         ack=word("ack") if found["flags"] else word("id"),
         win=word("win"),
         opt=word("opt"),
-        stamped=found["options"] == _STAMPED,
-        length=word(length) if length else len(_SPACE.findall(text)),
+        options=_bytes(shown) if shown else 0,
+        length=-1 if kind.message else word(length),
         free=free,
-        kind={"request": 8, "reply": 0}.get(found["echo"], -1),
         word=len(found["word"]) if found["app"] else -1,
-        head=word("head"),
+        sign=len(found["sign"] or ""),
+        type={"request": 8, "reply": 0}.get(found["echo"], -1),
         bits=len(found["bits"] or ""),
         sum=word("sum"),
         bad=0 if found["ok"] else -1 if found["hex"] is None else int(found["right"] is not None),
     )
-    letters = until - found.start("src") - ends - options - sums
-    return Skeleton(layout, letters, found["flags"], application)
+    return Known(kind, made, shown, found["flags"], application)
+
+
+def _bytes(options: str) -> int:
+    """Bytes of options without their digits; -1: their digits say how many these are, or stand
+    where `option_words` does not find them."""
+    if any(one.strip().partition(" ")[0] not in SIZES for one in options.split(",")):
+        return -1
+    if None in option_words(options):
+        return -1
+    told = options_length(options)
+    return -1 if told is None else told
+
+
+def option_words(options: str) -> list[int | None]:
+    """How many characters each word of options without their digits has, 0 where digits may stand
+    anywhere in it; else they stand in front of them, in the first word nowhere. None: neither."""
+    first, *rest = options.split(" ")
+    made: list[int | None] = [len(first)]
+    for word in rest:
+        free = word in ("", "val", "ecr")
+        made.append(0 if free else len(word) if word.startswith(",") else None)
+    return made

@@ -21,6 +21,7 @@ from ..sockets.times import day_in_name, moment_in_name, written
 from ..zeek_events import Origin
 from .clock import NUMBER, START, Clock, each_from_the_one_before, timed
 from .events import events_of
+from .plain import look
 from .reader import Read, packets
 from .records import COMMENT, ENCLOSING, WORDS
 
@@ -181,6 +182,8 @@ def reads(
 
 def _read(data: bytes, path: str, state: State, told: Told, *, last: bool) -> tuple[Read, State]:
     """What is whole in `data`, which begins where the state says; all if nothing follows."""
+    if state.encoding == "utf-8" and (known := _plain(data, path, state, told, last=last)):
+        return known
     usable = data
     if state.encoding != "utf-8" and not last:
         usable = data[: whole_lines(data, state.encoding)]
@@ -206,6 +209,45 @@ def _read(data: bytes, path: str, state: State, told: Told, *, last: bool) -> tu
         state, held=data[begin:], line=state.line + count, offset=state.offset + begin, clock=clock
     )
     return read, state
+
+
+def _plain(
+    data: bytes, path: str, state: State, told: Told, *, last: bool
+) -> tuple[Read, State] | None:
+    """The same of records that are alike; None: they are not."""
+    begin = len(data) if last else _last_record(data)
+    found = look(data[:begin]) if begin and state.times is not False else None
+    if found is None:
+        return None
+    first = pl.DataFrame({"text": [data[:_WIDTH].split(b"\n", 1)[0].decode()]})
+    settled = _settled(first, path, state, told, enough=True)
+    if settled is None or settled.clock is None:
+        return None
+    made = found.read(state.line, state.offset, settled.clock)
+    if made is None:
+        return None
+    read, clock = made
+    return read, replace(
+        settled,
+        held=data[begin:],
+        line=state.line + found.lines,
+        offset=state.offset + begin,
+        clock=clock,
+    )
+
+
+def _last_record(data: bytes) -> int:
+    """Where the last record that begins with a time does so; 0: nowhere."""
+    pattern = _BYTES[True]
+    end = len(data)
+    while end > 0:
+        begin = data.rfind(b"\n", 0, end - 1) + 1
+        if len(data) - begin > _LONGEST:
+            return 0
+        if pattern.match(data, begin, min(end, begin + _WIDTH)):
+            return begin
+        end = begin
+    return 0
 
 
 def _whole(data: bytes, lines: pl.DataFrame, state: State) -> int:

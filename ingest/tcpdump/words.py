@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+#: a number for each line, or one for all
+Value = Numbers | np.int64
 
 _EIGHT: Final = 8
+_WIDEST: Final = 32
 _ZEROS: Final = np.uint64(0x3030303030303030)
 _ABOVE: Final = np.uint64(0x7676767676767676)
 _HIGH: Final = np.uint64(0x8080808080808080)
@@ -24,15 +27,39 @@ class Text:
     """ASCII bytes of lines, each with its newline, and where their words end."""
 
     def __init__(self, data: bytes) -> None:
-        # Eight zeros before them: a number's last digits are read with what precedes it.
-        self._bytes = np.frombuffer(b"\0" * _EIGHT + data, np.uint8)
+        # Digits around them: a number's last digits are read with what precedes it, and what a
+        # line begins with together, be it shorter.
+        self._padded = bytearray(b"0" * _EIGHT)
+        self._padded += data
+        self._padded += b"0" * _WIDEST
+        whole = np.frombuffer(self._padded, np.uint8)
         self._eights: NDArray[np.uint64] = np.ndarray(
-            (len(data) + 1,), "<u8", self._bytes.data, strides=(1,)
+            (len(data) + 1,), "<u8", whole.data, strides=(1,)
         )
-        self.bytes = self._bytes[_EIGHT:]
+        self.bytes = whole[_EIGHT : _EIGHT + len(data)]
         self.ends = np.flatnonzero(self.bytes <= ord(" "))
         self.last = np.flatnonzero(self.bytes[self.ends] == ord("\n"))
-        self.lines = len(self.last)
+
+    @property
+    def lines(self) -> int:
+        return len(self.last)
+
+    def heads(self, starts: Numbers, width: int) -> NDArray[np.uint8]:
+        """What stands from there on, a row for each of so many bytes, at most 32."""
+        whole = np.ndarray(
+            (len(self.bytes),), f"V{width}", self._padded, offset=_EIGHT, strides=(1,)
+        )
+        return np.ascontiguousarray(whole[starts].view(np.uint8).reshape(-1, width).T)
+
+    def join(self, whole: Numbers, mark: int) -> None:
+        """Make lines of what is up to these lines; newlines within become that byte."""
+        self.bytes[self.ends[self.last]] = mark
+        self.last = self.last[whole]
+        self.bytes[self.ends[self.last]] = ord("\n")
+
+    def without(self, letters: bytes) -> bytearray:
+        """The bytes without these, digits among them."""
+        return self._padded.translate(None, letters)
 
     def lines_at(self, starts: Numbers) -> Numbers:
         """The numbers of the lines that begin there."""
@@ -79,12 +106,21 @@ class Words:
         self.sound = np.ones(len(rows), np.bool_)
         self.digits = np.zeros(len(rows), np.int64)
 
-    def start(self, word: int) -> Numbers:
-        return self.begin if word == 0 else self.text.ends[self._first + (word - 1)] + 1
-
-    def end(self, word: int) -> Numbers:
-        found: Numbers = self.text.ends[self._first + word]
+    def start(self, word: Value | int, rows: Numbers | slice = slice(None)) -> Numbers:
+        """Where that word begins; not the first one, if the word is another one in each line."""
+        if isinstance(word, int) and word == 0:
+            return self.begin[rows]
+        found: Numbers = self.text.ends[self._first[rows] + (word - 1)] + 1
         return found
+
+    def end(self, word: Value | int, rows: Numbers | slice = slice(None)) -> Numbers:
+        found: Numbers = self.text.ends[self._first[rows] + word]
+        return found
+
+    def span(self, word: Value) -> tuple[Numbers, Numbers]:
+        """Where that word begins and ends; of lines without it (-1) that of the second one."""
+        at = self._first + np.maximum(word, 1)
+        return self.text.ends[at - 1] + 1, self.text.ends[at]
 
     def size(self, word: int, size: int) -> None:
         self.sound &= self.end(word) - self.start(word) == size
