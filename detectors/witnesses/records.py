@@ -23,6 +23,15 @@ _WITNESSES: Final = 63
 #: kinds of records that tell of a connection once, and those that may tell of it again
 _ONCE: Final = ("connection",)
 _AGAIN: Final = ("conn_long", "open_conn", "open_connection", "flow")
+#: what makes a witness
+_WITNESS: Final = ("event.dataset", "observer.name", "host.name", "socket.role")
+#: stored columns that are read of records
+COLUMNS: Final = frozenset(
+    {
+        *_WITNESS, "@timestamp", "event.duration", "connwatch.log_time", "network.community_id",
+        "network.transport", "socket.snapshot.id",
+    }
+)  # fmt: skip
 
 
 class Records:
@@ -63,8 +72,7 @@ def _numbered(
     events: pl.DataFrame, known: tuple[str, ...]
 ) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
     """The number of each record's witness, and the names of all."""
-    parts = ("event.dataset", "observer.name", "host.name", "socket.role")
-    name = pl.concat_str([pl.col(part).fill_null("") for part in parts], separator="\x00")
+    name = pl.concat_str([pl.col(part).fill_null("") for part in _WITNESS], separator="\x00")
     texts = events.select(name.alias("name")).to_series()
     every = list(dict.fromkeys([*known, *texts.unique(maintain_order=True)]))
     numbers = {one: min(place, _WITNESSES) for place, one in enumerate(every)}
