@@ -23,6 +23,7 @@ from rich.progress import (
 from connwatch import pipeline
 from connwatch.alert import SEVERITY, Document, fingerprint
 from connwatch.attribution.alerts import enrich
+from connwatch.attribution.witnesses import tell
 from connwatch.cli.common import (
     chosen_rules,
     complain,
@@ -164,7 +165,7 @@ def replay(
             outcome = pipeline.replay(
                 found, rules, opened, options, on_alert=on_alert, on_progress=meter.show
             )
-        _name_processes(opened, outcome)
+        _learn(opened, outcome)
         done = sender is None or sender.drain()
         sent = None if sender is None else {**asdict(sender.counts), "waiting": sum(sender.waiting)}
     skipped = [{"path": one.path, "reason": one.reason} for one in found.skipped]
@@ -189,11 +190,13 @@ def replay(
     return 3 if failed or not done else 2 if rules.errors else int(alarm)
 
 
-def _name_processes(store: EmbeddedStore, outcome: pipeline.Outcome) -> None:
-    """Let alerts tell which processes are behind them, by what this run brought too."""
+def _learn(store: EmbeddedStore, outcome: pipeline.Outcome) -> None:
+    """Let alerts tell which processes are behind them, and who else tells of their events, by what
+    this run brought too."""
     first, last = outcome.ledger.first_event, outcome.ledger.last_event
     if first is not None and last is not None:
         enrich(store, first, last)
+        tell(store, first, last)
 
 
 def _clock(zone: str | None, day: str | None, interval: str | None) -> Clock:

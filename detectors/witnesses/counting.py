@@ -63,6 +63,11 @@ class Counting:
             for place, one in before.numbers.items()
         }
 
+    @property
+    def flows(self) -> Positions:
+        """Of each row of the batch the number of its flow; -1: it tells of none."""
+        return self._flow
+
     def first(self, place: str, rows: Positions, part: Flags) -> Flags:
         """Which of these rows (ascending) count in a place; part: those that could."""
         if not len(self._batch.rows):
