@@ -274,23 +274,28 @@ def _parts(text: str) -> tuple[tuple[int, int, str], ...]:
 
 #: what a document says of one process alone
 _PROCESS: Final = ("process", "user", "host")
+#: what it says of processes, and of who else tells of its events
+_LEARNED: Final = ("processes", "witnesses")
 
 
-def with_processes(document: Document, told: Mapping[str, Any]) -> Document:
-    """A document with what is told of the processes behind its events, in the place of what it said
-    of them. told: processes (a list) and, where one alone is sure, process, user and host."""
+def with_learned(document: Document, told: Mapping[str, Any]) -> Document:
+    """A document with what other records tell of its events, in the place of what it said of that.
+
+    told: `processes` behind them and `witnesses`, lists; `process`, `user` and `host` where one
+    process alone is sure. What is not there, the document does not say.
+    """
     made = {name: value for name, value in document.items() if name not in _PROCESS}
-    own = {name: value for name, value in document["connwatch"].items() if name != "processes"}
-    made["connwatch"] = {**own, "processes": told["processes"]}
+    own = {name: value for name, value in document["connwatch"].items() if name not in _LEARNED}
+    made["connwatch"] = {**own, **{name: told[name] for name in _LEARNED if name in told}}
     return {**made, **{name: told[name] for name in _PROCESS if name in told}}
 
 
 def parted(document: Document) -> tuple[Document, Document | None]:
-    """A document without its processes, and what it tells of them; None: nothing."""
-    if "processes" not in document["connwatch"]:
-        return document, None
+    """A document without what other records tell of its events, and that; None: nothing."""
     own = dict(document["connwatch"])
-    told = {"processes": own.pop("processes")}
+    told = {name: own.pop(name) for name in _LEARNED if name in own}
+    if not told:
+        return document, None
     told |= {name: document[name] for name in _PROCESS if name in document}
     rest = {name: value for name, value in document.items() if name not in _PROCESS}
     return {**rest, "connwatch": own}, told

@@ -20,11 +20,13 @@ from connwatch.detectors.fold import ALERT_SCHEMA, EVIDENCE
 from connwatch.detectors.ruleset import Correlation, RuleSet
 from connwatch.detectors.sigma.tree import Atom, Node
 from connwatch.detectors.windows.saved import from_frames, to_frames
+from connwatch.detectors.witnesses.flows import Flows
 from connwatch.errors import StoreDamagedError
 
 _VERSION: Final = 2
 _ABOUT: Final = "about.json"
 _OPEN: Final = "open"
+_FLOWS: Final = "flows"
 #: rows that are packed at once, beside the frame itself
 _ROWS: Final = 20_000
 
@@ -32,10 +34,11 @@ _ROWS: Final = 20_000
 def save(detection: Detection, path: Path) -> None:
     """Write a file of which `taken_up` makes the same detection."""
     frames, windows = to_frames(detection.windows, _marks(detection.rules))
-    about = {"version": _VERSION, "windows": windows}
+    flows, told = detection.flows.saved()
+    about = {"version": _VERSION, "windows": windows, _FLOWS: told}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_ABOUT, json.dumps(about))
-        for name, frame in {_OPEN: detection.open, **frames}.items():
+        for name, frame in {_OPEN: detection.open, _FLOWS: flows, **frames}.items():
             with archive.open(name, "w", force_zip64=True) as part:
                 frame.write_ipc(part, compression="lz4", record_batch_size=_ROWS)
 
@@ -51,6 +54,9 @@ def taken_up(detection: Detection, path: Path) -> None:
                 hint="use the version of connwatch that wrote it",
             )
         before = frames.pop(_OPEN).select(list(ALERT_SCHEMA))
+        flows = frames.pop(_FLOWS, None)  # versions before did not link
+        if flows is not None:
+            detection.flows = Flows.restored(flows, about[_FLOWS])
         known = pl.Series(list(detection.rules.foldings), dtype=pl.String)
         detection.open = before.filter(pl.col("rule").is_in(known.implode()))
         detection.windows = from_frames(

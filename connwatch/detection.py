@@ -19,6 +19,8 @@ from connwatch.detectors.indicators import Lists, allowed
 from connwatch.detectors.listed import unread
 from connwatch.detectors.ruleset import RuleSet, match
 from connwatch.detectors.windows.engine import State, correlate
+from connwatch.detectors.witnesses.counting import Counting
+from connwatch.detectors.witnesses.flows import Flows
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,9 @@ class Detection:
     """Rules, and what they know of the records before. allow: what no rule matches. items: how
     many records or values the windows of one rule may hold (None: `engine.CAP`). most: how many
     alerts may be open; of more, those with the oldest hits are closed early, and what comes of
-    their groups later is another alert (None: any number)."""
+    their groups later is another alert (None: any number). one_witness: one log alone tells of
+    connections, as far as its beginning shows; until that turns out wrong, nothing is remembered to
+    find which records tell of the same one."""
 
     def __init__(
         self,
@@ -70,11 +74,14 @@ class Detection:
         *,
         items: int | None = None,
         most: int | None = None,
+        one_witness: bool = False,
     ) -> None:
         self.rules = rules
         self._items, self._most = items, most
         self.open = fold.begin()
         self.windows = State()
+        self.flows = Flows()
+        self._one_witness = one_witness
         self._allow = allow
         self._by_key = rules.by_key
         self._foldings = rules.foldings
@@ -89,12 +96,22 @@ class Detection:
         before. late: records that came too late for windows; only rules about one record see
         them."""
         matches, passed = self._matches(events)
+        counting = self._counting(events)
         found = None
         if not late:
             found = correlate(
-                self._correlated, events, matches, self.windows, fold.EVIDENCE, cap=self._items
+                self._correlated,
+                events,
+                matches,
+                self.windows,
+                fold.EVIDENCE,
+                cap=self._items,
+                counting=counting,
             )
             self.windows = found.state
+        if counting is not None:
+            matches = counting.once(matches, frozenset(self._foldings))
+            self.flows = counting.after()
         folded = fold.fold(events, matches, self._foldings, self.open, found)
         still = folded.state if self._most is None else fold.latest(folded.state, self._most)
         before, self.open = self.open, still
@@ -117,6 +134,21 @@ class Detection:
         titles = {rule.key: rule.title for rule in self.rules.every}
         return {titles[key]: lost for key, lost in self.windows.forgotten.items()}
 
+    def forgotten_notes(self) -> list[str]:
+        """The same as it is to be said, and how many flows were forgotten."""
+        notes = [forgotten_note(*one) for one in self.forgotten().items()]
+        lost = self.flows.forgotten
+        return [*notes, forgotten_flows_note(lost)] if lost else notes
+
+    def _counting(self, events: pl.DataFrame) -> Counting | None:
+        """What of a batch counts; None: all."""
+        if events.is_empty():
+            return None
+        if self._one_witness:
+            dataset = events["event.dataset"]
+            self._one_witness = bool((dataset == dataset[0]).all())
+        return None if self._one_witness else Counting(events, self.flows)
+
     def _matches(self, events: pl.DataFrame) -> tuple[pl.DataFrame, int]:
         """The matches of records that have nothing on the allow-list, and how many have."""
         if events.is_empty():
@@ -131,6 +163,14 @@ class Detection:
 def forgotten_note(title: str, lost: int) -> str:
     """What is to be said of such a rule."""
     return f"the rule {title!r} counts more than it may hold: {lost} records left it early"
+
+
+def forgotten_flows_note(lost: int) -> str:
+    """What is to be said of flows that were forgotten."""
+    return (
+        f"there are more connections than may be remembered: of {lost} another log counts again"
+        " what it tells"
+    )
 
 
 _NO_MATCHES: Final = pl.DataFrame(schema=MATCH_SCHEMA)

@@ -5,6 +5,7 @@
     limit    --from and --to                                       here
     enrich   direction, Community ID                               connwatch.ingest.enrich
     dedupe   a record counts once in a run                         connwatch.sinks.embedded
+    link     records of one flow, whoever tells of it              connwatch.detectors.witnesses
     match    every rule against every record                       connwatch.detection,
     count    what many matches come to, in sliding windows           with connwatch.detectors:
     fold     hits into alerts                                        ruleset, windows, fold
@@ -29,7 +30,7 @@ import polars as pl
 
 from connwatch.alert import SEVERITY, Digest, Document, Written
 from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, Delivery, Parsed
-from connwatch.detection import Detected, Detection, forgotten_note
+from connwatch.detection import Detected, Detection
 from connwatch.detectors.indicators import Lists
 from connwatch.detectors.ruleset import RuleSet
 from connwatch.errors import InputError
@@ -37,6 +38,8 @@ from connwatch.ingest.enrich import HomeNetworks, enrich
 from connwatch.ingest.files import Found, Source
 from connwatch.ingest.merge import merged
 from connwatch.ingest.streams import streams
+from connwatch.ingest.zeek import DATASETS
+from connwatch.ingest.zeek_tsv import NAME as ZEEK_TSV
 from connwatch.ledger import Ledger
 from connwatch.schema import empty, sums_up
 from connwatch.sinks.embedded import EmbeddedStore, Run
@@ -151,7 +154,7 @@ class _Replay:
         )
         self._sources: Sequence[Source] = found.sources
         self.run, self._options = run, options
-        self._detection = Detection(rules, options.allow)
+        self._detection = Detection(rules, options.allow, one_witness=_one_log(found.sources))
         self._on_alert, self._on_progress = on_alert, on_progress
         self._digest = Digest()
         self._rejects: list[pl.DataFrame] = []
@@ -185,7 +188,7 @@ class _Replay:
         self.outcome.failed.append(error)
 
     def process(self, events: pl.DataFrame) -> None:
-        """limit, enrich, dedupe, match, count, fold, deliver"""
+        """limit, enrich, dedupe, link, match, count, fold, deliver"""
         self._count("summaries", events.filter(sums_up()))
         events = self._limited(events)
         events = enrich(events, self._options.home)
@@ -202,8 +205,7 @@ class _Replay:
 
     def finish(self) -> None:
         """Everything is read: what is still open is final, and the last rejects are stored."""
-        lost = self._detection.forgotten()
-        self.outcome.notes += [forgotten_note(*one) for one in lost.items()]
+        self.outcome.notes += self._detection.forgotten_notes()
         self._tell_all(self._detection.open)
         if self._rejects:
             self.writer.put((self._delivery(empty()), None, None))
@@ -281,8 +283,16 @@ def _gathered(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         yield pl.concat(waiting, rechunk=True)
 
 
+#: dataset of Zeek's log of connections that have ended
+_CONN = DATASETS["conn"]
 _NO_HITS = pl.DataFrame(schema=HIT_SCHEMA)
 _NO_REJECTS = pl.DataFrame(schema=REJECT_SCHEMA)
+
+
+def _one_log(sources: Sequence[Source]) -> bool:
+    """Whether all files are of Zeek's conn.log, as far as their beginnings tell. One file of JSON
+    often has several logs."""
+    return all(one.format.name == ZEEK_TSV and one.dataset == _CONN for one in sources)
 
 
 def at_or_above(alerts: Mapping[str, int], level: str) -> int:

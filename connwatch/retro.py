@@ -22,6 +22,8 @@ from connwatch.detectors.alerts import written
 from connwatch.detectors.indicators import Lists
 from connwatch.detectors.listed import Listed
 from connwatch.detectors.ruleset import Rule, RuleSet, load_rules, match
+from connwatch.detectors.witnesses.counting import Counting
+from connwatch.detectors.witnesses.flows import Flows
 from connwatch.errors import RuleError, UsageError
 from connwatch.pipeline import bundled_rules
 from connwatch.schema import STORED, empty
@@ -92,6 +94,8 @@ def rematch(
     with StoreReader(folder) as reader:
         looked, events = _matching(rules, reader, start, end)
         matches = match(rules, events)
+        if events.height:
+            matches = Counting(events, Flows()).once(matches, frozenset(rules.foldings))
         folded = fold.fold(events, matches, rules.foldings, fold.begin())
         known = reader.hits().filter(pl.col("rule").is_in(list(rules.alerting)))
         fresh = folded.hits.lazy().join(known, on=["rule", "event.id"], how="anti")

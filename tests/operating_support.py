@@ -18,6 +18,7 @@ from typing import Any
 from conftest import ROOT
 
 from connwatch.cli.run import current
+from connwatch.detectors.witnesses.flows import Flows
 from connwatch.live.progress import SourceStatus, Status, Totals
 from connwatch.live.run import LiveRun
 from connwatch.live.upkeep import Done
@@ -140,7 +141,7 @@ def fake_session(**more: Any) -> Any:
     given = {
         "merge": merge,
         "totals": Totals(),
-        "detection": SimpleNamespace(windows=windows, notes=list, forgotten=dict),
+        "detection": SimpleNamespace(windows=windows, flows=Flows(), notes=list, forgotten=dict),
         "follower": SimpleNamespace(problems=[], skipped={}, losses=[]),
         "measures": dict,
         "commits": SimpleNamespace(waiting=0),

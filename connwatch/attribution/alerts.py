@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from connwatch.alert import Document, with_processes
+from connwatch.alert import Document, parted, with_learned
 
 #: processes that an alert lists
 LISTED: Final = 20
@@ -13,7 +13,7 @@ _OF_PROCESS: Final = ("host", "pid", "name", "user")
 
 
 def told(document: Document, found: Iterable[Mapping[str, Any]]) -> Document | None:
-    """What an alert is to say of the processes behind its events (`alert.with_processes`).
+    """What an alert is to say of the processes behind its events (`alert.with_learned`).
 
     found: as `questions.of_alert` gives it; None where it is empty (the events are gone). All of it
     stands in `processes`. Where one process alone is sure, it is `process`, `user` and `host` of
@@ -32,7 +32,13 @@ def told(document: Document, found: Iterable[Mapping[str, Any]]) -> Document | N
 def as_told(document: Document, found: Iterable[Mapping[str, Any]]) -> Document:
     """A document with what is known of its processes; as it was where nothing is."""
     known = told(document, found)
-    return document if known is None else with_processes(document, known)
+    return document if known is None else with_learned(document, renewed(document, known))
+
+
+def renewed(document: Document, processes: Mapping[str, Any]) -> Document:
+    """All that is known of an alert's events, of processes only what is new."""
+    before = parted(document)[1] or {}
+    return {**{name: before[name] for name in ("witnesses",) if name in before}, **processes}
 
 
 def _is_its(document: Document, side: str) -> bool:

@@ -1,4 +1,5 @@
-"""Writing into stored alerts which processes are behind them, as far as snapshots tell.
+"""Writing into stored alerts which processes are behind them, as far as snapshots tell, and who
+else tells of the events that they list.
 
 A store notes which alerts are to be looked at (`sinks.embedded.unnamed`): those that a commit
 changed, and here those that new rows of tables concern. A replay looks at all of them at its end, a
@@ -18,11 +19,12 @@ from connwatch.contracts import SPAN_SCHEMA
 from connwatch.sinks.embedded import Asked, EmbeddedStore, Shots, StoreReader, Unnamed
 from connwatch.spans import placed
 
-from .alerts import told
+from .alerts import renewed, told
 from .join import Settings
 from .places import StorePlace, between
 from .questions import ASKED, Clocks, summed, told_of
 from .stored import AROUND, IS_SOCKET, earlier, later, moments
+from .witnesses import of_alerts, several
 
 #: alerts that are looked at together by a replay
 _PAGE: Final = 5_000
@@ -37,8 +39,8 @@ def name_all(store: EmbeddedStore, start: datetime, end: datetime) -> None:
     something of them is new or not. Their id and their count stay."""
     low, high = _micros(earlier(start, AROUND)), _micros(later(end, AROUND))
     with StoreReader(store.folder) as reader:
-        named = _named_near(reader, low, high)
-    if named:
+        told = _told_near(reader, low, high)
+    if told:
         Unnamed(store).mark(low, high)
     while name_some(store, _PAGE):
         pass
@@ -46,7 +48,7 @@ def name_all(store: EmbeddedStore, start: datetime, end: datetime) -> None:
 
 def name_some(store: EmbeddedStore, most: int) -> int:
     """Look at the alerts that have waited longest, so many at once; how many there were. Where no
-    snapshot near them names a process, nothing is written."""
+    snapshot near them names a process, and one log tells of all, nothing is written."""
     waiting = Unnamed(store)
     with StoreReader(store.folder) as reader:
         if shots := waiting.shots():
@@ -54,12 +56,11 @@ def name_some(store: EmbeddedStore, most: int) -> int:
         there = waiting.waiting()
         if there is None:
             return 0
-        if not _named_near(reader, there.first, there.last):
+        if not _told_near(reader, there.first, there.last):
             waiting.forget(there)
             return there.alerts
         asked = waiting.next(most)
-        first, last = min(one.first for one in asked), max(one.last for one in asked)
-        found = _learned(reader, asked) if _named_near(reader, first, last) else {}
+        found = _learned(reader, asked)
     waiting.told(asked, found)
     return len(asked)
 
@@ -89,21 +90,43 @@ def _concerned(reader: StoreReader, shots: Sequence[Shots]) -> tuple[int, int]:
     return low if begins is None else max(low, begins), high
 
 
+def _told_near(reader: StoreReader, first: int, last: int) -> bool:
+    """Whether there may be something to say of alerts of a span of time."""
+    return _named_near(reader, first, last) or several(between(reader, *_around(first, last)))
+
+
+def _around(first: int, last: int) -> tuple[datetime, datetime]:
+    return earlier(_moment(first), AROUND), later(_moment(last), AROUND)
+
+
 def _named_near(reader: StoreReader, first: int, last: int) -> bool:
     """Whether a snapshot near a span of time names a process."""
-    span = earlier(_moment(first), AROUND), later(_moment(last), AROUND)
-    named = between(reader, *span).filter(IS_SOCKET, pl.col("process.name").is_not_null())
+    named = between(reader, *_around(first, last)).filter(
+        IS_SOCKET, pl.col("process.name").is_not_null()
+    )
     return not named.head(1).select("event.id").collect().is_empty()
 
 
 def _learned(reader: StoreReader, asked: Sequence[Asked]) -> dict[str, Document]:
-    """What alerts are to say of their processes, of those that do not say it."""
+    """What alerts are to say of their processes and witnesses, of those that do not say it."""
     documents = reader.alerts_of([one.id for one in asked])
-    return {
-        document["event"]["id"]: known
-        for document, found in _found(reader, documents)
-        if (known := told(document, found)) is not None and known != parted(document)[1]
-    }
+    first, last = min(one.first for one in asked), max(one.last for one in asked)
+    named = dict[str, Document]()
+    if _named_near(reader, first, last):
+        for document, found in _found(reader, documents):
+            known = told(document, found)
+            if known is not None:
+                named[document["event"]["id"]] = known
+    witnesses = of_alerts(reader, documents)
+    learned = dict[str, Document]()
+    for document in documents:
+        alert, before = document["event"]["id"], parted(document)[1] or {}
+        known = renewed(document, named[alert]) if alert in named else before
+        if alert in witnesses:
+            known = {**known, "witnesses": witnesses[alert]}
+        if known != before:
+            learned[alert] = known
+    return learned
 
 
 def _found(

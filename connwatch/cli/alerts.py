@@ -10,6 +10,7 @@ import polars as pl
 from connwatch.alert import Document, digest
 from connwatch.attribution.alerts import as_told, process_lines
 from connwatch.attribution.questions import Clocks, of_alert
+from connwatch.attribution.witnesses import of_alerts, with_witnesses, witness_lines
 from connwatch.behind import ServerRecords
 from connwatch.cli.common import (
     FORMATS,
@@ -108,7 +109,8 @@ def alerts(
             if action == "show":
                 found = of_alert(reader, document, Clocks({}))
                 gone = reader.gone_events(document["event"]["id"])
-                _show(as_told(document, found), form, gone)
+                witnesses = of_alerts(reader, [document]).get(document["event"]["id"], ())
+                _show(with_witnesses(as_told(document, found), witnesses), form, gone)
             elif action == "events":
                 alert = document["event"]["id"]
                 events = reader.alert_events(alert).collect()
@@ -199,6 +201,10 @@ def _show(document: Document, form: str, gone: int | None) -> None:
             ),
         )
     )
+    if witnesses := list(witness_lines(own.get("witnesses", ()))):
+        click.echo()
+        for line in witnesses:
+            click.echo(safe(line))
     if gone:
         click.echo(f"\n{lost(gone, own['count'])}")
     if gone is not None and gone < own["count"]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from connwatch.attribution.questions import Clocks, of_alert
+from connwatch.attribution.witnesses import of_alerts
 from connwatch.behind import Records, ServerRecords, StoreRecords
 from connwatch.cli.common import (
     chosen_rules,
@@ -89,7 +90,10 @@ def explain(
             document = reader.alert(alert)
             facts = alert_facts(records, document, rules)
             facts["processes"] = document["connwatch"].get("processes", [])
+            facts["witnesses"] = document["connwatch"].get("witnesses", [])
             if isinstance(reader, StoreReader):
+                known = of_alerts(reader, [document]).get(document["event"]["id"])
+                facts["witnesses"] = known or facts["witnesses"]
                 facts["processes"] = of_alert(reader, document, Clocks({})) or facts["processes"]
             if isinstance(records, ServerRecords):
                 tell_doubt(records.found(document))

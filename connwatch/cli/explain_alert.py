@@ -14,6 +14,7 @@ import polars as pl
 
 from connwatch.alert import COUNTED, Document, fired, iso
 from connwatch.attribution.alerts import process_lines
+from connwatch.attribution.witnesses import witness_lines
 from connwatch.behind import Records
 from connwatch.cli import wording
 from connwatch.cli.explain_entity import part_lines
@@ -219,6 +220,9 @@ def alert_lines(facts: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         yield from told
     yield from _event_lines(facts)
+    if told := list(witness_lines(facts.get("witnesses", ()))):
+        yield ""
+        yield from told
 
 
 def _value_lines(facts: Mapping[str, Any]) -> Iterator[str]:

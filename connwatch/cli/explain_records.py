@@ -19,6 +19,9 @@ from connwatch.detectors.ruleset import Correlation, Rule, RuleSet, match
 from connwatch.detectors.windows.entity import Alternatives, Entity, stored
 from connwatch.detectors.windows.spec import Presence, Threshold
 from connwatch.detectors.windows.trace import Near, Trace, inside, trace
+from connwatch.detectors.witnesses.counting import Counting
+from connwatch.detectors.witnesses.flows import Flows
+from connwatch.detectors.witnesses.records import COLUMNS
 from connwatch.render import moment
 from connwatch.schema import STORED
 
@@ -70,7 +73,10 @@ def run(
         (None if start is None else start - lead, end),
     )
     matches = match(only, events)
-    traced = trace(only.correlated, rule.key, events, matches, entity, since=start)
+    counting = Counting(events, Flows()) if events.height else None
+    traced = trace(
+        only.correlated, rule.key, events, matches, entity, since=start, counting=counting
+    )
     return Run(rule, only, events, matches, traced)
 
 
@@ -84,7 +90,7 @@ def read(
 
     alternatives: what they have; None for all. span: log time, the end exclusive."""
     roots = {root for name in columns for root in stored(name).meta.root_names()}
-    names = [name for name in STORED if name in {*roots, *ORDER, *SHOWN}]
+    names = [name for name in STORED if name in {*roots, *ORDER, *SHOWN, *COLUMNS}]
     found = records.read(names, alternatives, span)
     return found.sort(ORDER, maintain_order=True)
 

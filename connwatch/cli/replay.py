@@ -164,7 +164,7 @@ def replay(
             outcome = pipeline.replay(
                 found, rules, opened, options, on_alert=on_alert, on_progress=meter.show
             )
-        _name_processes(opened, outcome)
+        _learn(opened, outcome)
         done = sender is None or sender.drain()
         sent = None if sender is None else {**asdict(sender.counts), "waiting": sum(sender.waiting)}
     skipped = [{"path": one.path, "reason": one.reason} for one in found.skipped]
@@ -189,8 +189,9 @@ def replay(
     return 3 if failed or not done else 2 if rules.errors else int(alarm)
 
 
-def _name_processes(store: EmbeddedStore, outcome: pipeline.Outcome) -> None:
-    """Let alerts tell which processes are behind them, by what this run brought too."""
+def _learn(store: EmbeddedStore, outcome: pipeline.Outcome) -> None:
+    """Let alerts tell which processes are behind them, and who else tells of their events, by what
+    this run brought too."""
     first, last = outcome.ledger.first_event, outcome.ledger.last_event
     if first is not None and last is not None:
         name_all(store, first, last)

@@ -2,7 +2,7 @@
 
     follow   files through rotation, whole lines                   connwatch.ingest.follow
     order    lines into records, streams merged on log time        connwatch.ingest.live
-    enrich, dedupe, match, count, fold                             as connwatch.pipeline
+    enrich, dedupe, link, match, count, fold                       as connwatch.pipeline
     deliver  with positions and state of detection, in one commit  connwatch.sinks.embedded
 
 `session` is one stretch of this between two (re)starts, `run` what keeps sessions going, `status`

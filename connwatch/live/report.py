@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from connwatch import __version__
-from connwatch.detection import forgotten_note
+from connwatch.detection import forgotten_flows_note, forgotten_note
 from connwatch.errors import StoreError
 from connwatch.ingest.course import Course
 
@@ -147,6 +147,10 @@ class Reporter:
             if count >= self._told.get(title, 1):  # it grows with every batch
                 self._told[title] = 2 * count
                 self._once("warning", forgotten_note(title, count))
+        flows = detection.flows.forgotten
+        if flows >= self._told.get("", 1):
+            self._told[""] = 2 * flows
+            self._once("warning", forgotten_flows_note(flows))
 
     def _changed(self, run: LiveRun) -> None:
         match run.state:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
@@ -25,6 +25,9 @@ from .prospects import prospects
 from .records import Records
 from .sightings import Hits, first_sightings, seen, told
 from .spec import METRICS, Flags, Window
+
+if TYPE_CHECKING:
+    from ..witnesses.counting import Counting  # it is built of parts of this folder
 
 #: items that the windows of one rule may hold; the oldest of more are forgotten, and counted
 CAP: Final = 250_000
@@ -79,17 +82,19 @@ def correlate(
     keep: Sequence[str],
     *,
     cap: int | None = None,
+    counting: Counting | None = None,
 ) -> Found:
     """Carry all rules on over one batch.
 
     rules: those that others count before these others. events: stored columns, in log-time order.
     matches: `MATCH_SCHEMA`. keep: stored columns that hits shall have.
-    cap: items that the windows of one rule may hold.
+    cap: items that the windows of one rule may hold. counting: of records of one flow, which
+    count (None: all).
     """
     most = CAP if cap is None else cap
     if not rules or events.is_empty():
         return Found(_NONE, _NONE, state)
-    batch = Batch(rules, events, matches, state, keep)
+    batch = Batch(rules, events, matches, state, keep, counting)
     items, forgotten = {}, dict(state.forgotten)
     hits: list[Hits] = []
     for rule in rules:
@@ -119,7 +124,9 @@ class Batch:
         matches: pl.DataFrame,
         state: State,
         keep: Sequence[str],
+        counting: Counting | None = None,
     ) -> None:
+        self._counting = counting
         self._first, self._height = state.next, events.height
         self.rows = {
             str(rule): part["row"].to_numpy().astype(np.int64)
@@ -209,7 +216,7 @@ class Batch:
     def items(self, rule: Correlated) -> Held:
         """The batch's items of a rule, in the order of the records."""
         parts = [
-            self._ready(rule, base, self._place[self.rows[key]])
+            self._ready(rule, base, self.rows[key])
             for base, key in enumerate(rule.bases)
             if key in self.rows
         ]
@@ -220,11 +227,12 @@ class Batch:
         both = reduce(Held.followed_by, parts)
         return both.take(np.lexsort((both.base, both.record)))
 
-    def _ready(self, rule: Correlated, base: int, at: Positions) -> Held:
-        """Items of one base rule at positions among the counted records."""
+    def _ready(self, rule: Correlated, base: int, rows: Positions) -> Held:
+        """Items of one base rule, which matched these rows."""
+        at = self._place[rows]
         alert, _ = self._hash(rule.group_by[base])
         groups, values, parts = [], [], []
-        for window in rule.windows:
+        for place, window in enumerate(rule.windows):
             fields = window.fields[base]
             group, part = self._hash(window.group_by[base])
             if window.measure in METRICS:
@@ -235,9 +243,16 @@ class Batch:
                 value, part = self._hash((*window.group_by[base], *fields))
             else:
                 value = np.zeros(len(group), dtype=np.int64)
+            value, part = value[at], part[at]
+            if self._counting is not None:
+                name = f"{rule.key}\x00{place}\x00{base}"
+                if window.measure == "value_sum":
+                    value, part = self._counting.growth(name, rows, value, part)
+                else:
+                    part = self._counting.first(name, rows, part)
             groups.append(group[at])
-            values.append(value[at])
-            parts.append(part[at])
+            values.append(value)
+            parts.append(part)
         found = Held(
             self._numbers[at],
             self._times[at],

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -24,6 +24,9 @@ from .held import Correlated, Held
 from .items import Items
 from .measure import fires, measured
 from .spec import Flags, Numbers, Presence, Window
+
+if TYPE_CHECKING:
+    from ..witnesses.counting import Counting  # it is built of parts of this folder
 
 #: One row per window, group and record that the window counts (several where a record matches
 #: several base rules). group: hash of the group's values. record: row of the events. base: position
@@ -100,12 +103,13 @@ def trace(
     entity: Entity | None = None,
     *,
     since: datetime | None = None,
+    counting: Counting | None = None,
 ) -> Trace:
     """What the windows of the rule `key` held at every record.
 
     rules: as for `correlate`; those before the rule are run for what it counts of them. events:
     the stored columns that these read, in log-time order. matches: `MATCH_SCHEMA`. entity: None
-    for all groups. since: as in `Trace`.
+    for all groups. since: as in `Trace`. counting: as for `correlate`.
     """
     place = next(place for place, rule in enumerate(rules) if rule.key == key)
     target = rules[place]
@@ -116,7 +120,7 @@ def trace(
         for base in range(len(target.bases))
         for name in asked.columns(target, window, base)
     }
-    batch = Batch(rules[: place + 1], events, matches, State(), sorted(keep))
+    batch = Batch(rules[: place + 1], events, matches, State(), sorted(keep), counting)
     for rule in rules[:place]:
         batch.step(rule, None)
     items = batch.items(target)

@@ -14,12 +14,12 @@ from typing import Any, Final, TypeAlias
 
 import polars as pl
 
-from connwatch.alert import Document, quoted, with_processes
+from connwatch.alert import Document, quoted, with_learned
 
 #: from, to: µs since the epoch, both included
 Span: TypeAlias = tuple[int, int]
 
-#: alert_processes: what is known (JSON, see `alert.with_processes`); unnamed: alerts to be asked,
+#: alert_processes: what is known (JSON, see `alert.with_learned`); unnamed: alerts to be asked,
 #: change grows with every state of one; unnamed_shots: times of rows of tables that are new
 TABLES: Final = """
 CREATE TABLE IF NOT EXISTS alert_processes (id TEXT PRIMARY KEY, told TEXT NOT NULL) STRICT;
@@ -82,4 +82,4 @@ def columns(database: sqlite3.Connection) -> str:
 def told(document: str, known: str | None) -> Document:
     """A stored document, with what is known of its processes."""
     found: Document = json.loads(document)
-    return found if known is None else with_processes(found, json.loads(known))
+    return found if known is None else with_learned(found, json.loads(known))
