@@ -27,6 +27,7 @@ _VERSION: Final = 2
 _ABOUT: Final = "about.json"
 _OPEN: Final = "open"
 _FLOWS: Final = "flows"
+_ONLY: Final = "only"
 #: rows that are packed at once, beside the frame itself
 _ROWS: Final = 20_000
 
@@ -35,7 +36,7 @@ def save(detection: Detection, path: Path) -> None:
     """Write a file of which `taken_up` makes the same detection."""
     frames, windows = to_frames(detection.windows, _marks(detection.rules))
     flows, told = detection.flows.saved()
-    about = {"version": _VERSION, "windows": windows, _FLOWS: told}
+    about = {"version": _VERSION, "windows": windows, _FLOWS: told, _ONLY: detection.only}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_ABOUT, json.dumps(about))
         for name, frame in {_OPEN: detection.open, _FLOWS: flows, **frames}.items():
@@ -56,7 +57,7 @@ def taken_up(detection: Detection, path: Path) -> None:
         before = frames.pop(_OPEN).select(list(ALERT_SCHEMA))
         flows = frames.pop(_FLOWS, None)  # versions before did not link
         if flows is not None:
-            detection.flows = Flows.restored(flows, about[_FLOWS])
+            detection.link_on(Flows.restored(flows, about[_FLOWS]), about.get(_ONLY))
         known = pl.Series(list(detection.rules.foldings), dtype=pl.String)
         detection.open = before.filter(pl.col("rule").is_in(known.implode()))
         detection.windows = from_frames(

@@ -82,6 +82,8 @@ class Detection:
         self.windows = State()
         self.flows = Flows()
         self._one_witness = one_witness
+        #: dataset of all records, while one log alone tells of connections
+        self.only: str | None = None
         self._allow = allow
         self._by_key = rules.by_key
         self._foldings = rules.foldings
@@ -146,8 +148,18 @@ class Detection:
             return None
         if self._one_witness:
             dataset = events["event.dataset"]
-            self._one_witness = bool((dataset == dataset[0]).all())
-        return None if self._one_witness else Counting(events, self.flows)
+            self.only = self.only or dataset[0]
+            self._one_witness = bool((dataset == self.only).all())
+        if self._one_witness:
+            return None
+        self.only = None
+        return Counting(events, self.flows)
+
+    def link_on(self, flows: Flows, only: str | None) -> None:
+        """Take up what was remembered of flows, and the dataset of all records before, if there was
+        one alone."""
+        self.flows, self.only = flows, only
+        self._one_witness = self._one_witness and (only is not None or not len(flows))
 
     def _matches(self, events: pl.DataFrame) -> tuple[pl.DataFrame, int]:
         """The matches of records that have nothing on the allow-list, and how many have."""

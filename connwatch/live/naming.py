@@ -17,7 +17,7 @@ _PAUSE: Final = 2.0
 #: last one, when the run ends, after so many
 _SHARE: Final = 20
 _ROUND: Final = 2.0
-_LAST: Final = 5.0
+_LAST: Final = 1.0
 #: alerts that are looked at together
 _PAGE: Final = 500
 #: seconds between two tries after an error, at most

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import random
 import threading
@@ -174,6 +175,7 @@ class LiveRun:
                     self.prepared.allow,
                     items=limits.items,
                     most=limits.open_alerts,
+                    one_witness=_one_log(config.sources),
                 )
                 merge = LiveMerge(
                     resumed.positions, prepare, config.idle_limit, time.monotonic, config.batch
@@ -281,6 +283,14 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _one_log(sources: Sequence[SourceConfig]) -> bool:
+    """Whether one file is followed; in folders there may be logs of several kinds."""
+    paths = [source.path for source in sources]
+    if len(paths) != 1 or paths[0] is None:
+        return False
+    return not glob.has_magic(paths[0]) and not Path(paths[0]).is_dir()
 
 
 def _wanted(source: SourceConfig, zone: str) -> Wanted:
