@@ -130,14 +130,14 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "logs"
     made.mkdir()
     now = 1517336042.0
-    for number in range(60):
+    for number in range(34):
         lines = []
         for _ in range(chance.choice([0, 1, 1, 40])):
             now += chance.random() * 40
             bad = {"id.orig_p": "99999"} if chance.random() < 0.05 else {}
             lines.append(zeek(ts=f"{now:.6f}", uid=f"C{now}", **bad))
         if number == 20:
-            lines *= 1_000
+            lines = [zeek(ts=f"{now:.6f}")] * 1_000
         text = (header() + "".join(lines)).encode()
         path = made / f"conn.{number:03}.log"
         if number % 3:
@@ -145,7 +145,7 @@ def folder(tmp_path: Path) -> Path:
         else:
             packed = gzip.compress(text)
             path.with_suffix(".log.gz").write_bytes(packed[:-9] if number == 30 else packed)
-    for number in range(40):
+    for number in range(12):
         rows = [ESTAB, LISTEN, ESTAB.replace("22", "443")][: chance.randint(1, 3)]
         snapshot = made / f"ss-2026-11-21T10:{number:02}:00Z.txt"
         snapshot.write_text("\n".join([HEADER, *rows]) + "\n")
@@ -174,13 +174,13 @@ def read(folder: Path) -> tuple[pl.DataFrame, list[str], list[tuple[Any, ...]]]:
 
 def test_a_folder_gives_the_same_records_in_the_same_order(folder: Path) -> None:
     together = read(folder)
-    assert together[0].height > 500
+    assert together[0].height > 1_000
     assert any("damaged" in said or "gzip" in said for said in together[1])
     with patch.object(files, "is_whole", lambda opened, head: False):
         alone = read(folder)
     assert together[0].rows() == alone[0].rows()
     assert together[1:] == alone[1:]
-    for size in (1, 7):
+    for size in (7,):
         with patch.object(merge, "TOGETHER", size), patch.object(files, "TOGETHER", size):
             assert read(folder)[0].rows() == alone[0].rows()
 
