@@ -249,7 +249,9 @@ def test_every_document_has_one_fate_whatever_the_server_says(data: st.DataObjec
     """Against a server that draws its answers: each document ends once, none twice or never."""
     number = data.draw(st.integers(1, 15))
     puts = [Alert(f"a{n % 3}", "alerts", alert(n)) for n in range(data.draw(st.integers(0, 6)))]
-    work = Work(events(range(number)), puts, LAYOUT)
+    # Bodies of many events are made in a thread of their own.
+    many = data.draw(st.sampled_from([2, 1_000]))
+    work = Work(events(range(number)), puts, LAYOUT, many=many)
     limit, now, asked = data.draw(st.integers(1, 40_000)), 0.0, 0
     seen = np.zeros(number + len(puts), np.int64)
     while work.waiting:

@@ -27,7 +27,7 @@ LIMIT: Final = 5_000_000
 #: events of 200 days, index by index, 10,800/s were taken with 32, 8,700/s with all in a body
 INDICES: Final = 32
 #: events that are written at once: enough that columns are fast, and a few tens of megabytes
-_PART: Final = 32_000
+PART: Final = 32_000
 #: and at first, so that a server soon has something to do
 _FIRST: Final = 2_000
 
@@ -71,7 +71,7 @@ def event_bodies(
         for begin, end in _cuts(ends, limit, runs, indices):
             data = lines[begin:end].str.join("").cast(pl.Binary).item()
             yield _body(data, first + begin, end - begin, gzip=gzip)
-        first, rows = first + rows, min(2 * rows, _PART)
+        first, rows = first + rows, min(2 * rows, PART)
 
 
 def event_lines(events: pl.DataFrame, places: str | pl.Series) -> pl.Series:

@@ -18,8 +18,9 @@ import polars as pl
 
 from connwatch.contracts import Refusal
 from connwatch.errors import ServerError
+from connwatch.stages import ahead
 
-from .bodies import INDICES, Alert, Body, alert_bodies, event_bodies
+from .bodies import INDICES, PART, Alert, Body, alert_bodies, event_bodies
 from .bulk import Fate, Outcome
 from .layout import Layout
 
@@ -83,7 +84,8 @@ class Work:
 
     events: the schema's stored columns. alerts: of those with one id and index the last counts. A
     document is waiting until it has a final fate. Events are sent index by index, so that few of
-    these are written to at a time; `indices`: by one request, at most.
+    these are written to at a time; `indices`: by one request, at most. Where there are more of them
+    than `many`, requests are made ahead by a thread.
 
     stuck: indices that take nothing for now, and why (see `leave`).
     """
@@ -94,12 +96,14 @@ class Work:
         alerts: Sequence[Alert],
         layout: Layout,
         indices: int = INDICES,
+        many: int = PART,
     ) -> None:
         self._one, self._names, self._order = _places(events, layout)
         self.events = events if self._order is None else events[self._order]
         self.alerts = alerts
         self.layout = layout
         self.indices = indices
+        self._many = many
         #: whether what waits for its own index is left to another send
         self.leaving = False
         self.stuck: dict[str, ServerError] = {}
@@ -182,7 +186,9 @@ class Work:
             return alert_bodies((self.alerts[place - first] for place in places), limit=limit)
         whole = len(places) == self.events.height
         some = self.events if whole else self.events[places]
-        return event_bodies(some, self.layout, limit=limit, indices=self.indices)
+        bodies = event_bodies(some, self.layout, limit=limit, indices=self.indices)
+        # What takes long to make is made while the server is at work on what was made before.
+        return bodies if some.height <= self._many else ahead(bodies, 1)
 
     def done(self, post: Post, outcome: Outcome, due: float) -> None:
         """What came of a request. due: when what is left of it may be sent again."""
