@@ -25,7 +25,7 @@ demo: $(STAMP)
 	$(BIN)/connwatch replay sample_logs/incident/tcpdump.txt --store build/demo-packets
 
 test: $(STAMP)
-	CONNWATCH_EXAMPLES=25 $(BIN)/python -m pytest -q -m "not slow"
+	CONNWATCH_EXAMPLES=25 $(BIN)/python -m pytest -q -m "not slow and not lengthy"
 
 test-all: test-wheel
 	$(BIN)/python -m pytest -q

@@ -22,16 +22,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long on each server is asked of the newest one alone, but by `make test-all`."""
-    for item in items:
-        chosen = getattr(item, "callspec", None)
-        params = {} if chosen is None else chosen.params
-        server = params.get("elasticsearch") or params.get("secured")
-        if server in SECURED[:-1] and item.get_closest_marker("lengthy"):
-            item.add_marker(pytest.mark.slow)
-
-
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real inputs with known answers; without it the test skips and says so."""
