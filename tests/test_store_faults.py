@@ -210,8 +210,8 @@ def test_a_damaged_catalogue_is_named(tmp_path: Path) -> None:
     data = catalogue.read_bytes()
     catalogue.write_bytes(data[:8192] + os.urandom(len(data) - 8192))
     with (
-        StoreReader(tmp_path) as reader,
         pytest.raises(StoreDamagedError, match=r"catalogue\.sqlite"),
+        StoreReader(tmp_path) as reader,
     ):
         reader.rejects()
 
