@@ -12,7 +12,7 @@ from typing import Any
 from live_support import header, start, stored, wait_for
 from support import replayed
 
-from connwatch.cli.run import current
+from connwatch.cli.follow import current
 from connwatch.detectors.ruleset import load_rules
 from connwatch.errors import StoreError
 from connwatch.pipeline import bundled_rules

@@ -17,7 +17,7 @@ from typing import Any
 
 from conftest import ROOT
 
-from connwatch.cli.run import current
+from connwatch.cli.follow import current
 from connwatch.detectors.witnesses.flows import Flows
 from connwatch.live.progress import SourceStatus, Status, Totals
 from connwatch.live.run import LiveRun

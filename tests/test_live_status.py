@@ -161,7 +161,7 @@ def test_exit_codes_from_before_the_start_to_after_the_end(
         assert asked()[0] == 0
         one.process.send_signal(signal.SIGSTOP)
         with pytest.MonkeyPatch.context() as later:
-            later.setattr(sys.modules["connwatch.cli.run"], "_SILENT", 0.0)
+            later.setattr(sys.modules["connwatch.cli.follow"], "_SILENT", 0.0)
             code, text = asked()
         assert (code, text.split()[1]) == (1, "silent")
         assert "it lives and tells nothing" in text

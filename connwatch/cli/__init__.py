@@ -9,44 +9,59 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Final
 
 import click
 
-from connwatch.cli.alerts import alerts
 from connwatch.cli.common import complain, say
-from connwatch.cli.config import config
-from connwatch.cli.copy import copy
-from connwatch.cli.dead_letters import dead_letters
-from connwatch.cli.elasticsearch import elasticsearch
-from connwatch.cli.evaluate import evaluate
-from connwatch.cli.explain import explain
-from connwatch.cli.indicators import indicators
-from connwatch.cli.processes import flow, process
-from connwatch.cli.reconcile import reconcile
-from connwatch.cli.reference import schema, version
-from connwatch.cli.replay import replay
-from connwatch.cli.rules import rules
-from connwatch.cli.rules_lint import lint
-from connwatch.cli.run import reload, status, tail
-from connwatch.cli.run import run as follow
-from connwatch.cli.search import search
-from connwatch.cli.sockets import sockets
-from connwatch.cli.store import formats, rejects, store
 from connwatch.errors import ConnwatchError
 
+#: commands by the module that they are in
+_MODULES: Final = {
+    "alerts": ("alerts",),
+    "config": ("config",),
+    "copy": ("copy",),
+    "dead_letters": ("dead-letters",),
+    "elasticsearch": ("elasticsearch",),
+    "evaluate": ("evaluate",),
+    "explain": ("explain",),
+    "follow": ("reload", "run", "status", "tail"),
+    "indicators": ("indicators",),
+    "processes": ("flow", "process"),
+    "reconcile": ("reconcile",),
+    "reference": ("schema", "version"),
+    "replay": ("replay",),
+    "rules": ("rules",),
+    "search": ("search",),
+    "sockets": ("sockets",),
+    "store": ("formats", "rejects", "store"),
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Commands(Mapping[str, click.Command]):
+    """The commands by name. A module is imported when one of its commands is asked for: to import
+    all takes longer than most commands do."""
+
+    def __init__(self) -> None:
+        self._modules = {name: module for module, names in _MODULES.items() for name in names}
+
+    def __getitem__(self, name: str) -> click.Command:
+        module = import_module(f"connwatch.cli.{self._modules[name]}")
+        command: click.Command = getattr(module, name.replace("-", "_"))
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, commands=_Commands())
 def commands() -> None:
     """Read network connection logs, match rules against them, and keep what was found."""
-
-
-for command in (
-    replay, follow, tail, status, reload, search, sockets, alerts, explain,
-    process, flow, reconcile, rules, indicators, evaluate,
-    store, copy, elasticsearch, dead_letters, rejects, config, formats, schema, version,
-):  # fmt: skip
-    commands.add_command(command)
-rules.add_command(lint)
 
 
 def run(arguments: list[str]) -> int:

@@ -6,16 +6,17 @@ import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from connwatch.detectors.ruleset import RuleSet, load_rules
 from connwatch.errors import ConnwatchError, QueryError, UsageError
 from connwatch.paths import default_store
-from connwatch.pipeline import bundled_rules
 from connwatch.query import parse_time
 from connwatch.render import safe, safe_lines
+
+if TYPE_CHECKING:
+    from connwatch.detectors.ruleset import RuleSet
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -70,6 +71,10 @@ def span_options(command: Command) -> Command:
 def chosen_rules(paths: Iterable[str]) -> RuleSet:
     """The rules that --rules names; the bundled ones without it."""
     named = list(paths) or ["bundled"]
+    # Imported here: most commands want no rules, and need not wait for them.
+    from connwatch.detectors.ruleset import load_rules
+    from connwatch.pipeline import bundled_rules
+
     return load_rules([bundled_rules() if one == "bundled" else Path(one) for one in named])
 
 

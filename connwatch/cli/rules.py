@@ -10,6 +10,7 @@ import polars as pl
 
 from connwatch.alert import SEVERITY
 from connwatch.cli.common import chosen_rules, out, rules_option
+from connwatch.cli.rules_lint import lint
 from connwatch.detectors.cases import cases_path, load_cases, run
 from connwatch.detectors.catalogue import markdown
 from connwatch.detectors.ruleset import Correlation, Rule, RuleSet, load_rules, match
@@ -215,3 +216,6 @@ def _explain(rule: Rule, event: pl.DataFrame, line: int) -> None:
         mark = words[part.outcome]
         indent = "  " * part.depth
         out(safe(f"{mark:<9} {indent}{part.text}" + (f"   [{values}]" if values else "")))
+
+
+rules.add_command(lint)
