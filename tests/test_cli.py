@@ -81,3 +81,14 @@ def test_a_reader_that_goes_away_is_no_error_message() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="folders of Linux")
 def test_the_store_has_a_place(environment: dict[str, str], expected: Path) -> None:
     assert default_store(environment) == expected
+
+
+def test_a_command_is_not_kept_waiting_by_the_others() -> None:
+    code = (
+        "import sys\nfrom connwatch.cli import run\nrun(['version'])\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('connwatch.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "connwatch.cli.reference" in loaded
+    assert not {"connwatch.pipeline", "connwatch.detectors.ruleset", "connwatch.live"} & {*loaded}
