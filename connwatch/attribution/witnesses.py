@@ -67,10 +67,12 @@ def of_alerts(reader: StoreReader, documents: Sequence[Document]) -> dict[str, l
 
 def several(events: pl.LazyFrame) -> bool:
     """Whether there may be witnesses at all: logs of more than one kind, or of several sensors."""
-    kinds = events.select(
-        pl.struct("event.dataset", "observer.name").n_unique().alias("n")
+    found = events.select(
+        (pl.col(name).min() != pl.col(name).max())
+        | pl.col(name).null_count().is_between(1, pl.len() - 1)
+        for name in ("event.dataset", "observer.name")
     ).collect()
-    return bool(kinds["n"].item() > 1)
+    return True in found.row(0)
 
 
 def _others(events: pl.LazyFrame, ids: pl.Series) -> dict[str, list[Document]]:
