@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import Final
+from typing import IO, Final
 
 from connwatch.errors import InputError
 
@@ -103,6 +103,8 @@ class CommandOutput(Pipe):
                         selector.unregister(key.fileobj)
                 if time.monotonic() > healed:
                     self.problem = None
+            if selector.get_map():  # it ended before all was read; what it started may write on
+                said = (said + _left(process.stderr))[-_SAID:]
         return _ended(process.wait(), said)
 
     def _failed(self, problem: str | None) -> None:
@@ -142,6 +144,17 @@ def _framed(command: Command, begun: datetime, output: bytes, problem: str | Non
     )
     line = f"Every {command.interval:.1f}s: {program} {host}: {time}\n".encode()
     return line + output + (b"" if output.endswith(b"\n") else b"\n") + line
+
+
+def _left(stream: IO[bytes] | None) -> bytes:
+    """What of the end of a pipe can be read without waiting."""
+    if stream is None:
+        return b""
+    os.set_blocking(stream.fileno(), False)
+    try:
+        return os.read(stream.fileno(), _READ)
+    except BlockingIOError:
+        return b""
 
 
 class _NotRunError(Exception):
