@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
 import polars as pl
@@ -23,7 +23,8 @@ from connwatch.detection import Detection
 from connwatch.detectors.ruleset import Correlation, Rule, RuleSet
 from connwatch.detectors.windows.entity import Alternatives, Entity, condition
 from connwatch.errors import QueryError
-from connwatch.query.tree import And, Compare, Everything, Match, Node, Not, Or, Query, Text
+from connwatch.query.made import NO_TIME, compared, equal, without
+from connwatch.query.tree import And, Everything, Node, Or, Query
 from connwatch.schema import BY_NAME, OBJECTS, STORED, STRINGS, empty
 from connwatch.sinks.embedded import StoreReader
 
@@ -36,8 +37,6 @@ _LOG_TIME: Final = "connwatch.log_time"
 #: the order of a replay: log time, then the log and the place in it
 ORDER: Final = (_LOG_TIME, "event.dataset", "log.file.path", "event.sequence")
 _MICROSECOND: Final = timedelta(microseconds=1)
-#: what relative times of a query refer to: there are none in these
-_NOW: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Records(Protocol):
@@ -105,7 +104,7 @@ class ServerRecords:
 
     def newest(self) -> datetime | None:
         found = self._reader.search(
-            Query(Everything()), now=_NOW, sort=(_LOG_TIME, True), limit=1, columns=[_LOG_TIME]
+            Query(Everything()), now=NO_TIME, sort=(_LOG_TIME, True), limit=1, columns=[_LOG_TIME]
         )
         times: list[datetime] = found[_LOG_TIME].to_list()
         return times[0] if times else None
@@ -117,7 +116,7 @@ class ServerRecords:
         wanted = {root for one in alternatives or () for name, _ in one for root in _roots(name)}
         columns = [name for name in STORED if name in {*names, *wanted, _LOG_TIME}]
         found = self._reader.search(
-            Query(_question(alternatives, span)), now=_NOW, end=end,
+            Query(_question(alternatives, span)), now=NO_TIME, end=end,
             sort=(_LOG_TIME, False), limit=None, columns=columns,
         )  # fmt: skip
         return _kept(found.lazy(), alternatives, (start, end)).select(names).collect()
@@ -171,7 +170,7 @@ class ServerRecords:
 
     def _listed(self, document: Document) -> pl.DataFrame:
         """The events that an alert lists, as far as they are there."""
-        ids = tuple(_is("event.id", one["event.id"]) for one in document["connwatch"]["evidence"])
+        ids = tuple(equal("event.id", one["event.id"]) for one in document["connwatch"]["evidence"])
         return self._search(Or(ids), None) if ids else empty()
 
     def _again(
@@ -207,7 +206,7 @@ class ServerRecords:
 
     def _search(self, node: Node, end: datetime | None) -> pl.DataFrame:
         return self._reader.search(
-            Query(node), now=_NOW, end=end,
+            Query(node), now=NO_TIME, end=end,
             sort=(_LOG_TIME, False), limit=None, columns=list(STORED),
         )  # fmt: skip
 
@@ -226,7 +225,7 @@ def _kept(events: pl.LazyFrame, alternatives: Alternatives | None, span: Span) -
 def _question(alternatives: Alternatives | None, span: Span) -> Node:
     """A query that all these records match, and perhaps others."""
     parts: list[Node] = [
-        Compare(Text((_LOG_TIME,)), sign, Text((iso(bound),), quoted=True))
+        compared(_LOG_TIME, sign, iso(bound))
         for sign, bound in zip((">=", "<"), span, strict=True)
         if bound is not None
     ]
@@ -237,12 +236,8 @@ def _question(alternatives: Alternatives | None, span: Span) -> Node:
     return And(tuple(parts)) if parts else Everything()
 
 
-def _is(name: str, value: str) -> Node:
-    return Match(Text((name,)), Text((value,), quoted=True))
-
-
 def _has(name: str, value: str | None) -> Node:
-    return Not(Match(Text((name,)), Text(("", "")))) if value is None else _is(name, value)
+    return without(name) if value is None else equal(name, value)
 
 
 def _asks(name: str, value: str | None) -> bool:
@@ -252,7 +247,7 @@ def _asks(name: str, value: str | None) -> bool:
     if name in OBJECTS or BY_NAME[name].dtype == STRINGS:
         return False
     try:
-        compile_events(Query(_has(name, value)), now=_NOW)
+        compile_events(Query(_has(name, value)), now=NO_TIME)
     except QueryError:
         return False
     return True

@@ -9,7 +9,8 @@ import polars as pl
 
 from connwatch.alert import iso
 from connwatch.ingest.families import family, stem
-from connwatch.query.tree import And, Compare, Match, Node, Or, Query, Text
+from connwatch.query.made import NO_TIME, compared, there
+from connwatch.query.tree import And, Node, Or, Query
 from connwatch.schema import STORED, empty
 
 if TYPE_CHECKING:  # the client takes half a second to load
@@ -19,8 +20,6 @@ if TYPE_CHECKING:  # the client takes half a second to load
 _STREAM: Final = ("event.module", "host.name", "observer.name", "stream", "scope")
 _MODULE: Final = pl.col("event.dataset").str.split(".").list.first()
 _SCOPE: Final = pl.coalesce("network.transport", "socket.family")
-#: what relative times of a query refer to: there are none in these
-_NOW: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 #: moments that a server is asked for at once
@@ -76,15 +75,15 @@ def latest_there(server: ServerReader, at: datetime | None = None) -> pl.DataFra
         "event.dataset", "host.name", "observer.name", "log.file.path", "network.transport",
         "socket.family",
     ]  # fmt: skip
-    shown = Match(Text(("socket.snapshot.id",)), Text(("", "")))
+    shown = there("socket.snapshot.id")
     end = None if at is None or at == _LAST else at + _MICROSECOND
-    seen = server.moments(Query(shown), names, now=_NOW, end=end)
+    seen = server.moments(Query(shown), names, now=NO_TIME, end=end)
     seen = seen.with_columns(_MODULE.alias("event.module"), scope=_SCOPE)
     times = _newest(seen, "time").select(pl.col("time").unique().sort())
     frames = [empty()]
     for some in times.iter_slices(_TIMES):
         wanted = And((shown, Or(tuple(map(_within, some["time"])))))
-        found = server.search(Query(wanted), now=_NOW, end=end, limit=None, columns=list(STORED))
+        found = server.search(Query(wanted), now=NO_TIME, end=end, limit=None, columns=list(STORED))
         frames.append(found)
     return latest(pl.concat(frames).lazy(), at)
 
@@ -92,9 +91,4 @@ def latest_there(server: ServerReader, at: datetime | None = None) -> pl.DataFra
 def _within(moment: datetime) -> Node:
     """In this millisecond."""
     bounds = (">=", moment), ("<", moment + timedelta(milliseconds=1))
-    return And(
-        tuple(
-            Compare(Text(("@timestamp",)), sign, Text((iso(bound),), quoted=True))
-            for sign, bound in bounds
-        )
-    )
+    return And(tuple(compared("@timestamp", sign, iso(bound)) for sign, bound in bounds))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from connwatch.alert import Document, parted, with_learned
+from connwatch.alert import Document
 
 #: processes that an alert lists
 LISTED: Final = 20
@@ -15,7 +15,7 @@ _OF_PROCESS: Final = ("host", "pid", "name", "user")
 def told(document: Document, found: Iterable[Mapping[str, Any]]) -> Document | None:
     """What an alert is to say of the processes behind its events (`alert.with_learned`).
 
-    found: as `questions.of_alert` gives it; None where it is empty (the events are gone). All of it
+    found: as `questions.summed` gives it; None where it is empty (the events are gone). All of it
     stands in `processes`. Where one process alone is sure, it is `process`, `user` and `host` of
     the alert too, if the alert is about one source and that is the process's end, or about one
     service and that is: a scan is not the matter of the one program that answered.
@@ -27,18 +27,6 @@ def told(document: Document, found: Iterable[Mapping[str, Any]]) -> Document | N
     one_only = len({tuple(one.get(name) for name in (*_OF_PROCESS, "side")) for one in sure}) == 1
     its = one_only and _is_its(document, sure[0]["side"])
     return {"processes": listed, **(_fields(sure[0]) if its else {})}
-
-
-def as_told(document: Document, found: Iterable[Mapping[str, Any]]) -> Document:
-    """A document with what is known of its processes; as it was where nothing is."""
-    known = told(document, found)
-    return document if known is None else with_learned(document, renewed(document, known))
-
-
-def renewed(document: Document, processes: Mapping[str, Any]) -> Document:
-    """All that is known of an alert's events, of processes only what is new."""
-    before = parted(document)[1] or {}
-    return {**{name: before[name] for name in ("witnesses",) if name in before}, **processes}
 
 
 def _is_its(document: Document, side: str) -> bool:

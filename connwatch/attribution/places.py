@@ -8,7 +8,7 @@ So both answer the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import polars as pl
@@ -16,15 +16,14 @@ import polars as pl
 from connwatch.alert import Document
 from connwatch.behind import ServerRecords
 from connwatch.detectors.ruleset import RuleSet
-from connwatch.query.tree import And, Match, Node, Not, Or, Query, Text
+from connwatch.query.made import NO_TIME, equal, there
+from connwatch.query.tree import And, Node, Or, Query
 from connwatch.schema import BY_NAME, STORED
 from connwatch.sinks.embedded import StoreReader
 
 if TYPE_CHECKING:  # the client takes half a second to load
     from connwatch.sinks.elasticsearch.reader import ServerReader
 
-#: what relative times of a query refer to: there are none in these
-_NOW: Final = datetime(2000, 1, 1, tzinfo=UTC)
 #: values that a question asks a server for at once, and pairs of ends
 _VALUES: Final = 1_000
 _PAIRS: Final = 50
@@ -130,7 +129,7 @@ class ServerPlace:
         frames = [pl.DataFrame(schema={name: STORED[name] for name in names})]
         frames += [
             self._reader.search(
-                Query(query), now=_NOW, start=start, end=end,
+                Query(query), now=NO_TIME, start=start, end=end,
                 sort=("@timestamp", False), limit=None, columns=names,
             )
             for query in queries()
@@ -141,7 +140,7 @@ class ServerPlace:
         return found.lazy().filter(wanted)
 
     def values(self, name: str) -> list[str]:
-        found = self._reader.by(Query(there(name)), name, None, now=_NOW)
+        found = self._reader.by(Query(there(name)), name, None, now=NO_TIME)
         return found["value"].sort().to_list()
 
     def alerts_with(self, events: pl.DataFrame) -> list[Document]:
@@ -171,15 +170,10 @@ def _may_have(document: Document, events: pl.DataFrame) -> bool:
     return not events.filter(wanted).is_empty()
 
 
-def there(name: str) -> Node:
-    """A field has a value."""
-    return Match(Text((name,)), Text(("", "")))
-
-
 def among(name: str, values: Sequence[Any] | pl.Series) -> Iterator[Node]:
     """Queries for the events of which a field has one of these values."""
     for begin in range(0, len(values), _VALUES):
-        yield Or(tuple(_is(name, value) for value in values[begin : begin + _VALUES]))
+        yield Or(tuple(equal(name, value) for value in values[begin : begin + _VALUES]))
 
 
 def with_ends(pairs: Sequence[Sequence[Any]]) -> Iterator[Node]:
@@ -191,7 +185,7 @@ def with_ends(pairs: Sequence[Sequence[Any]]) -> Iterator[Node]:
             tuple(
                 And(
                     tuple(
-                        _is(f"{side}.{what}", value)
+                        equal(f"{side}.{what}", value)
                         for side, end in zip(sides, ends, strict=True)
                         for what, value in zip(("ip", "port"), end, strict=True)
                         if "%" not in str(value)  # a zone is no part of what is indexed
@@ -203,21 +197,8 @@ def with_ends(pairs: Sequence[Sequence[Any]]) -> Iterator[Node]:
         )
 
 
-def begins(name: str, text: str) -> Node:
-    """The value of a field begins with a text."""
-    return Match(Text((name,)), Text((text, "")))
-
-
 def both(*nodes: Node) -> Node:
     return And(nodes)
-
-
-def without(name: str) -> Node:
-    return Not(there(name))
-
-
-def _is(name: str, value: Any) -> Node:
-    return Match(Text((name,)), Text((str(value),), quoted=True))
 
 
 def roots(*expressions: pl.Expr) -> list[str]:

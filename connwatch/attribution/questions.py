@@ -11,14 +11,14 @@ import polars as pl
 
 from connwatch.alert import Document
 from connwatch.errors import StoreError
+from connwatch.query.made import begins
 from connwatch.query.tree import Node
 from connwatch.schema import DERIVED
-from connwatch.sinks.embedded import StoreReader
 
 from .clock import Offset, measured
 from .flows import connected
 from .join import ATTRIBUTION, Settings, attribute, best
-from .places import Place, StorePlace, among, begins
+from .places import Place, among
 from .sockets import LATE
 from .stored import (
     AROUND,
@@ -243,16 +243,6 @@ def _events(
     return found.sort("@timestamp", "event.dataset", "event.id").collect()
 
 
-def of_alert(reader: StoreReader, document: Document, clocks: Clocks) -> list[dict[str, Any]]:
-    """The processes behind an alert's events, the surest and commonest first: host, side, pid,
-    name, user, verdict, reason, text (the reason in words), events (how many), candidates. Events
-    of which nothing is known are counted by reason. A row of a table tells itself."""
-    events = reader.alert_events(document["event"]["id"]).head(ASKED).collect()
-    if events.is_empty():
-        return []
-    return summed(told_of(StorePlace(reader), events, clocks))
-
-
 def told_of(place: Place, events: pl.DataFrame, clocks: Clocks) -> pl.DataFrame:
     """`ATTRIBUTION` of events (stored columns), one row each, rows of tables among them."""
     own = sockets_of(events.lazy().filter(pl.col("socket.role").is_not_null()))
@@ -278,7 +268,12 @@ def told_of(place: Place, events: pl.DataFrame, clocks: Clocks) -> pl.DataFrame:
 
 
 def summed(told: pl.DataFrame) -> list[dict[str, Any]]:
-    """`of_alert` of what is told of each event."""
+    """The processes behind an alert's events, the surest and commonest first: host, side, pid,
+    name, user, verdict, reason, text (the reason in words), events (how many), candidates. Events
+    of which nothing is known are counted by reason.
+
+    told: as `told_of` gives it.
+    """
     rank = {"exact": 0, "bounded": 1, "ambiguous": 2, "reused": 3, "none": 4}
     groups = (
         told.with_columns(user=pl.coalesce("user", "uid"))

@@ -9,11 +9,12 @@ from typing import Any, Final
 import polars as pl
 
 from connwatch.ingest.families import family, stem
+from connwatch.query.made import there, without
 from connwatch.query.tree import Node
 from connwatch.schema import DERIVED
 
 from .flows import FLOWS
-from .places import Place, among, both, roots, there, with_ends, without
+from .places import Place, among, both, roots, with_ends
 from .sockets import SOCKETS
 
 #: begins what stands for the name of a host until it has one

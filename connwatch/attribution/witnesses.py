@@ -33,16 +33,6 @@ _SHOWN: Final = (
 )  # fmt: skip
 
 
-def with_witnesses(document: Document, found: Sequence[Mapping[str, Any]]) -> Document:
-    """A document with the witnesses of the events that it lists; as it was where there are none.
-
-    found: as `of_alerts` gives it.
-    """
-    if not found:
-        return document
-    return {**document, "connwatch": {**document["connwatch"], "witnesses": list(found)}}
-
-
 def of_alerts(reader: StoreReader, documents: Sequence[Document]) -> dict[str, list[Document]]:
     """By id of alerts that have any, the witnesses of the events that they list: `_SHOWN` of each,
     and `of`, the id of the listed event. Where that event is gone, nothing is known."""

@@ -8,9 +8,9 @@ import click
 import polars as pl
 
 from connwatch.alert import Document, digest
-from connwatch.attribution.alerts import as_told, process_lines
-from connwatch.attribution.questions import Clocks, of_alert
-from connwatch.attribution.witnesses import of_alerts, with_witnesses, witness_lines
+from connwatch.attribution.alerts import process_lines
+from connwatch.attribution.learned import as_known_now
+from connwatch.attribution.witnesses import witness_lines
 from connwatch.behind import ServerRecords
 from connwatch.cli.common import (
     FORMATS,
@@ -107,10 +107,8 @@ def alerts(
                 return
             document = reader.alert(rest[0])
             if action == "show":
-                found = of_alert(reader, document, Clocks({}))
                 gone = reader.gone_events(document["event"]["id"])
-                witnesses = of_alerts(reader, [document]).get(document["event"]["id"], ())
-                _show(with_witnesses(as_told(document, found), witnesses), form, gone)
+                _show(as_known_now(reader, document), form, gone)
             elif action == "events":
                 alert = document["event"]["id"]
                 events = reader.alert_events(alert).collect()

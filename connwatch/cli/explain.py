@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from connwatch.attribution.questions import Clocks, of_alert
-from connwatch.attribution.witnesses import of_alerts
+from connwatch.attribution.learned import as_known_now
 from connwatch.behind import Records, ServerRecords, StoreRecords
 from connwatch.cli.common import (
     chosen_rules,
@@ -88,13 +87,11 @@ def explain(
     with _opened(store, config_file, urls, rules) as (reader, records):
         if alert is not None:
             document = reader.alert(alert)
+            if isinstance(reader, StoreReader):
+                document = as_known_now(reader, document)
             facts = alert_facts(records, document, rules)
             facts["processes"] = document["connwatch"].get("processes", [])
             facts["witnesses"] = document["connwatch"].get("witnesses", [])
-            if isinstance(reader, StoreReader):
-                known = of_alerts(reader, [document]).get(document["event"]["id"])
-                facts["witnesses"] = known or facts["witnesses"]
-                facts["processes"] = of_alert(reader, document, Clocks({})) or facts["processes"]
             if isinstance(records, ServerRecords):
                 tell_doubt(records.found(document))
             facts["events"]["command"] = _command(facts["id"], store, config_file, urls, rule_paths)

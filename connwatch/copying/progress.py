@@ -20,7 +20,8 @@ from typing import Any, Final
 from connwatch.alert import Document, iso
 from connwatch.contracts import Refusal
 from connwatch.query import Query
-from connwatch.query.tree import And, Everything, Match, Or, Text, to_kql
+from connwatch.query.made import equal
+from connwatch.query.tree import And, Everything, Or, to_kql
 
 FOLDER: Final = "copies"
 #: refusals that are told one by one
@@ -156,7 +157,7 @@ class Progress:
 
 def among(wanted: Wanted, ids: Sequence[str]) -> Query:
     """The query, asked of events with these ids alone."""
-    each = tuple(Match(Text(("event.id",)), Text((one,), quoted=True)) for one in ids)
+    each = tuple(equal("event.id", one) for one in ids)
     return Query(And((wanted.query.root, Or(each))))
 
 
