@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 import struct
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,9 +140,9 @@ def content(path: Path) -> str:
 _SHIFTED = "ppp__quic-interop-retry.pcap"
 
 
-def test_bytes_are_those_of_the_captures(data: Path) -> None:
-    same: Counter[str] = Counter()
-    for path in sorted((data / "tcpdump" / "zeek_pairs").glob("*/tcpdump.*_[xX]*")):
+def pairs(data: Path, options: str) -> Iterator[tuple[Path, pl.DataFrame, list[bytes], list[Any]]]:
+    """Texts with their packets, and the frames and the truth of each."""
+    for path in sorted((data / "tcpdump" / "zeek_pairs").glob(f"*/tcpdump.*_{options}*")):
         source = path.parent / "trace.pcap"
         truth = truth_of(source) if source.exists() else None
         if truth is None:
@@ -149,11 +151,18 @@ def test_bytes_are_those_of_the_captures(data: Path) -> None:
         packets = pl.concat([made.packets for made in read]).filter(pl.col("depth") == 0)
         lines = sorted([*packets["line"], *(at for made in read for at in made.frames["line"])])
         number = {at: nth for nth, at in enumerate(lines)}
-        shown, frames = dumps(packets["raw"]), frames_of(source)
+        frames = frames_of(source)
+        rows = [number[at] for at in packets["line"]]
+        yield path, packets, [frames[row] for row in rows], [truth[row] for row in rows]
+
+
+def test_bytes_are_those_of_the_captures(data: Path) -> None:
+    same: Counter[str] = Counter()
+    for path, packets, frames, truth in pairs(data, "[xX]"):
+        shown = dumps(packets["raw"])
         assert not shown.damaged.any()
         told = payloads(packets).rename({name: key for key, name in SHORT.items()}).to_dicts()
-        for row, (at, found) in enumerate(zip(packets["line"], told, strict=True)):
-            frame, known = frames[number[at]], truth[number[at]]
+        for row, (frame, known, found) in enumerate(zip(frames, truth, told, strict=True)):
             begin, size = int(shown.start[row]), int(shown.size[row])
             bytes_ = shown.data[begin : begin + size].tobytes()
             assert bytes_ == frame if "_XX_" in path.name else frame.endswith(bytes_), path
@@ -162,12 +171,26 @@ def test_bytes_are_those_of_the_captures(data: Path) -> None:
                 continue
             assert found["hex"] is not None, path
             if known and "carried" in known:
-                assert found["hex"] == known["carried"][:KEPT].hex(), (path, at)
-                assert found["bytes"] == known["payload"], (path, at)
+                assert found["hex"] == known["carried"][:KEPT].hex(), (path, row)
+                assert found["bytes"] == known["payload"], (path, row)
                 same["payloads"] += 1
     print(dict(same))
     assert same["dumps"] > 2_500
     assert same["payloads"] > 2_000
+
+
+def test_text_is_that_of_the_captures_but_for_carriage_returns(data: Path) -> None:
+    same: Counter[str] = Counter()
+    for path, packets, _, truth in pairs(data, "A"):
+        told = payloads(packets)[SHORT["text"]]
+        for known, text in zip(truth, told, strict=True):
+            if known and "carried" in known and text is not None:
+                left = re.sub(rb"\r(?=\n|\Z)", b"", known["carried"])
+                expected = "".join(chr(one) if 0x20 <= one < 0x7F else "." for one in left)
+                assert text.rstrip(".") == expected[:KEPT].rstrip("."), path
+                same["texts"] += 1
+    print(dict(same))
+    assert same["texts"] > 700
 
 
 GET = b"GET /etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -230,6 +253,35 @@ def test_text_alone_is_not_exact_and_says_so() -> None:
     assert found["flaws"] == ["text"]
     assert found["bytes"] == len(GET)
     assert found["text"].rstrip(".") == "GET /etc/passwd HTTP/1.1.Host: a"
+    link = [line(len(GET)), "..E......" + letters + "\n" + "E" + letters[1:] + shown]
+    assert one(link)["text"] is None
+    assert one([line(len(GET)), letters.replace("E", "F") + shown])["text"] is not None
+    cut = letters + shown[:-2] + "\u00e9"
+    assert one([line(len(GET)), cut])["text"].startswith("GET /etc")
+    other = letters[:-1] + "x" + shown
+    assert one([line(len(GET)).replace("10.0.0.2", "10.0.120.2"), other])["text"] is None
+
+
+@settings(max_examples=examples(100))
+@given(
+    st.lists(
+        st.one_of(
+            st.sampled_from(record(GET)),
+            st.text(st.sampled_from("\t 0x:12fE.\u00e9"), max_size=60),
+            st.builds(
+                "\t0x{}:  {}".format, st.text("0f", max_size=8), st.text("4f x", max_size=50)
+            ),
+        ),
+        max_size=12,
+    )
+)
+def test_any_lines_are_read_and_nothing_is_made_up(lines: list[str]) -> None:
+    head, *rest = record(GET)
+    for found in carried("\n".join([head, *lines, *rest]) + "\n"):
+        assert found["hex"] is None or GET.hex().startswith(found["hex"])
+    for found in carried("\n".join([head, *lines]) + "\n"):
+        if found["hex"]:
+            assert found["flaws"] or found["hex"] == GET.hex()
 
 
 def test_records_of_one_line_and_inner_packets_have_none() -> None:

@@ -45,8 +45,12 @@ _NEWLINE, _DOT = ord("\n"), ord(".")
 _DIGITS: Final = np.frombuffer(b"0123456789abcdef", np.uint8)
 _PRINTED: Final = np.arange(256, dtype=np.uint8)
 _PRINTED[:0x20] = _PRINTED[0x7F:] = _DOT
-#: a packet as text (-A), which begins with its IP header
-_AS_TEXT: Final = r"\n([E-O`a-o][\x20-\x7e](?s:.*))"
+#: a packet as text (-A), from the first line of a record that is not indented
+_AS_TEXT: Final = r"\n[E-O`a-o.][\x20-\x7e]"
+_OTHER: Final = r"[^\x20-\x7e]"
+#: IP headers without options, and an IPv4 address
+_HEADERS, _FOUR = 40, 4
+_ENDS: Final = ("_src", "_dst")
 
 
 def payloads(packets: pl.DataFrame) -> pl.DataFrame:
@@ -72,26 +76,62 @@ def payloads(packets: pl.DataFrame) -> pl.DataFrame:
 def _printed(packets: pl.DataFrame) -> pl.DataFrame:
     """Of packets shown as text (-A): not exact. A letter stands for each byte but for a carriage
     return before a newline, and dots for all that cannot be printed."""
-    header = pl.col("size") - pl.col("payload")
-    whole = pl.col("raw").str.extract(_AS_TEXT)
+    raw = packets["raw"]
+    if (raw.str.len_bytes() != raw.str.len_chars()).any():
+        raw = raw.str.replace_all(r"[^\x00-\x7f]", ".")  # a letter is a byte from here on
+    length, header = pl.col("payload"), pl.col("size") - pl.col("payload")
+    begin = pl.col("place") + 1
+    packets = packets.with_columns(
+        raw.cast(pl.Binary), place=raw.str.find(_AS_TEXT).cast(pl.Int64)
+    ).select(
+        _letters(packets["src"]).alias(_ENDS[0]),
+        _letters(packets["dst"]).alias(_ENDS[1]),
+        length,
+        header=header,
+        begin=pl.col("raw").bin.slice(begin, _HEADERS).cast(pl.String).str.replace_all(_OTHER, "."),
+        text=pl.col("raw").bin.slice(begin + header, length).cast(pl.String),
+    )
     # An inner packet's line may begin with the same letters.
-    whole = pl.when(~whole.str.contains(INNER)).then(whole)
-    text = whole.str.slice(header, pl.col("payload"))
-    known = text.is_not_null() & (header >= 0)
-    shown = text.str.len_chars() + text.str.count_matches("\n", literal=True)
+    known = (pl.col("header") >= 0) & ~pl.col("begin").str.contains(INNER)
+    known = known & pl.any_horizontal(pl.col(_ENDS).is_not_null())
+    for end, four, six in zip(_ENDS, (12, 16), (8, 24), strict=True):
+        letters, headers = pl.col(end), pl.col("begin").str
+        short = letters.str.len_bytes() == _FOUR
+        there = pl.when(short).then(headers.slice(four, _FOUR))
+        same = there.otherwise(headers.slice(six, _ADDRESS)) == letters
+        known = known & same.fill_null(letters.is_null())
+    shown = pl.col("text").str.len_bytes()
+    returns = pl.col("text").str.count_matches("\n", literal=True)
     flaws = (
         pl.lit("text"),
-        pl.when(shown < pl.col("payload")).then(pl.lit("captured")),
-        pl.when(text.str.len_chars() > KEPT).then(pl.lit("limit")),
+        pl.when(shown + returns < length).then(pl.lit("captured")),
+        pl.when(shown > KEPT).then(pl.lit("limit")),
     )
-    kept = text.str.head(KEPT).str.replace_all(r"[^\x20-\x7e]", ".")
     columns = {
         _HEX: pl.lit(None, pl.String),
-        _TEXT: pl.when(known).then(kept),
-        _BYTES: pl.when(known).then("payload"),
-        _FLAWS: pl.when(known).then(pl.concat_list(flaws).list.drop_nulls()),
+        _TEXT: pl.col("text").str.head(KEPT).str.replace_all(_OTHER, "."),
+        _BYTES: length,
+        _FLAWS: pl.concat_list(flaws).list.drop_nulls(),
     }
-    return packets.select(expr.alias(name) for name, expr in columns.items())
+    known = known & pl.col("text").is_not_null()
+    return packets.with_columns(known=known).select(
+        pl.when("known").then(expr).alias(name) for name, expr in columns.items()
+    )
+
+
+def _letters(addresses: pl.Series) -> pl.Series:
+    """Addresses as -A shows their bytes; null for null."""
+    different = addresses.drop_nulls().unique()
+    # One address at a time: there are far fewer different ones than packets.
+    shown = [_PRINTED[list(_packed(text))].tobytes().decode() for text in different]
+    return addresses.replace_strict(
+        different, pl.Series(shown, dtype=pl.String), default=None, return_dtype=pl.String
+    )
+
+
+def _packed(address: str) -> bytes:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.inet_pton(family, address)
 
 
 def _hexed(packets: pl.DataFrame) -> pl.DataFrame:
@@ -168,10 +208,10 @@ def _addresses(packets: pl.DataFrame) -> tuple[Bytes, Numbers, Numbers]:
     table = np.zeros((len(different) + 1, _ADDRESS), np.uint8)
     # One address at a time: there are far fewer different ones than packets.
     for row, text in enumerate(different, 1):
-        six = ":" in text
-        packed = socket.inet_pton(socket.AF_INET6 if six else socket.AF_INET, text)
+        packed = _packed(text)
         # An IPv4 address in an IPv6 packet is a mapped one.
-        table[row] = np.frombuffer(packed if six else bytes(10) + b"\xff\xff" + packed, np.uint8)
+        mapped = packed if len(packed) == _ADDRESS else bytes(10) + b"\xff\xff" + packed
+        table[row] = np.frombuffer(mapped, np.uint8)
     rows = pl.Series(range(1, len(different) + 1), dtype=pl.Int64)
     codes = both.replace_strict(different, rows, default=0, return_dtype=pl.Int64).fill_null(0)
     known = codes.to_numpy()
