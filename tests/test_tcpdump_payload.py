@@ -237,6 +237,24 @@ def test_bytes_of_others_are_not_a_packets() -> None:
     assert one([head, *own, *rest])["hex"] == GET.hex()
 
 
+def six(extensions: bytes, kind: int, payload: bytes) -> bytes:
+    """An IPv6 UDP datagram from fe80::1 to fe80::2 behind extension headers; kind: of the first."""
+    udp = struct.pack(">HHHH", 4000, 5000, 8 + len(payload), 0)
+    ends = b"".join(b"\xfe\x80" + bytes(13) + bytes([last]) for last in (1, 2))
+    size = len(extensions) + len(udp) + len(payload)
+    return struct.pack(">IHBB", 0x6000_0000, size, kind, 64) + ends + extensions + udp + payload
+
+
+@pytest.mark.parametrize("shown", [100, 61, 56, 48, 40])
+def test_extension_headers_are_no_payload(shown: int) -> None:
+    extensions = bytes([60, 0, *range(6)]) + bytes([17, 0, *range(6)])  # hop by hop, options
+    head = "01:02:03.000004 IP6 fe80::1.4000 > fe80::2.5000: UDP, length 30"
+    found = one([head, *dump(six(extensions, 0, b"v" * 30)[:shown])])
+    assert found["hex"] == "76" * max(min(shown - 64, 30), 0)
+    assert found["bytes"] == 30
+    assert found["flaws"] == (None if shown == 100 else ["captured"])
+
+
 def test_padding_is_no_payload_and_names_are_no_hindrance() -> None:
     head, *_ = record(b"abc")
     padded = dump(bytes(14) + tcp(b"abc") + bytes(9))

@@ -253,7 +253,8 @@ def _parts(found: Dumps, place: Numbers) -> _Parts:
     datagram = found.pair(at + 4)
     datagram = np.where((protocol == UDP) & ~later & (datagram >= 8), at + datagram, end)
     begin = at + header
-    whole = (place >= 0) & (begin <= found.size)
+    open_ = ~four & ~later & np.isin(protocol, _EXTENSIONS)
+    whole = (place >= 0) & (begin <= found.size) & ~open_
     return _Parts(begin, np.maximum(np.minimum(end, datagram), begin), whole)
 
 
