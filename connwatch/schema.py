@@ -215,6 +215,7 @@ _NOT_LOGGED = "not logged"
 #: rules see connections alone (`rules/fields/connection.yml`), and these have both ends
 _NO_END = f"{_NEVER} of a connection that feeds rules; socket table: no such end, or a name or a cut address in its place"
 _NOT_SHOWN = "not shown"
+_NO_DUMP = "no packet, or its bytes are not shown"
 _NOT_COUNTED = "not shown, or nothing to compare with"
 _S = pl.String()
 _I = pl.Int64()
@@ -342,6 +343,11 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("zeek.connection.tunnel_parents", STRINGS, "keyword", "", "not tunnelled", "uids of the tunnels around the connection."),
     Column("zeek.connection.label", _S, "keyword", "", "not a labelled log", "Label of a labelled data set."),
     Column("zeek.connection.detailed_label", _S, "keyword", "", "not a labelled log", "Detailed label of a labelled data set."),
+    # -- what a packet carries ----------------------------------------------------------------
+    Column("connwatch.payload.bytes", _I, "long", "bytes", _NO_DUMP, "What the packet carries behind its transport's header (TCP, UDP, ICMP), else behind IP's, in all, be it shown or not."),
+    Column("connwatch.payload.hex", _S, "keyword", "", f"{_NO_DUMP}, or only as text (-A)", "These bytes, as far as tcpdump shows them exactly (-x, -X): two hex digits each, the first 2,048."),
+    Column("connwatch.payload.text", _S, "keyword", "", _NO_DUMP, "The same as text, with a dot for every byte that is no printing ASCII."),
+    Column("connwatch.payload.flaws", STRINGS, "keyword", "", f"{_NO_DUMP}, or all is there", "What is not whole: limit (it has more bytes than are kept), captured (it has more than are shown: -s), damaged (lines of the dump are missing or wrong; what stands before them is kept), other (the bytes shown hold no header of this packet; none is kept), text (of -A: a dot may be any byte, and carriage returns are lost)."),
     Column("connwatch.extra", _S, "flattened", "", "nothing beyond the schema", "Fields the schema does not know: a JSON object from source name to value."),
 )
 # fmt: on

@@ -31,6 +31,14 @@ def packets(path: Path) -> list[dict[str, Any] | None] | None:
     return [_packet(bytes_, link) for bytes_ in _frames(data, order)]
 
 
+def frames(path: Path) -> list[bytes]:
+    """The bytes of each packet, its link header included."""
+    data = path.read_bytes()
+    return list(
+        _frames(data, "<" if data[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1") else ">")
+    )
+
+
 def _frames(data: bytes, order: str) -> Iterator[bytes]:
     place = 24
     while place + 16 <= len(data):
@@ -51,7 +59,8 @@ def _packet(data: bytes, link: int) -> dict[str, Any] | None:
 
 
 def _ip(data: bytes) -> dict[str, Any] | None:
-    """src, dst, number, size, payload, ports, flags, window, ICMP's type and code, ip_id."""
+    """src, dst, number, size, payload, ports, flags, window, ICMP's type and code, ip_id; carried:
+    the payload as far as it was captured."""
     if len(data) < 20:
         return None
     made: dict[str, Any] = {}
@@ -74,15 +83,18 @@ def _ip(data: bytes) -> dict[str, Any] | None:
         address = ipaddress.ip_address(raw)
         mapped = getattr(address, "ipv4_mapped", None)
         made[name] = str(mapped or address)
-    body, rest = data[header:], made["size"] - header
+    body, rest = data[header : made["size"]], made["size"] - header
     if number == 6 and len(body) >= 20:
         made["sport"], made["dport"] = struct.unpack(">HH", body[:4])
         made["flags"], made["window"] = body[13], int.from_bytes(body[14:16], "big")
         made["payload"] = rest - (body[12] >> 4) * 4
+        made["carried"] = body[(body[12] >> 4) * 4 :]
     elif number == 17 and len(body) >= 8:
         made["sport"], made["dport"], length = struct.unpack(">HHH", body[:6])
         made["payload"] = length - 8
+        made["carried"] = body[8:length]
     elif number in (1, 58) and len(body) >= 2:
         made["icmp_type"], made["icmp_code"] = body[0], body[1]
         made["payload"] = rest - 8
+        made["carried"] = body[8:]
     return made

@@ -8,5 +8,7 @@ records    lines to records of one or more lines
 quick      common records as columns (skeleton, fields, words)
 reader     records to packets and frames: the door without events
 exact      one record: lead (link), ip (headers), bodies, icmp, options
+dumps      the bytes that records show (-x, -X), many at once
+payload    what packets carry, from these bytes
 events     packets and frames as events
 """

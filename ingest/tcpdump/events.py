@@ -11,6 +11,7 @@ from connwatch.schema import UTC, conform
 from ..extra import member, whole
 from ..sockets.rows import hashed
 from ..zeek_events import Origin
+from .payload import payloads
 from .reader import Read
 
 FRAMES: Final = "tcpdump.frame"
@@ -30,6 +31,7 @@ def events_of(read: Read, origin: Origin) -> pl.DataFrame:
 def packet_events(packets: pl.DataFrame, origin: Origin) -> pl.DataFrame:
     """One event per packet (`PACKET`)."""
     vlan = pl.col("vlans").list
+    carried = payloads(packets)
     columns = {
         **_common(origin, origin.dataset, pl.col("depth").cast(_S)),
         "source.ip": pl.col("src"),
@@ -52,7 +54,8 @@ def packet_events(packets: pl.DataFrame, origin: Origin) -> pl.DataFrame:
         "zeek.connection.inner_vlan": vlan.get(1, null_on_oob=True),
         "connwatch.extra": _extra("flags", "interface", "way"),
     }
-    return conform(packets.select(expr.alias(name) for name, expr in columns.items()))
+    made = packets.select(expr.alias(name) for name, expr in columns.items())
+    return conform(made.with_columns(carried.get_columns()))
 
 
 def frame_events(frames: pl.DataFrame, origin: Origin) -> pl.DataFrame:

@@ -35,7 +35,7 @@ DUMP: Final = r"^\s+0x[0-9a-f]{4,6}:  "
 #: a line that continues a record, and that nobody else prints
 _INDENTED: Final = r"^[ \t]+[^\s]"
 #: an inner packet at the beginning of a line; "[|" says there that a decoder's text was cut
-_INNER: Final = rf"^(?:IP6?[ ,]|ARP, |{_MAC} > |STP )"
+INNER: Final = rf"^(?:IP6?[ ,]|ARP, |{_MAC} > |STP )"
 #: a packet's first bytes as text: version 4 or 6, ARP's hardware type
 _LETTERS: Final = r"^(?:[E-O`a-o][\x20-\x7e]|\.[\t\x20-\x7e])"
 #: that the inner packet begins on the next line
@@ -59,7 +59,7 @@ def grouped(lines: pl.DataFrame, *, times: bool, alone: bool = False) -> pl.Data
     lines = lines.with_columns(text.str.contains(START if times else WORDS).alias("begins"))
     if not times:
         before = text.shift(1).fill_null("")
-        enclosed = before.str.contains(ENCLOSING) & text.str.contains(_INNER)
+        enclosed = before.str.contains(ENCLOSING) & text.str.contains(INNER)
         lines = lines.with_columns(pl.col("begins") & ~enclosed)
     if lines["begins"].all():
         return grouped(lines, times=times, alone=True)
@@ -73,7 +73,7 @@ def grouped(lines: pl.DataFrame, *, times: bool, alone: bool = False) -> pl.Data
     plain = ~pl.col("begins") & ~comment & ~text.str.contains(r"^\s") & (text != "")
     lines = lines.with_columns(comment=comment, plain=plain, record=number)
     lines = lines.with_columns(text_dump=_text_dump(lines))
-    inner = text.str.contains(_INNER) | text.str.starts_with("[|")
+    inner = text.str.contains(INNER) | text.str.starts_with("[|")
     blank = text.str.strip_chars() == ""
     kind = (
         pl.when("begins")
@@ -96,7 +96,7 @@ def _text_dump(lines: pl.DataFrame) -> pl.Series:
     like the bytes of a packet, and not with an inner packet's word."""
     text = pl.col("text")
     dumped = pl.col("plain") & (pl.col("record") > 0) & text.str.contains(_LETTERS)
-    first = lines.select(pl.when(dumped & ~text.str.contains(_INNER)).then("record")).to_series()
+    first = lines.select(pl.when(dumped & ~text.str.contains(INNER)).then("record")).to_series()
     if not first.is_not_null().any():
         return pl.repeat(False, lines.height, eager=True)
     row = pl.int_range(pl.len())
