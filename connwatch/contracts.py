@@ -21,6 +21,8 @@ from connwatch.schema import UTC
 
 State = TypeVar("State")
 _NEWLINE: Final = ord("\n")
+#: bytes looked at together: of a whole block, what is found would need fresh memory each time
+_STEP: Final = 1 << 17
 
 #: A line that could not be read. `raw` is the line with invalid UTF-8 as backslash-x escapes,
 #: cut at 64 KiB; `field` the source field that is wrong (null: the line as a whole).
@@ -72,7 +74,9 @@ SPAN_SCHEMA: Final[dict[str, pl.DataType]] = {
 def newlines(data: bytes) -> int:
     """How many there are; found three times as fast, in a large block, as `bytes.count` does, and
     without keeping other threads from their work."""
-    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == _NEWLINE))
+    every = np.frombuffer(data, np.uint8)
+    parts = (every[start : start + _STEP] for start in range(0, len(every), _STEP))
+    return sum(int(np.count_nonzero(part == _NEWLINE)) for part in parts)
 
 
 @dataclass(frozen=True, slots=True)

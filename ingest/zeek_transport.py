@@ -68,6 +68,8 @@ def _transport(records: pl.DataFrame) -> pl.Series:
 
 def _ports(records: pl.DataFrame, names: list[str], code: pl.Series) -> dict[str, pl.Series]:
     """Ports, and for ICMP the type and code that Zeek writes in their place."""
+    if {*names} <= _WITH_PORTS:
+        return {port: records[field] for field, port, _ in _PORTS if field in records.columns}
     is_icmp = [name in _ICMP for name in names]
     has_ports = [name in _WITH_PORTS for name in names]
     icmp = _of_each(code, is_icmp, pl.Boolean())
@@ -78,9 +80,7 @@ def _ports(records: pl.DataFrame, names: list[str], code: pl.Series) -> dict[str
             continue
         value = records[field]
         nothing = value.clear(len(value))
-        columns[port] = value
-        if not all(has_ports):
-            columns[port] = value.zip_with(~icmp & (ported | (value > 0)), nothing)
+        columns[port] = value.zip_with(~icmp & (ported | (value > 0)), nothing)
         if any(is_icmp):
             columns[other] = value.zip_with(icmp, nothing)
     return columns

@@ -10,6 +10,7 @@ import pytest
 from support import from_json
 
 from connwatch.contracts import Block
+from connwatch.ingest import zeek_json
 from connwatch.ingest.zeek_json import ZeekJson
 
 GOOD: dict[str, Any] = {
@@ -164,3 +165,18 @@ def test_a_record_means_the_same_whatever_came_before(key: str) -> None:
             (alone, _), (after, _) = form.parse(block, fresh), form.parse(block, state)
             assert after.events.equals(alone.events)
             assert after.rejects.equals(alone.rejects)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 64])
+def test_the_fast_reader_counts_across_its_steps(
+    step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = b"".join(
+        json.dumps({**GOOD, "tunnel_parents": ["Ca", "Cb"]}, separators=(",", ":")).encode() + b"\n"
+        for _ in range(3)
+    )
+    form = ZeekJson()
+    monkeypatch.setattr(zeek_json, "_STEP", step)
+    monkeypatch.setattr(zeek_json, "exact", lambda *_: pytest.fail("the fast reader gave up"))
+    parsed, _ = form.parse(Block("conn.log", data, 0, 1, True), form.begin("zeek.connection"))
+    assert parsed.events.height == 3
