@@ -49,6 +49,35 @@ def test_documents_are_the_events_nested_and_give_them_back(events: pl.DataFrame
         assert without_nulls(known(json.loads(text))) == without_nulls(known(nested(row)))
 
 
+@pytest.mark.parametrize("days", [0, 3])
+def test_documents_of_many_events_are_each_event(days: int) -> None:
+    """What many have in common is written once: small numbers, seconds, whole columns."""
+    numbers = [0, 9, 65_535, 65_536, -1, None, 2**63 - 1, 10**6]
+    step = timedelta(days=days, microseconds=1_000_999)
+    events = frame(
+        *(
+            one(
+                **{
+                    "@timestamp": START + number * step,
+                    "source.ip": f"192.0.2.{number % 3}" if days else None,
+                    "destination.ip": None if number % 7 else "2001:db8::1",
+                    "source.port": number % 5,
+                    "source.packets": numbers[number % 3],
+                    "destination.packets": numbers[number % 3 + 3],
+                    "source.bytes": numbers[number % len(numbers)],
+                    "destination.bytes": None if number % 2 else number % 11,
+                    "zeek.connection.history": "Dd",
+                }
+            )
+            for number in range(3_000)
+        )
+    )
+    texts = documents(events)
+    assert from_documents(map(loads, texts)).equals(events)
+    for text, row in zip(texts, expand(events).iter_rows(named=True), strict=True):
+        assert without_nulls(json.loads(text)) == without_nulls(nested(row))
+
+
 @given(frames())
 @settings(max_examples=examples(40))
 def test_each_event_is_two_lines_whatever_it_says(events: pl.DataFrame) -> None:
