@@ -25,7 +25,7 @@ demo: $(STAMP)
 	$(BIN)/connwatch replay sample_logs/incident/tcpdump.txt --store build/demo-packets
 
 test: $(STAMP)
-	CONNWATCH_EXAMPLES=25 $(BIN)/python -m pytest -q -m "not slow and not lengthy"
+	CONNWATCH_EXAMPLES=15 $(BIN)/python -m pytest -q -m "not slow"
 
 test-all: test-wheel
 	$(BIN)/python -m pytest -q
@@ -36,7 +36,7 @@ test-wheel: $(STAMP)
 	$(PYTHON) -m venv $(AWAY)/venv
 	$(AWAY)/venv/bin/python $(PIP) "$$(ls $(WHEEL)/*.whl)[plots]" cryptography hypothesis pytest
 	cp -R README.md CHANGELOG.md docs deploy $(wildcard sample_logs) tests pyproject.toml $(AWAY)/
-	cd $(AWAY) && CONNWATCH_KILLS=8 CONNWATCH_EXAMPLES=10 CONNWATCH_DATA="$${CONNWATCH_DATA:-$(CURDIR)/../shared/data}" venv/bin/python -m pytest -q -m "not slow and not source and not lengthy" -o testpaths=tests
+	cd $(AWAY) && CONNWATCH_KILLS=8 CONNWATCH_EXAMPLES=10 CONNWATCH_DATA="$${CONNWATCH_DATA:-$(CURDIR)/../shared/data}" venv/bin/python -m pytest -q -m "not slow and not source" -o testpaths=tests
 
 # As many kills as KILLS says, or as MINUTES allow; what comes out is in build/crash.json too.
 KILLS ?= 1000

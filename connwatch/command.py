@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from connwatch import loading
+
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    loading.begin()
     try:
         from connwatch.cli import run
 

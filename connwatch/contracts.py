@@ -162,6 +162,16 @@ class Joining(Protocol):
         ...
 
 
+@runtime_checkable
+class Chaining(Protocol[State]):
+    """A format that reads many small blocks together for what one of them would cost."""
+
+    def chain(self, blocks: Sequence[Block], state: State) -> list[tuple[Parsed, State]]:
+        """What `parse` makes of these blocks one after the other, each from the state that the one
+        before it left."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What one commit hands to a sink: all of it becomes visible together, or nothing.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Final
 
 import polars as pl
 
-from connwatch.contracts import Parsed
+from connwatch.contracts import Chaining, Parsed
 from connwatch.schema import STORED
 
 from .follow import Lines, Stream
@@ -21,6 +22,8 @@ from .sockets.changes import Changes
 _COUNTS: Final = ("lines", "records", "rejects", "comments")
 #: the number of the lines that a record was read with, as long as it waits here
 _NUMBER: Final = "_lines"
+#: small pieces that are read together
+_TOGETHER: Final = 64
 
 
 @dataclass(slots=True)
@@ -96,23 +99,54 @@ class Course:
 
     def read(self, size: int, now: float) -> bool:
         """Read on; whether there was anything."""
-        lines = self.stream.read(size)
-        if lines is None:
+        read = self._next_lines(size)
+        if not read:
             return False
-        self.since, self.modified, self.changed = now, lines.modified, True
-        form = self.stream.format
-        state = self._states.of(lines.piece)
-        made, after = parsed(form, lines.block, state)
-        self._states.set(lines.piece, after)
-        read = _Read(self._next, lines, form.saved(state), made)
-        self._next += 1
-        self._reads.append(read)
-        self.unknown |= made.unknown_fields
-        events = self._not_taken(lines, made.events)
-        if events.height:
-            number = pl.lit(read.number, _WAITING[_NUMBER]).alias(_NUMBER)
-            self._take(self._log_time.feed(events.with_columns(number)))
+        self.since, self.modified, self.changed = now, read[-1].modified, True
+        frames = []
+        for lines, before, made in self._parsed(read):
+            number = self._next
+            self._reads.append(_Read(number, lines, self.stream.format.saved(before), made))
+            self._next += 1
+            self.unknown |= made.unknown_fields
+            events = self._not_taken(lines, made.events)
+            if events.height:
+                frames.append(events.with_columns(pl.lit(number, _WAITING[_NUMBER]).alias(_NUMBER)))
+        if frames:
+            events = frames[0] if len(frames) == 1 else pl.concat(frames)
+            self._take(self._log_time.feed(events))
         return True
+
+    def _next_lines(self, size: int) -> list[Lines]:
+        """The next lines, about `size` bytes at most: of one piece, or of many small ones if the
+        format reads them together."""
+        found: list[Lines] = []
+        most = _TOGETHER if isinstance(self.stream.format, Chaining) else 1
+        while (lines := self.stream.read(size, on=bool(found))) is not None:
+            found.append(lines)
+            size -= len(lines.block.data)
+            if len(found) == most or size <= 0 or not self.stream.behind:
+                break
+        return found
+
+    def _parsed(self, read: Sequence[Lines]) -> Iterator[tuple[Lines, Any, Parsed]]:
+        """What is in the lines, with the state before each. Pieces that have no state of their own
+        yet, one after the other, are read together."""
+        form, states = self.stream.format, self._states
+        place = 0
+        while place < len(read):
+            state = states.of(read[place].piece)
+            rest = takewhile(lambda one: not one.block.overlong, read[place:])
+            count = states.chained(one.piece for one in rest)
+            if isinstance(form, Chaining) and count > 1:
+                made = form.chain([one.block for one in read[place : place + count]], state)
+            else:
+                made = [parsed(form, read[place].block, state)]
+            for lines, (one, after) in zip(read[place:], made, strict=False):
+                states.set(lines.piece, after)
+                yield lines, state, one
+                state = after
+            place += len(made)
 
     def _not_taken(self, lines: Lines, events: pl.DataFrame) -> pl.DataFrame:
         """Without those that were given on before a restart: the first ones, since the same lines

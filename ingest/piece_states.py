@@ -29,6 +29,16 @@ class PieceStates:
         """What the next lines of a piece are read with."""
         return self._own.get(piece, self._newest[1])
 
+    def chained(self, pieces: Iterable[str]) -> int:
+        """How many of these pieces, from the first one on, begin with what the one before them
+        leaves: nothing was read of them, and each is newer than all before it."""
+        newest, count = self._newest[0], 0
+        for piece in pieces:
+            if piece in self._own or _order(piece) <= newest:
+                break
+            newest, count = _order(piece), count + 1
+        return count
+
     def set(self, piece: str, state: Any) -> None:
         """What comes after lines that were read."""
         self._own[piece] = state

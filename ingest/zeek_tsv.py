@@ -13,7 +13,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from typing import Any, Final
 
 import polars as pl
@@ -67,18 +68,37 @@ class ZeekTsv:
 
     def whole(self, blocks: Sequence[Block], dataset: str) -> list[Parsed]:
         """As `contracts.Joining` says: what stands under equal headers is read in one go."""
+        begin = self.begin(dataset)
+        cut = [list(_under(block, begin)) for block in blocks]
+        return self._together(blocks, [begin] * len(blocks), cut)
+
+    def chain(self, blocks: Sequence[Block], state: Header) -> list[tuple[Parsed, Header]]:
+        """As `contracts.Chaining` says, likewise."""
+        states, cut = [state], []
+        for block in blocks:
+            cut.append(list(_under(block, states[-1])))
+            states.append(cut[-1][-1][1] if cut[-1] else states[-1])
+        return list(zip(self._together(blocks, states[:-1], cut), states[1:], strict=True))
+
+    def _together(
+        self,
+        blocks: Sequence[Block],
+        states: Sequence[Header],
+        cut: Sequence[Sequence[tuple[_Piece, Header]]],
+    ) -> list[Parsed]:
+        """What is in each of these blocks, which begin with these states. cut: their pieces."""
         kinds: dict[Header, list[tuple[int, _Piece]]] = {}
-        for number, block in enumerate(blocks):
-            pieces = [one for one in _under(block, self.begin(dataset)) if not one[0].comment]
-            if len(pieces) == 1:
-                piece, header = pieces[0]
+        for number, pieces in enumerate(cut):
+            runs = [one for one in pieces if not one[0].comment]
+            if len(runs) == 1:
+                piece, header = runs[0]
                 kinds.setdefault(header, []).append((number, piece))
         made: dict[int, Parsed] = {}
-        for header, runs in kinds.items():
-            made |= self._joined(blocks, header, runs)
+        for header, runs_under in kinds.items():
+            made |= self._joined(blocks, header, runs_under)
         return [
-            made[number] if number in made else self.parse(block, self.begin(dataset))[0]
-            for number, block in enumerate(blocks)
+            made[number] if number in made else self.parse(block, state)[0]
+            for number, (block, state) in enumerate(zip(blocks, states, strict=True))
         ]
 
     def _joined(
@@ -142,7 +162,8 @@ class ZeekTsv:
         )
 
     def saved(self, state: Header) -> dict[str, Any]:
-        return {**asdict(state), "fields": list(state.fields), "types": list(state.types)}
+        saved = {one.name: getattr(state, one.name) for one in dataclass_fields(state)}
+        return {**saved, "fields": list(state.fields), "types": list(state.types)}
 
     def restored(self, saved: Mapping[str, Any]) -> Header:
         return Header(**{**saved, "fields": tuple(saved["fields"]), "types": tuple(saved["types"])})

@@ -58,7 +58,7 @@ def alerts(store: Path) -> list[Document]:
         return reader.alerts()
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_explain_and_events_are_those_of_the_store(copying: Copying, tmp_path: Path) -> None:
     more = flow(700, "10.0.0.7", 9, service='x"\\*y') + flow(701, "10.0.0.7", 9, local_orig="T")
     store, rules = on_disk(copying, tmp_path, SYN, SCAN, DOOR, NULLS, more=more)
@@ -82,7 +82,7 @@ def test_explain_and_events_are_those_of_the_store(copying: Copying, tmp_path: P
     both_ways(copying, store, "explain", "--rules", rules, "--rule", "door", "--entity", "10.0.0.3")
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_the_bundled_rules_find_every_hit_of_the_sample(copying: Copying, tmp_path: Path) -> None:
     store = tmp_path / "store"
     copying.out("replay", ROOT / "sample_logs" / "incident", "--store", store)

@@ -72,7 +72,7 @@ def test_there_and_back_is_the_same_store(copying: Copying, tmp_path: Path) -> N
     assert not list((first / "copies").iterdir())
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_a_span_and_a_query(copying: Copying, elasticsearch: Elastic, tmp_path: Path) -> None:
     """Just the events that a search finds, and alerts that list one of them."""
     store = copying.replayed(tmp_path / "store")
@@ -103,7 +103,7 @@ def test_a_span_and_a_query(copying: Copying, elasticsearch: Elastic, tmp_path: 
     assert told["alerts"]["partial"] == 0
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_what_an_analyst_says_goes_where_nobody_has_said_anything(
     copying: Copying, tmp_path: Path
 ) -> None:
@@ -129,7 +129,7 @@ def test_what_an_analyst_says_goes_where_nobody_has_said_anything(
         assert fates(told, "alerts").keys() == {"there"}
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_alerts_whose_rule_is_not_at_hand_come_with_what_they_list(
     copying: Copying, tmp_path: Path
 ) -> None:
@@ -161,7 +161,7 @@ def test_alerts_whose_rule_is_not_at_hand_come_with_what_they_list(
     same(first, third)
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_alerts_of_lists_come_back_with_the_lists(copying: Copying, tmp_path: Path) -> None:
     feed = tmp_path / "feed.txt"
     feed.write_text("203.0.113.99\n198.51.100.0/24\n")
@@ -217,7 +217,7 @@ def stored(folder: Path, *rows: dict[str, Any]) -> Path:
     return folder
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_values_that_a_server_cannot_take_whole_are_counted(
     copying: Copying, tmp_path: Path
 ) -> None:

@@ -70,7 +70,7 @@ def known(folder: Path) -> list[str]:
         return sorted(reader.events().select("event.id").collect()["event.id"])
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_killed_on_the_way_to_a_server(
     copying: Copying, elasticsearch: Elastic, tmp_path: Path
 ) -> None:
@@ -96,7 +96,7 @@ def _all_there(elasticsearch: Elastic, copying: Copying) -> None:
     assert told["count"] == ROWS
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_killed_on_the_way_to_a_store(
     copying: Copying, elasticsearch: Elastic, tmp_path: Path
 ) -> None:
@@ -112,7 +112,7 @@ def test_killed_on_the_way_to_a_store(
     assert fates(copying.back(second), "events") == {"there": ROWS}
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_a_server_that_goes_away_in_the_middle(
     copying: Copying, elasticsearch: Elastic, tmp_path: Path
 ) -> None:
@@ -219,7 +219,7 @@ def test_what_cannot_be_copied_is_said(
     assert "there is no store here" in copying.said
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_users_copy_what_they_may(
     secured: Elastic,
     tmp_path: Path,

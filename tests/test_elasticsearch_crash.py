@@ -17,7 +17,7 @@ from sink_contract import events
 
 from connwatch.sinks.elasticsearch import ElasticsearchSink, Sent
 
-pytestmark = pytest.mark.lengthy
+pytestmark = pytest.mark.slow
 
 ROWS = 6_000
 LIMIT = 100_000

@@ -18,7 +18,7 @@ from sink_contract import events
 from connwatch.sinks.elasticsearch import Sent, State
 from connwatch.sinks.elasticsearch.bodies import Alert
 
-pytestmark = pytest.mark.lengthy
+pytestmark = pytest.mark.slow
 
 ROWS = 600
 #: about forty events

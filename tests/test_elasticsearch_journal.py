@@ -19,7 +19,7 @@ _APART = 3 * 86_400.0
 _FIRST = -2 * 365 * 86_400.0
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_a_run_without_a_store_is_killed_while_it_sends(
     elasticsearch: Elastic, tmp_path: Path
 ) -> None:

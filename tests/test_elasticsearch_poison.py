@@ -42,7 +42,7 @@ def single(_number: int, lines: bytes, forward: Forward) -> Answer:
     )
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [whole, single])
 def test_a_document_that_a_server_fails_on_is_refused_alone(
     elasticsearch: Elastic, rule: Callable[[int, bytes, Forward], Answer]
@@ -62,7 +62,7 @@ def test_a_document_that_a_server_fails_on_is_refused_alone(
     assert asked > 16
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_an_alert_that_a_server_fails_on_is_refused_alone(elasticsearch: Elastic) -> None:
     index = f"{elasticsearch.prefix}-alerts-2026.11.20"
     puts = [Alert(f"{number:032x}", index, alert(number)) for number in range(5, 9)]
@@ -74,7 +74,7 @@ def test_an_alert_that_a_server_fails_on_is_refused_alone(elasticsearch: Elastic
     assert (kind, name) == ("alert", f"{7:032x}")
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_a_server_that_fails_on_everything_is_waited_for(elasticsearch: Elastic) -> None:
     """However long, and also when it has taken something before."""
     rows = events(range(12))
@@ -110,7 +110,7 @@ def test_one_document_is_no_proof_against_itself(elasticsearch: Elastic) -> None
         assert again.stored + again.known == 1
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_what_a_server_fails_on_for_ever_is_a_dead_letter_of_a_run(
     elasticsearch: Elastic, tmp_path: Path
 ) -> None:

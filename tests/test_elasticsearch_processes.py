@@ -46,6 +46,7 @@ ASKED = [
 ]
 
 
+@pytest.mark.slow
 def test_commands_on_a_server_answer_what_they_answer_on_the_store(
     copying: Copying, tmp_path: Path
 ) -> None:
@@ -73,6 +74,7 @@ def test_commands_on_a_server_answer_what_they_answer_on_the_store(
         copying.on_server(*words, code=StoreError.exit_code)
 
 
+@pytest.mark.slow
 def test_a_server_gets_the_alerts_of_a_live_run_with_their_processes(
     elasticsearch: Elastic, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -99,7 +99,7 @@ def most_shards(server: Elastic, more: int) -> Iterator[None]:
         server.ask("PUT", "/_cluster/settings", {"persistent": {name: None}})
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_a_log_of_years_that_has_no_room_is_told_and_goes_by_months(
     elasticsearch: Elastic, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,7 +143,7 @@ def put(store: EmbeddedStore, rows: pl.DataFrame) -> None:
     run.write(delivery(rows), run.classify(rows)[1])
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_no_room_that_is_noticed_only_by_the_server_is_waited_for(
     elasticsearch: Elastic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,7 +162,7 @@ def test_no_room_that_is_noticed_only_by_the_server_is_waited_for(
     assert len(documents(elasticsearch, "events")) == 18
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_an_index_with_a_block_does_not_hold_up_the_others(
     elasticsearch: Elastic, tmp_path: Path
 ) -> None:

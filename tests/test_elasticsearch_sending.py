@@ -99,7 +99,7 @@ def test_a_store_that_knew_nothing_of_a_server_is_sent_by_a_replay(
     same(elasticsearch, tmp_path / "store")
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_what_an_analyst_says_is_kept_wherever_he_says_it(
     elasticsearch: Elastic, tmp_path: Path
 ) -> None:
@@ -123,7 +123,7 @@ def test_what_an_analyst_says_is_kept_wherever_he_says_it(
     assert after != before
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_processes_that_snapshots_tell_later_are_told_to_the_server(
     elasticsearch: Elastic, tmp_path: Path
 ) -> None:
@@ -151,7 +151,7 @@ def test_processes_that_snapshots_tell_later_are_told_to_the_server(
     assert {one["_id"] for one in found} == set(named)
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_alerts_that_become_one_are_one_there(elasticsearch: Elastic, tmp_path: Path) -> None:
     """The middle of a log comes last: alerts on both sides of it are joined, and what was said of
     the one that goes is said of the one that stays."""
@@ -206,7 +206,7 @@ def followed(config: Path, *more: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_a_live_run_is_killed_while_it_sends(elasticsearch: Elastic, tmp_path: Path) -> None:
     config = configured(tmp_path, elasticsearch)
     (tmp_path / "logs").mkdir()
@@ -275,7 +275,7 @@ def test_a_run_that_may_not_send_more_waits(tmp_path: Path) -> None:
     assert len(ids) == len(set(ids)) == 1_000
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_what_a_server_refuses_for_good_is_a_dead_letter(
     elasticsearch: Elastic, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -305,7 +305,7 @@ def test_what_a_server_refuses_for_good_is_a_dead_letter(
         assert reader.dead_letters() == []
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_sending_leaves_what_an_administrator_has_set_up(
     elasticsearch: Elastic, tmp_path: Path
 ) -> None:
@@ -368,7 +368,7 @@ def test_a_fault_of_the_program_does_not_let_anybody_wait(
             sender.drain()
 
 
-@pytest.mark.lengthy
+@pytest.mark.slow
 def test_indices_that_are_too_old_go_while_a_run_sends(
     elasticsearch: Elastic, tmp_path: Path
 ) -> None:

@@ -31,7 +31,7 @@ from connwatch.sinks.elasticsearch import (
 )
 from connwatch.sinks.elasticsearch.layout import Layout
 
-pytestmark = pytest.mark.lengthy
+pytestmark = pytest.mark.slow
 
 Waits = tuple[Callable[[Elastic, str], Any], Callable[[Elastic, str], Any], str]
 

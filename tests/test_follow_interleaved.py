@@ -211,7 +211,8 @@ def test_a_piece_that_is_compressed_while_it_waits_keeps_its_turn(tmp_path: Path
     assert reader.numbers() == expected(range(1, 80))
 
 
-@pytest.mark.parametrize("looks", [pytest.param(0, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("looks", [0, 3])
 @pytest.mark.parametrize("way", WAYS)
 def test_the_whole_rotation_before_any_call(
     tmp_path: Path, machine: Machine, way: str, looks: int

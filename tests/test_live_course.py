@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from follow_support import header, row, rows
 
+from connwatch.ingest import course
 from connwatch.ingest.course import Course
 from connwatch.ingest.follow import Follower, Wanted
 from connwatch.ingest.formats import formats
@@ -262,3 +263,47 @@ def test_every_record_is_prepared_as_its_source_wants_it(tmp_path: Path) -> None
     assert events["source.port"].to_list() == list(range(39))  # the first may go on before 39
     assert events["labels"].to_list() == [str(number % 2) for number in range(39)]
     assert [frame.height for frame in given if frame.height] == [39]
+
+
+def small_pieces(folder: Path) -> Path:
+    """Pieces of one log: most with a header, of which some have other columns, and some without."""
+    folder.mkdir()
+    for number in range(150):
+        text = rows(number * 4, number * 4 + 1 + number % 4)
+        if number % 7 != 3:
+            text = header(f"2026-11-20-10-{number // 60:02}-{number % 60:02}") + text
+        if number % 10 == 6:
+            text = other_columns(text)
+        (folder / f"conn.{number // 60:02}:{number % 60:02}:00-23:00:00.log").write_text(text)
+    return folder
+
+
+def given_of(folder: Path, *, starts: int) -> list[tuple[object, ...]]:
+    """What a live run gives of a folder that is begun anew so many times."""
+    saved: dict[str, Any] = {}
+    found: list[tuple[object, ...]] = []
+    for turn in range(starts):
+        follower = followed(folder, pieces_of(saved))
+        merge = LiveMerge(saved, lambda source, events: events, 0.0, lambda: 0.0, 50)
+        for stream in follower.streams.values():
+            merge.add(stream)
+        while (given := merge.given()) is not None:
+            saved.update(given.positions)
+            columns = ("zeek.session_id", "source.port", "destination.port", "log.file.path")
+            found.extend(given.events.select(columns).rows())
+            if turn < starts - 1 and len(found) > (turn + 1) * 100:
+                break
+        follower.close()
+    return found
+
+
+def test_small_pieces_are_read_together_as_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = small_pieces(tmp_path / "logs")
+    together = given_of(folder, starts=1)
+    assert given_of(folder, starts=3) == together
+    monkeypatch.setattr(course, "_TOGETHER", 1)
+    assert given_of(folder, starts=1) == together
+    assert [row[0] for row in together] == sorted({row[0] for row in together})
+    assert len(together) == sum(1 + number % 4 for number in range(150))

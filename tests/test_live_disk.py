@@ -35,6 +35,7 @@ def fill(path: Path) -> None:
                 continue
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
     """It says so, holds no more than before, and goes on by itself, and nothing is lost."""
     made = lines(6_000)

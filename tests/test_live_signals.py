@@ -156,6 +156,7 @@ def test_a_halt_changes_nothing(tmp_path: Path) -> None:
     is_as_replayed(store, made, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_log_folder_that_vanishes_is_read_on_when_it_is_back(tmp_path: Path) -> None:
     made = lines(900)
     config, store = configured(tmp_path, ["logs/conn.log"]), tmp_path / "store"
@@ -182,6 +183,7 @@ def test_a_log_folder_that_vanishes_is_read_on_when_it_is_back(tmp_path: Path) -
     is_as_replayed(store, made, tmp_path)
 
 
+@pytest.mark.slow
 def test_rules_are_exchanged_between_two_batches(tmp_path: Path) -> None:
     """A scan that is half done at the reload still fires, as it does in a replay; a rule that is
     added or changed fires from then on, one that is gone no more; a broken one changes nothing."""

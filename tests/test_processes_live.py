@@ -154,6 +154,7 @@ def test_snapshots_that_come_late_after_kills_name_what_a_replay_names(tmp_path:
     as_replayed(store, logs, tmp_path / "replayed", late=True)
 
 
+@pytest.mark.slow
 def test_alerts_that_come_after_their_snapshots_are_named(tmp_path: Path) -> None:
     config, store, logs = configured(tmp_path), tmp_path / "store", tmp_path / "logs"
     dump(logs)

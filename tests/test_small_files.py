@@ -19,7 +19,7 @@ from test_sockets import ESTAB, HEADER, LISTEN
 from test_sockets_netstat import GERMAN, NET_TOOLS, NETSTAT, PROC, PROC_ROW
 from test_zeek_tsv import FIELDS, GOOD, header
 
-from connwatch.contracts import Block, Joining, Parsed
+from connwatch.contracts import Block, Chaining, Joining, Parsed
 from connwatch.detectors.ruleset import load_rules
 from connwatch.ingest import files, merge
 from connwatch.ingest.files import discover
@@ -90,6 +90,25 @@ def told(made: Parsed) -> tuple[Any, ...]:
 def test_zeek_logs_are_read_as_one_at_a_time(data: list[bytes]) -> None:
     form = FORMATS["zeek-tsv"]("s")
     agree(form, data, "zeek.connection", [f"{n}/conn.log" for n in range(len(data))])
+
+
+@settings(max_examples=examples(150))
+@given(st.lists(ZEEK_FILES, min_size=1, max_size=6), st.sampled_from(_HEADERS))
+def test_zeek_logs_are_read_one_after_the_other_as_one_at_a_time(
+    data: list[bytes], before: str
+) -> None:
+    form = FORMATS["zeek-tsv"]("s")
+    assert isinstance(form, Chaining)
+    _, state = form.parse(Block("x", before.encode(), 0, 1, False), form.begin("zeek.connection"))
+    blocks = [Block(f"{n}/conn.log", one, 0, 1, False) for n, one in enumerate(data)]
+    together = form.chain(blocks, state)
+    assert len(together) == len(blocks)
+    for block, (one, after) in zip(blocks, together, strict=True):
+        alone, state = form.parse(block, state)
+        assert after == state
+        assert told(one) == told(alone)
+        assert one.events.rows() == alone.events.rows()
+        assert one.rejects.rows() == alone.rejects.rows()
 
 
 @settings(max_examples=examples(60))

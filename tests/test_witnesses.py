@@ -72,6 +72,7 @@ def test_two_logs_count_as_each_of_them(rules: RuleSet, tmp_path: Path) -> None:
     assert told(zeek) == told(packets) == told(both)
 
 
+@pytest.mark.slow
 def test_what_is_followed_counts_as_what_is_replayed(rules: RuleSet, tmp_path: Path) -> None:
     config = configuration(tmp_path, [str(path) for path in EVERY], idle_limit=3)
     with start("run", "-c", str(config), "--until-idle", "1") as process:

@@ -15,6 +15,7 @@ from typing import Final
 
 import click
 
+from connwatch import loading
 from connwatch.cli.common import complain, say
 from connwatch.errors import ConnwatchError
 
@@ -38,6 +39,8 @@ _MODULES: Final = {
     "sockets": ("sockets",),
     "store": ("formats", "rejects", "store"),
 }
+#: modules with commands that load more, and say themselves when all of it is there
+_LOADING: Final = frozenset({"follow"})
 
 
 class _Commands(Mapping[str, click.Command]):
@@ -49,6 +52,8 @@ class _Commands(Mapping[str, click.Command]):
 
     def __getitem__(self, name: str) -> click.Command:
         module = import_module(f"connwatch.cli.{self._modules[name]}")
+        if self._modules[name] not in _LOADING:
+            loading.end()
         command: click.Command = getattr(module, name.replace("-", "_"))
         return command
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import polars as pl
 
+from connwatch import loading
 from connwatch.alert import Written
 from connwatch.config import Config, SourceConfig
 from connwatch.detection import Detection
@@ -210,6 +211,7 @@ class LiveRun:
 
     def _between(self, session: Session) -> None:
         """Between two batches of a session."""
+        loading.end()
         if self.error is not None and session.commits.committed:
             self.error, self.retries, self.state = None, 0, "running"
         self._see_store()

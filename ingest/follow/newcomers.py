@@ -11,7 +11,7 @@ from typing import Any
 from connwatch.contracts import Format
 
 from ..describe import describe
-from ..families import family, numbered
+from ..families import family, numbered, stem
 from ..opening import may_be_compressed
 from .ages import in_order, is_younger, was_left_out
 from .content import open_content
@@ -98,6 +98,7 @@ class Newcomers:
                     fresh.append(self._kept(newcomer))
                 elif not self._is_taken(newcomer):
                     newcomer.content.close()
+        fresh += self._adopted(unknown, {_log(one.sight) for one in fresh})
         certain = not self._missed and all(one.holds() for one in fresh) and (not fresh or rests())
         if certain or late:
             self._take(fresh)
@@ -111,9 +112,24 @@ class Newcomers:
         }
         return certain
 
+    def _adopted(self, unknown: Sequence[Sight], logs: set[tuple[int, str, str]]) -> list[Newcomer]:
+        """Named files without a header, of logs with other new pieces, which tell what they are."""
+        found = []
+        for sight in unknown if logs else ():
+            left = self._left.get(sight.spot.key)
+            if left is None or left.reason is None or _log(sight) not in logs:
+                continue
+            it = self._opened(sight, left)
+            if it is not None and it.head and it.kind is None:
+                del self._left[sight.spot.key]
+                found.append(it)
+            elif it is not None:
+                it.content.close()
+        return found
+
     def _take(self, fresh: list[Newcomer]) -> None:
         """Make new files pieces, but for copies of one another."""
-        fresh.sort(key=Newcomer.turn)
+        fresh.sort(key=lambda one: (one.kind is None, *one.turn()))
         taken: dict[str, list[tuple[Newcomer, Piece]]] = {}  # by first record, and all
         for one in fresh:
             alike = taken.get(one.first, ())
@@ -358,3 +374,8 @@ class Newcomers:
         piece.skip = len(it.header), end, 1 + counted_lines(it.content, end)
         if not piece.skip[0]:
             piece.jump(it.content)
+
+
+def _log(sight: Sight) -> tuple[int, str, str]:
+    """What the pieces of one log have in common."""
+    return sight.source, family(sight.spot.path), stem(sight.spot.path)

@@ -85,10 +85,7 @@ class Places:
             while not Path(place).is_dir() and place != place.parent:
                 place = place.parent
             watched.add(str(place))
-        for path in self._hot:
-            place = PurePath(path).parent
-            if self._hot[path] is not None:
-                watched.add(str(place))
+        watched.update(_folder(path) for path, spot in self._hot.items() if spot is not None)
         return sorted(watched)
 
     def look(
@@ -118,7 +115,7 @@ class Places:
                 before = named.get(spot.key)
                 if before is None or (placed and not before.placed and before.source == source):
                     named[spot.key] = Sight(spot, source, True, placed, pipe)
-                logs.add((source, path.rpartition("/")[0] or "/", stem(path)))
+                logs.add((source, _folder(path), stem(path)))
             if empty:
                 self.missing.append(wanted.path)
                 hot[wanted.path] = None
@@ -159,14 +156,16 @@ class Places:
             if is_folder:
                 if depth < _DEPTH and is_rotation_folder(name):
                     yield from self._rotated(join(folder, name), names, depth + 1)
-            elif stem(name) in names and rotated(path := join(folder, name)):
+                continue
+            path = join(folder, name)
+            if path not in self._used and stem(name) in names and rotated(path):
                 yield path
 
     def _spot(self, path: str, thorough: bool) -> tuple[Spot | None, bool]:
         """Where a path leads now, and whether that is a pipe; None: nowhere."""
         # The name of a file that was deleted may have been given to a new one with its inode; that
         # changes the folder, so a file is looked at again when its folder's listing was.
-        taken = self.folders.taken(path.rpartition("/")[0] or "/")
+        taken = self.folders.taken(_folder(path))
         known = self._spots.get(path)
         if known and not thorough and known[0] == taken and known[1].key in self.resting:
             self._used[path] = known
@@ -181,6 +180,10 @@ class Places:
         spot = Spot.at(path, status)
         self._used[path] = taken, spot
         return spot, stat.S_ISFIFO(status.st_mode)
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0] or "/"
 
 
 def _status(path: str) -> os.stat_result | OSError:

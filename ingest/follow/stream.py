@@ -72,14 +72,15 @@ class Stream:
         self.newest: Piece | None = None
         self._host = host
 
-    def read(self, size: int) -> Lines | None:
+    def read(self, size: int, *, on: bool = False) -> Lines | None:
         """The next whole lines, about `size` bytes at most; None: nothing is there now.
 
+        on: those behind what was just read; what holds nothing up is not looked at again.
         Never raises for what a file holds or for a file that is gone; that is a `Problem`.
         """
         for _ in range(len(self.queue) + len(self.beside) + 8):
             first = self.queue[:1]
-            for piece in (*self.beside, *first):
+            for piece in first if on else (*self.beside, *first):
                 if piece.lost or piece.done:
                     continue
                 if (taken := self._from(piece, size)) is not None:
