@@ -191,6 +191,13 @@ def test_an_alert_is_created_whole_and_updated_without_its_status() -> None:
     assert json.loads(said.data.splitlines()[1])["doc"]["connwatch"]["status"] == "open"
 
 
+def test_a_flow_that_ends_after_the_last_year_is_written() -> None:
+    last = START.replace(year=9999, month=12, day=31, hour=23, minute=59, second=59)
+    events = frame(*(one(**{"@timestamp": last}) for _ in range(3)))
+    for text in documents(events):
+        assert json.loads(text)["event"]["end"].endswith("10000-01-01T00:00:00.500000Z")
+
+
 def test_a_frame_without_few_valued_columns_is_written_too() -> None:
     least = {"@timestamp": START, "connwatch.log_time": START, "event.id": "a"}
     (text,) = documents(frame({name: least.get(name) for name in STORED}))

@@ -241,7 +241,8 @@ def _clean(frame: pl.DataFrame) -> bool:
 
 def _column(column: pl.Series, clean: bool) -> list[Piece]:
     """The pieces of one column's values, of which some are not null."""
-    if len(column) > 1 and column.dtype != STRINGS and _one_value(column):
+    # A time may be later than Python can say.
+    if len(column) > 1 and column.dtype not in (STRINGS, UTC) and _one_value(column):
         return [written(of_column(column.head(1), clean), 1)[0]]
     return of_column(column, clean)
 
