@@ -231,6 +231,15 @@ def test_values_that_a_server_cannot_take_whole_are_counted(
     assert here["labels"].equals(there["labels"])
 
 
+def test_events_of_the_last_minute_of_time_are_copied(copying: Copying, tmp_path: Path) -> None:
+    """There is no later time up to which to look."""
+    last = {"@timestamp": datetime.max.replace(tzinfo=UTC), "source.port": 7}
+    store = stored(tmp_path / "store", one(**last), one())
+    assert fates(copying.there(store, "source.port: 7"), "events") == {"copied": 1}
+    assert fates(copying.there(store), "events") == {"copied": 1, "there": 1}
+    assert fates(copying.there(store), "events") == {"there": 2}
+
+
 def test_what_the_server_refuses_is_named(
     copying: Copying, elasticsearch: Elastic, tmp_path: Path
 ) -> None:

@@ -49,6 +49,35 @@ def test_documents_are_the_events_nested_and_give_them_back(events: pl.DataFrame
         assert without_nulls(known(json.loads(text))) == without_nulls(known(nested(row)))
 
 
+@pytest.mark.parametrize("days", [0, 3])
+def test_documents_of_many_events_are_each_event(days: int) -> None:
+    """What many have in common is written once: small numbers, seconds, whole columns."""
+    numbers = [0, 9, 65_535, 65_536, -1, None, 2**63 - 1, 10**6]
+    step = timedelta(days=days, microseconds=1_000_999)
+    events = frame(
+        *(
+            one(
+                **{
+                    "@timestamp": START + number * step,
+                    "source.ip": f"192.0.2.{number % 3}" if days else None,
+                    "destination.ip": None if number % 7 else "2001:db8::1",
+                    "source.port": number % 5,
+                    "source.packets": numbers[number % 3],
+                    "destination.packets": numbers[number % 3 + 3],
+                    "source.bytes": numbers[number % len(numbers)],
+                    "destination.bytes": None if number % 2 else number % 11,
+                    "zeek.connection.history": "Dd",
+                }
+            )
+            for number in range(3_000)
+        )
+    )
+    texts = documents(events)
+    assert from_documents(map(loads, texts)).equals(events)
+    for text, row in zip(texts, expand(events).iter_rows(named=True), strict=True):
+        assert without_nulls(json.loads(text)) == without_nulls(nested(row))
+
+
 @given(frames())
 @settings(max_examples=examples(40))
 def test_each_event_is_two_lines_whatever_it_says(events: pl.DataFrame) -> None:
@@ -160,6 +189,13 @@ def test_an_alert_is_created_whole_and_updated_without_its_status() -> None:
     assert removal == {"delete": {"_index": "connwatch-alerts-2026.11.19", "_id": "a0"}}
     (said,) = alert_bodies([Alert("a1", place.index, document, status=True)])
     assert json.loads(said.data.splitlines()[1])["doc"]["connwatch"]["status"] == "open"
+
+
+def test_a_flow_that_ends_after_the_last_year_is_written() -> None:
+    last = START.replace(year=9999, month=12, day=31, hour=23, minute=59, second=59)
+    events = frame(*(one(**{"@timestamp": last}) for _ in range(3)))
+    for text in documents(events):
+        assert json.loads(text)["event"]["end"].endswith("10000-01-01T00:00:00.500000Z")
 
 
 def test_a_frame_without_few_valued_columns_is_written_too() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import parse
 
-from connwatch.ingest.sockets import ss
+from connwatch.ingest.sockets import ss, ss_columns, ss_shapes
 from connwatch.ingest.sockets.rows import ROW
 from connwatch.ingest.sockets.ss_columns import tails
 from connwatch.ingest.sockets.ss_tail import tail
@@ -45,6 +45,40 @@ def test_many_at_once_are_read_as_each_of_them(drawn: list[list[str]]) -> None:
     for row, text in enumerate(texts):
         if not odd[row]:
             assert told(made, row) == tail(text)
+
+
+@given(
+    st.lists(st.tuples(WORDS, st.integers(1, 3)), min_size=1, max_size=4),
+    st.permutations("1234567890"),
+)
+def test_those_of_one_shape_are_read_as_each_of_them(
+    drawn: list[tuple[list[str], int]], digits: list[str]
+) -> None:
+    """Values differ where the words are the same."""
+    other = str.maketrans("1234567890", "".join(digits))
+    texts = [" ".join(words) for words, times in drawn for _ in range(times)]
+    texts += [" ".join(word.translate(other) for word in words) for words, _ in drawn]
+    with patch.multiple(ss_shapes, FEWEST=1, _SEEN=1):
+        made, odd = tails(pl.Series(texts))
+    _, slowly = tails(pl.Series(texts))
+    for row, text in enumerate(texts):
+        if not odd[row]:
+            assert told(made, row) == tail(text)
+        assert odd[row] <= slowly[row]
+
+
+def test_a_table_of_few_shapes_is_cut() -> None:
+    """Each of them has what is its own, in whichever order they come."""
+    texts = [
+        f"ino:{n} sk:{n:x} ts wscale:7,7 cwnd:{n} send {n}bps lastsnd:9"
+        if n % 3
+        else f"uid:{n} <->"
+        for n in range(2_000)
+    ]
+    with patch.object(ss_columns, "_each", side_effect=AssertionError):
+        made, odd = tails(pl.Series(texts))
+    assert not odd.any()
+    assert [told(made, row) for row in range(2_000)] == list(map(tail, texts))
 
 
 @given(st.lists(st.sampled_from(ORDINARY), max_size=12, unique_by=lambda word: word.split(":")[0]))

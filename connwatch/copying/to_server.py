@@ -49,7 +49,8 @@ def copy_to_server(
             to.events.there += sent.known
             to.refused(sent.refused)
             to.told(to)
-        progress.save(Place(last, to.done, to.events.refused))
+        if last is not None:
+            progress.save(Place(last, to.done, to.events.refused))
     for page in store.alert_pages(wanted.start, wanted.end, _ALERTS):
         _alerts(store, server, sink, _listing(store, wanted, page), to)
         to.told(to)
@@ -75,9 +76,9 @@ def _resumed(
 
 def _slices(
     store: StoreReader, wanted: Wanted, since: datetime | None
-) -> Iterator[tuple[datetime, datetime]]:
+) -> Iterator[tuple[datetime, datetime | None]]:
     """Spans of whole minutes, one after the other, that hold all events from `since` on: each a
-    slice's worth, or one minute."""
+    slice's worth, or one minute. None: to the end of time."""
     start = wanted.start if since is None else since
     events = matching(
         store.events(start, wanted.end), wanted.query, now=wanted.now, start=start, end=wanted.end
@@ -96,14 +97,22 @@ def _slices(
             first, rows = None, 0
         first, rows = first or minute, rows + number
     if first is not None:
-        yield first, minutes["minute"][-1] + _MINUTE
+        yield first, _after(minutes["minute"][-1], _MINUTE)
+
+
+def _after(moment: datetime, step: timedelta) -> datetime | None:
+    """None: there is no later time."""
+    try:
+        return moment + step
+    except OverflowError:
+        return None
 
 
 def _events(
-    store: StoreReader, wanted: Wanted, first: datetime, last: datetime
+    store: StoreReader, wanted: Wanted, first: datetime, last: datetime | None
 ) -> Iterator[pl.DataFrame]:
     """The events of a slice."""
-    end = last if wanted.end is None else min(last, wanted.end)
+    end = min((one for one in (last, wanted.end) if one is not None), default=None)
     found = matching(store.events(first, end), wanted.query, now=wanted.now, start=first, end=end)
     for frame in found.collect_batches(chunk_size=_SLICE):
         if frame.height:
@@ -128,7 +137,7 @@ def _listing(store: StoreReader, wanted: Wanted, page: Sequence[Document]) -> li
     ]
     if not times:
         return []
-    events = store.events(min(times), max(times) + timedelta(microseconds=1))
+    events = store.events(min(times), _after(max(times), timedelta(microseconds=1)))
     found = matching(
         events.filter(pl.col("event.id").is_in(ids)), wanted.query, now=wanted.now
     ).select("event.id")

@@ -150,7 +150,7 @@ def _fast(records: pl.DataFrame, header: str) -> tuple[pl.DataFrame, pl.Series]:
         *(["state"] if found and found["state"] else []),
         *("recv", "send", "local", "peer", "tail"),
     ]
-    parts = pl.col("text").str.replace_all(r"[ \t]+", " ").str.splitn(" ", len(names))
+    parts = pl.col("text").str.replace_all(r"[ \t]{2,}|\t", " ").str.splitn(" ", len(names))
     frame = records.select(
         "line", "offset", "lines", "raw", parts.struct.rename_fields(names).alias("p")
     ).unnest("p")

@@ -11,13 +11,13 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from . import ss_shapes
 from .ss_tail import HEADS, READERS, TEXTS
 
 _NAMED: Final = r'\("[A-Za-z0-9_./@+-]+",pid=[0-9]{1,9},fd=[0-9]{1,9}\)'
 _USERS: Final = rf"^users:\({_NAMED}(?:,{_NAMED})*\)$"
 #: no quotes and backslashes: what stands here is JSON as it is
 _PLAIN: Final = r"^[ !#-\[\]-~]*$"
-_KEY: Final = "^[A-Za-z_][A-Za-z0-9_.-]*$"
 _I: Final = pl.Int64()
 _DIGITS: Final = "^[0-9]{1,18}$"
 _MILLIS: Final = r"^([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:/|$)"
@@ -39,12 +39,54 @@ def tails(texts: pl.Series) -> tuple[dict[str, pl.Series], pl.Series]:
     if not (rest != "").any():
         return _users(listed), odd
     odd |= ~rest.str.contains(_PLAIN) | rest.str.contains("users:(", literal=True)
-    words = _words(rest)
+    plain = pl.DataFrame(
+        {"row": pl.int_range(len(rest), dtype=pl.UInt32, eager=True), "text": rest}
+    )
+    parts, left = _shaped(plain.filter(~odd), len(rest))
+    if left.height:
+        parts.append(_each(left))
+    if not parts:
+        return _users(listed), odd
+    filled = pl.concat(parts, how="diagonal")
+    odd |= _marked(filled["row"].filter(filled["wrong"]), len(rest))
+    columns = {
+        name: _spread(filled["row"], filled[name], len(rest))
+        for name in filled.columns
+        if name not in ("row", "wrong")
+    }
+    return {**_users(listed), **columns}, odd
+
+
+def _shaped(texts: pl.DataFrame, count: int) -> tuple[list[pl.DataFrame], pl.DataFrame]:
+    """Columns of the texts whose shape many have, and the other texts. texts: row (below `count`)
+    and text; the columns: those of `rows.ROW` that they fill, row, and wrong: to be read one at a
+    time."""
+    made: list[pl.DataFrame] = []
+    if texts.height < ss_shapes.FEWEST:
+        return made, texts
+    left = texts
+    for shape in ss_shapes.shapes(texts["text"]):
+        values = ss_shapes.cut(left, shape)
+        names = {key: READERS[key][0] for key in values.columns if key in READERS}
+        columns = values.select(
+            "row", "extra", *(_value(key, pl.col(key)).alias(name) for key, name in names.items())
+        )
+        null = (pl.col(name).is_null() for name in names.values())
+        made.append(columns.with_columns(wrong=pl.any_horizontal(pl.lit(value=False), *null)))
+        left = left.filter(~_marked(values["row"], count)[left["row"]])
+    return made, left
+
+
+def _each(texts: pl.DataFrame) -> pl.DataFrame:
+    """As `_shaped`, of texts of any shape."""
+    count = texts.height
+    words = _words(texts["text"])
     # With a key that words have together, or a pair twice, the order of all of them counts.
-    odd |= _marked(words["row"].filter(words["odd"] | (words["key"] == "options")), len(texts))
-    named, wrong, left = _named(words, len(texts))
-    columns = {**_users(listed), **named, "extra": _extra(left, len(texts))}
-    return columns, odd | wrong
+    odd = _marked(words["row"].filter(words["odd"] | (words["key"] == "options")), count)
+    named, wrong, left = _named(words, count)
+    return pl.DataFrame(
+        {"row": texts["row"], **named, "extra": _extra(left, count), "wrong": odd | wrong}
+    )
 
 
 def _users(listed: pl.Series | None) -> dict[str, pl.Series]:
@@ -93,7 +135,7 @@ def _words(rest: pl.Series) -> pl.DataFrame:
     same = pl.col("row") == pl.col("row").shift(1)
     words = words.with_columns(
         behind=(pl.col("head").shift(1) & same).fill_null(value=False),
-        keyed=pl.col("value").is_not_null() & pl.col("key").str.contains(_KEY),
+        keyed=pl.col("value").is_not_null() & pl.col("key").str.contains(ss_shapes.KEY),
     )
     words = words.select(
         "row",
@@ -121,15 +163,14 @@ def _named(words: pl.DataFrame, count: int) -> tuple[dict[str, pl.Series], pl.Se
     for key in own["key"].unique():
         theirs = own.filter(pl.col("key") == key)
         name = READERS[key][0]
-        values = theirs.select(_value(key)).to_series()
+        values = theirs.select(_value(key, pl.col("value"))).to_series()
         wrong = wrong.append(theirs["row"].filter(values.is_null()))
         columns[name] = _spread(theirs["row"], values, count)
     return columns, _marked(wrong, count), words.filter(taken.fill_null(value=False).not_())
 
 
-def _value(key: str) -> pl.Expr:
+def _value(key: str, value: pl.Expr) -> pl.Expr:
     """What `ss_tail.READERS` make of it; null where they find none, or it is not sure."""
-    value = pl.col("value")
     if key == "rtt":
         return (value.str.extract(_MILLIS).cast(pl.Float64) * 1000).round().cast(_I)
     if key == "retrans":

@@ -11,7 +11,7 @@ mappings     templates, made from the schema
 setup        what is to change on a server: plan, do it, take it away
 retention    how long indices are kept
 room         shards that a cluster may still have
-documents    events as JSON text, and back
+documents    events as JSON text, and back; columns of them (values, columns)
 fitting      values made to fit a server's limits
 bodies       bodies of bulk requests
 bulk         one such request, and the fate of each of its documents

@@ -18,8 +18,9 @@ import polars as pl
 
 from connwatch.alert import Written, quoted
 
-from .documents import Piece, pieces, written
+from .documents import pieces, written
 from .layout import Layout
+from .values import Piece
 
 #: bytes of a body; a server refuses more than 100 MB, and is fastest with a few
 LIMIT: Final = 5_000_000
@@ -71,7 +72,7 @@ def event_bodies(
         for begin, end in _cuts(ends, limit, runs, indices):
             data = lines[begin:end].str.join("").cast(pl.Binary).item()
             yield _body(data, first + begin, end - begin, gzip=gzip)
-        first, rows = first + rows, min(2 * rows, PART)
+        first, rows = first + rows, min(4 * rows, PART)
 
 
 def event_lines(events: pl.DataFrame, places: str | pl.Series) -> pl.Series:

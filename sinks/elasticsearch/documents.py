@@ -17,44 +17,26 @@ Values that no server takes are changed, so that an event is never refused for o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import polars as pl
 
 from connwatch.alert import quoted
-from connwatch.schema import DERIVED, OBJECTS, STORED, STRINGS, UTC, expand
+from connwatch.schema import DERIVED, OBJECTS, STORED, STRINGS, UTC
 
 from .columns import APART, COPIES, FEW, PAIRS, TOGETHER
 from .fitting import fitting, read_object
+from .values import Few, Piece, members, of_column
 
 #: bytes below are written as escapes
 _SPACE: Final = 0x20
-_US: Final = 1_000_000
-_DAY: Final = 86_400
-#: times of a day as text
-_SECONDS: Final = pl.Series(
-    [f"T{s // 3600:02}:{s // 60 % 60:02}:{s % 60:02}." for s in range(_DAY)], dtype=pl.String
-)
-
 #: a name in a nested document -> what stands there: a column's name, or names below it
 Tree: TypeAlias = dict[str, "str | Tree"]
 
 
-@dataclass(frozen=True, slots=True)
-class Few:
-    """One of a few texts for each row. place: which."""
-
-    texts: pl.Series
-    place: pl.Series
-
-    def with_(self, before: str = "", after: str = "") -> Few:
-        return Few(before + self.texts + after, self.place)
-
-
-#: text as it is, or one for each row
-Piece: TypeAlias = "str | pl.Series | Few"
+#: the columns that few columns make
+_TOGETHER: Final = [DERIVED.get(name, pl.col(name)).alias(name) for name in TOGETHER]
 
 
 def tree(names: Iterable[str]) -> Tree:
@@ -80,18 +62,21 @@ def documents(events: pl.DataFrame) -> pl.Series:
 def written(parts: Sequence[Piece], height: int) -> pl.Series:
     """Pieces put together, row by row."""
     parts = _joined(parts)
-    columns = {
-        str(place): part.texts.gather(part.place) if isinstance(part, Few) else part
-        for place, part in enumerate(parts)
-        if not isinstance(part, str)
-    }
-    text = pl.concat_str(
-        pl.lit(part) if isinstance(part, str) else pl.col(str(place))
-        for place, part in enumerate(parts)
-    )
+    columns: dict[tuple[int, ...], pl.Series] = {}  # by what they are made of
+    texts: list[pl.Expr] = []
+    for part in parts:
+        if isinstance(part, str):
+            texts.append(pl.lit(part))
+            continue
+        key = (id(part.texts), id(part.place)) if isinstance(part, Few) else (id(part),)
+        if key not in columns:
+            column = part.texts[part.place] if isinstance(part, Few) else part
+            columns[key] = column.alias(str(len(columns)))
+        texts.append(pl.col(columns[key].name))
+    text = pl.concat_str(texts)
     if not columns:
         return pl.select(text.repeat_by(height).explode()).to_series()
-    return pl.DataFrame(columns).select(text.alias("document")).to_series()
+    return pl.DataFrame([*columns.values()]).select(text.alias("document")).to_series()
 
 
 def pieces(events: pl.DataFrame) -> list[Piece]:
@@ -146,9 +131,9 @@ def _joined(parts: Iterable[Piece]) -> list[Piece]:
         last = found[-1] if found else None
         if isinstance(part, str) and isinstance(last, str):
             found[-1] = last + part
-        elif isinstance(part, str) and isinstance(last, Few):
+        elif isinstance(part, str) and isinstance(last, Few) and last.grows:
             found[-1] = last.with_(after=part)
-        elif isinstance(part, Few) and isinstance(last, str):
+        elif isinstance(part, Few) and isinstance(last, str) and part.grows:
             found[-1] = part.with_(before=last)
         else:
             found.append(part)
@@ -169,7 +154,7 @@ def _combinations(
     else:
         first = pl.repeat(0, events.height, dtype=pl.UInt32, eager=True)
     firsts = first.unique().sort()
-    rows = expand(events[firsts]).select(TOGETHER).to_dicts()
+    rows = events[firsts].select(_TOGETHER).to_dicts()
     texts: dict[str, list[str]] = {path: [] for path in paths}
     for one in rows:
         inside = _inside(one, texts)
@@ -227,8 +212,7 @@ def _values(events: pl.DataFrame) -> dict[str, list[Piece]]:
         for name, same in COPIES.items()
         if all(nulls[other] == events.height for other in same[1:])
     }
-    pairs = {name: both for name, both in PAIRS.items() if not any(nulls[one] for one in both)}
-    computed = [n for n in APART if n in DERIVED and n not in copies and n not in pairs]
+    computed = [n for n in APART if n in DERIVED and n not in copies and n not in PAIRS]
     stored = [name for name in APART if name in STORED]
     frame = events.select(*stored, *(DERIVED[name].alias(name) for name in computed))
     clean = _clean(frame)
@@ -238,81 +222,29 @@ def _values(events: pl.DataFrame) -> dict[str, list[Piece]]:
         if column.null_count() < frame.height
     }
     values |= {name: values[same] for name, same in copies.items() if same in values}
-    for name, (one, other) in pairs.items():
-        values[name] = ["[", *values[one], ",", *values[other], "]"]
+    for name, both in PAIRS.items():
+        if any(nulls[one] for one in both):
+            values[name] = [members(events.select(both), clean)]
+        else:
+            values[name] = ["[", *values[both[0]], ",", *values[both[1]], "]"]
     return {name: values[name] for name in APART if name in values}
 
 
 def _clean(frame: pl.DataFrame) -> bool:
     """Whether no text in a frame has a character that JSON escapes."""
-    for name, dtype in frame.schema.items():
-        if dtype == pl.String and name not in OBJECTS:
-            data = frame[name].str.join("").cast(pl.Binary).item() or b""
-            if b'"' in data or b"\\" in data or (np.frombuffer(data, np.uint8) < _SPACE).any():
-                return False
+    names = [n for n, dtype in frame.schema.items() if dtype == pl.String and n not in OBJECTS]
+    for data in frame.select(pl.col(names).str.join("").cast(pl.Binary)).row(0):
+        if b'"' in data or b"\\" in data or (data and np.frombuffer(data, np.uint8).min() < _SPACE):
+            return False
     return True
 
 
 def _column(column: pl.Series, clean: bool) -> list[Piece]:
-    """The pieces of one column's values."""
-    null = column.null_count() > 0
-    if column.dtype == UTC:
-        return _null(_text(column), '"') if null else ['"', *_times(column), '"']
-    if column.name in OBJECTS:
-        return _null(column, "")
-    if column.dtype == pl.String:
-        if clean:
-            return _null(column, '"') if null else ['"', column, '"']
-        return _null(_quoted(column), "")
-    if column.dtype == STRINGS:
-        return _null(_lists(column), "")
-    return _null(column.cast(pl.String), "") if null else [column]
-
-
-def _null(text: pl.Series, quote: str) -> list[Piece]:
-    if quote and text.null_count():
-        whole = pl.concat_str(pl.lit(quote), pl.col("text"), pl.lit(quote))
-        text = text.alias("text").to_frame().select(whole).to_series()
-    return [text.fill_null("null")]
-
-
-def _text(times: pl.Series) -> pl.Series:
-    return times.dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
-
-
-def _times(times: pl.Series) -> list[Piece]:
-    """Times as ISO 8601: day, second of the day, and microseconds, which are cheaper apart."""
-    micros = times.to_physical()
-    seconds = micros // _US
-    days = seconds // _DAY
-    dates = days.cast(pl.Int32).cast(pl.Date)
-    one = days.min() == days.max()
-    texts = (dates.head(1) if one else dates).dt.strftime("%Y-%m-%d")
-    day: Piece = texts[0] if one else texts
-    rest = (micros - seconds * _US + _US).cast(pl.String).str.slice(1)
-    return [day, _SECONDS.gather(seconds - days * _DAY), rest, "Z"]
-
-
-def _quoted(text: pl.Series) -> pl.Series:
-    """Text as JSON text; null where it is null."""
-    whole = pl.struct(pl.col("a")).struct.json_encode().str.head(-1).str.slice(5)
-    return (
-        text.alias("a")
-        .to_frame()
-        .select(pl.when(pl.col("a").is_not_null()).then(whole))
-        .to_series()
-    )
-
-
-def _lists(lists: pl.Series) -> pl.Series:
-    """Lists of texts as JSON text; null where they are null."""
-    whole = pl.struct(pl.col("a")).struct.json_encode().str.head(-1).str.slice(5)
-    return (
-        lists.alias("a")
-        .to_frame()
-        .select(pl.when(pl.col("a").is_not_null()).then(whole))
-        .to_series()
-    )
+    """The pieces of one column's values, of which some are not null."""
+    # A time may be later than Python can say.
+    if len(column) > 1 and column.dtype not in (STRINGS, UTC) and _one_value(column):
+        return [written(of_column(column.head(1), clean), 1)[0]]
+    return of_column(column, clean)
 
 
 def from_documents(sources: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
