@@ -52,7 +52,7 @@ def frame(made: list[tuple]) -> pl.DataFrame:  # type: ignore[type-arg]
         tcp = number == 6
         rows.append(
             {
-                "line": line, "offset": line * 90, "lines": 1, "raw": f"{time} {flags} {seq}",
+                "line": line, "offset": line * 90, "lines": 1, "raw": f"{time} {source} > {target} {number} {flags} {seq}",
                 "time": time, "depth": 0, "number": number,
                 "transport": {6: "tcp", 17: "udp", 1: "icmp"}[number],
                 "src": source[0], "dst": target[0],

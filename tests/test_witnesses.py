@@ -349,6 +349,22 @@ def test_every_connection_counts_once_however_its_records_come(
     assert begins(events, sorted(cuts)) == whole
 
 
+@settings(max_examples=examples(100), deadline=None)
+@given(made=connections(), few=st.sets(st.integers(0, len(WHO) - 1), min_size=1), data=st.data())
+def test_records_that_are_passed_over_are_of_nobody_elses_flow(
+    made: tuple[list[dict[str, Any]], int], few: set[int], data: st.DataObject
+) -> None:
+    whose = {WHO[one] for one in few}
+    events = frame(made[0])
+    told = [(one["event.dataset"], one["observer.name"]) in whose for one in events.to_dicts()]
+    events = events.filter(pl.Series(told, dtype=pl.Boolean))
+    cuts = sorted(data.draw(st.sets(st.integers(1, max(1, events.height - 1)))))
+    found = begins(events, cuts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Counting, "_joinable", lambda self, rows: rows)
+        assert begins(events, cuts) == found
+
+
 def test_what_is_forgotten_for_want_of_room_is_counted() -> None:
     ports = range(1, 41)
     first = frame([record("zeek.connection", port, port, port=port) for port in ports])

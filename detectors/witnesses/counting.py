@@ -179,12 +179,12 @@ class Counting:
         several = _among(ascending, before.key)
         several[1:] |= again
         several[:-1] |= again
-        contended = np.sort(order[several])
+        contended = np.sort(self._joinable(order[several]))
         low = np.searchsorted(before.key, batch.key[contended], side="left").tolist()
         high = np.searchsorted(before.key, batch.key[contended], side="right").tolist()
         known: dict[int, list[int]] = {}
         # Row by row: what a record belongs to depends on what those before it belong to. Only
-        # records whose Community ID another one has come here.
+        # records whose Community ID others have come here, and may tell of the same flow as these.
         for row, first, end in zip(contended.tolist(), low, high, strict=True):
             key = int(batch.key[row])
             candidates = known.get(key)
@@ -201,6 +201,29 @@ class Counting:
                 shared[own - len(before)] = True
             self._join(row, own)
         return flow, shared
+
+    def _joinable(self, rows: Positions) -> Positions:
+        """Of these records, which stand by Community ID, those that may belong to another's flow:
+        of a Community ID that one witness alone tells of, each flow once, none does."""
+        batch, before = self._batch, self._before
+        if not len(rows):
+            return rows
+        key = batch.key[rows]
+        heads = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
+        told = np.bitwise_or.reduceat(self._told[len(before) + rows], heads)
+        again = np.logical_or.reduceat(batch.again[rows], heads)
+        low = np.searchsorted(before.key, key[heads], side="left")
+        high = np.searchsorted(before.key, key[heads], side="right")
+        known = np.flatnonzero(low < high)
+        if len(known):
+            # From each first one to behind its last, every other part being what lies between.
+            ends = np.column_stack((low[known], high[known])).ravel()
+            parts = np.bitwise_or.reduceat(np.append(before.told, np.uint64(0)), ends)
+            told[known] |= parts[::2]
+        several = (told & (told - np.uint64(1))) != 0
+        sizes = np.diff(heads, append=len(rows))
+        made: Positions = rows[np.repeat(several | again, sizes)]
+        return made
 
     def _nearest(self, row: int, candidates: list[int]) -> int | None:
         """Of flows the one that a record tells of: the nearest in time, by their beginning where
