@@ -28,11 +28,7 @@ STRINGS = pl.List(pl.String)
 
 #: Zeek's conn_state -> (what happened, ECS event.type values, event.action)
 STATES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
-    "S0": (
-        "attempt without any answer",
-        ("connection", "start"),
-        "connection_attempted",
-    ),
+    "S0": ("attempt without any answer", ("connection", "start"), "connection_attempted"),
     "S1": ("established, not ended yet", ("connection", "start"), "connection_established"),
     "SF": (
         "established and ended in the normal way",
@@ -50,11 +46,7 @@ STATES: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
         ("connection", "info"),
         "connection_half_closed",
     ),
-    "RSTO": (
-        "established, aborted by the originator",
-        ("connection", "info"),
-        "connection_reset",
-    ),
+    "RSTO": ("established, aborted by the originator", ("connection", "info"), "connection_reset"),
     "RSTR": ("aborted by the responder", ("connection", "info"), "connection_reset"),
     "RSTOS0": (
         "originator sent SYN then RST, no SYN-ACK seen",
