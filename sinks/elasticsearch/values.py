@@ -55,9 +55,9 @@ def of_column(column: pl.Series, clean: bool) -> list[Piece]:
     if column.dtype == pl.String:
         if clean:
             return _null(column, '"') if null else ['"', column, '"']
-        return _null(_quoted(column), "")
+        return _null(_json(column), "")
     if column.dtype == STRINGS:
-        return _null(_lists(column), "")
+        return _null(_json(column), "")
     if column.dtype == pl.Int64:
         return _numbers(column)
     return _null(column.cast(pl.String), "")
@@ -68,7 +68,7 @@ def members(both: pl.DataFrame, clean: bool) -> pl.Series:
     texts = both.select(
         pl.concat_str(pl.lit('"'), name, pl.lit('"')).alias(name)
         if clean
-        else _quoted(both[name]).alias(name)
+        else _json(both[name]).alias(name)
         for name in both.columns
     )
     inside = pl.concat_str(pl.all(), separator=",", ignore_nulls=True)
@@ -138,22 +138,11 @@ def _places(numbers: npt.NDArray[np.int64]) -> pl.Series:
     return pl.Series(numbers.astype(np.uint32))
 
 
-def _quoted(text: pl.Series) -> pl.Series:
-    """Text as JSON text; null where it is null."""
+def _json(column: pl.Series) -> pl.Series:
+    """Texts, or lists of texts, as JSON text; null where they are null."""
     whole = pl.struct(pl.col("a")).struct.json_encode().str.head(-1).str.slice(5)
     return (
-        text.alias("a")
-        .to_frame()
-        .select(pl.when(pl.col("a").is_not_null()).then(whole))
-        .to_series()
-    )
-
-
-def _lists(lists: pl.Series) -> pl.Series:
-    """Lists of texts as JSON text; null where they are null."""
-    whole = pl.struct(pl.col("a")).struct.json_encode().str.head(-1).str.slice(5)
-    return (
-        lists.alias("a")
+        column.alias("a")
         .to_frame()
         .select(pl.when(pl.col("a").is_not_null()).then(whole))
         .to_series()
