@@ -14,7 +14,8 @@ import polars as pl
 from . import ss_shapes
 from .ss_tail import HEADS, READERS, TEXTS
 
-_NAMED: Final = r'\("[A-Za-z0-9_./@+-]+",pid=[0-9]{1,9},fd=[0-9]{1,9}\)'
+_NUMBER: Final = "(?:0|[1-9][0-9]{0,8})"
+_NAMED: Final = rf'\("[A-Za-z0-9_./@+-]+",pid={_NUMBER},fd={_NUMBER}\)'
 _USERS: Final = rf"^users:\({_NAMED}(?:,{_NAMED})*\)$"
 #: no quotes and backslashes: what stands here is JSON as it is
 _PLAIN: Final = r"^[ !#-\[\]-~]*$"
