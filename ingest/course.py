@@ -22,8 +22,9 @@ from .sockets.changes import Changes
 _COUNTS: Final = ("lines", "records", "rejects", "comments")
 #: the number of the lines that a record was read with, as long as it waits here
 _NUMBER: Final = "_lines"
-#: small pieces that are read together
+#: small pieces that are read together, and bytes of one that is small: larger ones take room
 _TOGETHER: Final = 64
+_SMALL: Final = 64 << 10
 
 
 @dataclass(slots=True)
@@ -124,8 +125,9 @@ class Course:
         most = _TOGETHER if isinstance(self.stream.format, Chaining) else 1
         while (lines := self.stream.read(size, on=bool(found))) is not None:
             found.append(lines)
-            size -= len(lines.block.data)
-            if len(found) == most or size <= 0 or not self.stream.behind:
+            here = len(lines.block.data)
+            size -= here
+            if len(found) == most or here > _SMALL or size <= 0 or not self.stream.behind:
                 break
         return found
 
