@@ -11,9 +11,11 @@ def begin() -> None:
     gc.disable()
 
 
-def end() -> None:
+def end(*, lasting: bool = False) -> None:
     """What is there now stays: look for rubbish in what comes from now on. Nothing without
-    `begin`."""
+    `begin`. lasting: for months, so that what loading left behind is to go first."""
     if not gc.isenabled():
+        if lasting:
+            gc.collect()
         gc.freeze()
         gc.enable()

@@ -211,7 +211,7 @@ class LiveRun:
 
     def _between(self, session: Session) -> None:
         """Between two batches of a session."""
-        loading.end()
+        loading.end(lasting=True)
         if self.error is not None and session.commits.committed:
             self.error, self.retries, self.state = None, 0, "running"
         self._see_store()
