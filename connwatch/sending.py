@@ -249,6 +249,8 @@ class Sender:
         self.retries = 0
         left = (~open_).to_numpy(writable=True)
         left[open_.to_numpy()] = sent.fates == "retry"
+        # Before anything leaves the outbox: who waits until it is empty asks for the counts then.
+        self._count(sent)
         numbers = self._outbox.done(
             parts, self._letters(events, changed, sent.refused), events.filter(left)
         )
@@ -262,7 +264,6 @@ class Sender:
         held.keep(numbers, names.filter(left))
         for n in set(range(len(changed))).difference(done):
             held.keep_alert(changed[n].id, (one.index for one in alerts[n]))
-        self._count(sent)
         return bool(ready.height or going or len(self.damage) > damaged)
 
     def _read(self, parts: Sequence[Part]) -> tuple[list[Part], list[pl.DataFrame]]:

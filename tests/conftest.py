@@ -12,8 +12,14 @@ from elastic import Elastic
 from elastic_servers import SECURED, VERSIONS, Servers, wanted
 from hypothesis import HealthCheck, settings
 
-# How fast a machine is says nothing about what is tested.
-settings.register_profile("connwatch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How fast a machine is says nothing about what is tested. Whether a change lands hangs on the change:
+# CI draws the same cases every time, everybody else new ones.
+settings.register_profile(
+    "connwatch",
+    deadline=None,
+    derandomize="CONNWATCH_CI" in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("connwatch")
 
 # What a shell starts in the background ignores Ctrl-C, and so would the processes of tests.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from elastic import Elastic
+from elastic_sent import configured, documents, followed, same
 from live_support import header, lines
-from test_elasticsearch_sending import configured, documents, followed, same
 
 from connwatch.cli import run as command
 from connwatch.sinks.embedded import EmbeddedStore

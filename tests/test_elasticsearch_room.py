@@ -14,12 +14,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 from elastic import Elastic
+from elastic_sent import configured, documents, same
 from elastic_servers import PASSWORDS
 from gate import Forward, gate
 from live_support import header
 from sending import everything, sink
 from sink_contract import delivery, events
-from test_elasticsearch_sending import configured, documents, same
 
 from connwatch.cli import run as command
 from connwatch.config import Elasticsearch

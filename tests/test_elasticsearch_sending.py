@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from elastic import Elastic
+from elastic_sent import configured, documents, followed, same
 from fake_server import Answer, fake_server
 from live_support import BEGIN, header, lines
 from sink_contract import delivery, events
@@ -24,50 +21,9 @@ from connwatch.cli import run as command
 from connwatch.config import Elasticsearch
 from connwatch.sending import Sender
 from connwatch.sinks.embedded import EmbeddedStore, StoreReader
+from connwatch.sinks.embedded.outbox import Outbox
 
 SAMPLE = Path(__file__).resolve().parent.parent / "sample_logs" / "incident" / "conn.log"
-
-
-def configured(folder: Path, server: Elastic, more: str = "") -> Path:
-    path = folder / "connwatch.yml"
-    path.write_text(
-        f"store: store\nrules: [bundled]\nsources: [{{path: logs/conn.log}}]\n"
-        f"elasticsearch:\n  nodes: [{server.url}]\n  prefix: {server.prefix}\n  replicas: 0\n{more}"
-    )
-    return path
-
-
-def documents(server: Elastic, family: str) -> dict[str, Any]:
-    """Documents by id."""
-    name = f"{server.prefix}-{family}"
-    status, _ = server.asked("POST", f"/{name}/_refresh")
-    if status == 404:
-        return {}
-    found: dict[str, Any] = {}
-    body: dict[str, Any] = {"size": 5_000, "sort": [{"event.id": "asc"}]}
-    while hits := server.ask("POST", f"/{name}/_search", body)["hits"]["hits"]:
-        for hit in hits:
-            assert hit["_id"] not in found, "in two indices"
-            found[hit["_id"]] = hit["_source"]
-        body["search_after"] = hits[-1]["sort"]
-    return found
-
-
-def plain(value: Any) -> Any:
-    """Without nulls: what an alert has lost is null on the server."""
-    if isinstance(value, dict):
-        return {k: w for k, v in value.items() if (w := plain(v)) not in (None, {})}
-    return value
-
-
-def same(server: Elastic, store: Path) -> int:
-    """The server has just the store's events and alerts; how many events."""
-    with StoreReader(store) as reader:
-        events = reader.events().select("event.id").collect()["event.id"]
-        alerts = {alert["event"]["id"]: plain(alert) for alert in reader.alerts()}
-    assert set(documents(server, "events")) == set(events)
-    assert {key: plain(one) for key, one in documents(server, "alerts").items()} == alerts
-    return len(events)
 
 
 def test_a_replay_twice_and_from_another_store_leaves_what_one_leaves(
@@ -86,6 +42,28 @@ def test_a_replay_twice_and_from_another_store_leaves_what_one_leaves(
     assert [one["known"] for one in summaries] == [0, number, number]
     assert all(one["refused"] == one["waiting"] == 0 for one in summaries)
     assert f"sent     0 new, {number:,} there before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("left", ["done", "sent"])
+def test_what_has_left_the_outbox_is_counted(
+    elasticsearch: Elastic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    """However long it takes the sender to go on: who waits for the outbox asks right afterwards."""
+    leave = getattr(Outbox, left)
+
+    def slowly(*given: Any) -> Any:
+        found = leave(*given)
+        time.sleep(0.5)
+        return found
+
+    monkeypatch.setattr(Outbox, left, slowly)
+    config, summary = str(configured(tmp_path, elasticsearch)), tmp_path / "summary.json"
+    arguments = ["--store", str(tmp_path / "store"), "-c", config, "--summary", str(summary)]
+    assert command(["replay", str(SAMPLE), *arguments]) == 0
+    number = same(elasticsearch, tmp_path / "store")
+    counts = json.loads(summary.read_text())["elasticsearch"]
+    assert (counts["stored"], counts["refused"], counts["waiting"]) == (number, 0, 0)
+    assert counts["alerts"] == len(documents(elasticsearch, "alerts"))
 
 
 def test_a_store_that_knew_nothing_of_a_server_is_sent_by_a_replay(
@@ -193,17 +171,6 @@ def say(server: Elastic, alert: str, status: str) -> None:
     (hit,) = server.ask("GET", f"/{name}/_search?q=_id:{alert}")["hits"]["hits"]
     word = {"doc": {"connwatch": {"status": status}}}
     server.ask("POST", f"/{hit['_index']}/_update/{alert}", word)
-
-
-@contextmanager
-def followed(config: Path, *more: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Killed at the end, if it still runs."""
-    arguments = [sys.executable, "-m", "connwatch.cli", "run", "-c", str(config), *more]
-    with subprocess.Popen(arguments, stderr=subprocess.PIPE) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 @pytest.mark.slow

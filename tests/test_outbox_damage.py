@@ -10,9 +10,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 from elastic import Elastic
+from elastic_sent import configured, documents
 from live_support import header, lines
 from sink_contract import delivery, events
-from test_elasticsearch_sending import configured, documents
 
 from connwatch.cli import run as command
 from connwatch.errors import StoreDamagedError, StoreError
