@@ -63,9 +63,9 @@ class Batch:
 @dataclass(slots=True)
 class _Commit:
     """What the writing thread gets: a delivery of a batch, and the detection of which a snapshot is
-    to be taken with it (None: none)."""
+    to be taken with it (None: none). Both are let go of as soon as they are written."""
 
-    delivery: Delivery
+    delivery: Delivery | None
     keys: pl.DataFrame | None
     known: pl.DataFrame | None
     detection: Detection | None
@@ -222,17 +222,22 @@ class Commits:
 
     def _write(self, commit: _Commit) -> None:
         """In the writing thread."""
-        wanted = None if commit.detection is None else partial(self._save, commit.detection)
-        self._run.write(
-            commit.delivery, commit.keys, known=commit.known, snapshot=wanted, more=commit.more
-        )
-        self.committed |= not commit.more
-        if commit.detection is not None:
+        assert commit.delivery is not None  # noqa: S101  it is written once
+        self._run.stage(commit.delivery, commit.keys, known=commit.known)
+        commit.delivery = commit.keys = commit.known = None
+        if commit.more:
+            return
+        has_snapshot = commit.detection is not None
+        self._run.commit(partial(self._save, commit) if has_snapshot else None)
+        self.committed = True
+        if has_snapshot:
             give_back()
 
-    def _save(self, detection: Detection, path: Path) -> None:
+    def _save(self, commit: _Commit, path: Path) -> None:
+        assert commit.detection is not None  # noqa: S101  it is saved once
         begun = time.monotonic()
-        save(detection, path)
+        save(commit.detection, path)
+        commit.detection = None
         self.snapshot_seconds = time.monotonic() - begun
 
 

@@ -225,23 +225,34 @@ class Run:
         event_keys: pl.DataFrame | None = None,
         *,
         known: pl.DataFrame | None = None,
-        snapshot: Callable[[Path], None] | None = None,
-        more: bool = False,
     ) -> None:
-        """Commit a delivery, all or nothing; its events are those that `classify` called new, and
-        event_keys what it gave for them (None: no events).
+        """Commit a delivery, all or nothing: `stage` and `commit`."""
+        self.stage(delivery, event_keys, known=known)
+        self.commit()
+
+    def stage(
+        self,
+        delivery: Delivery,
+        event_keys: pl.DataFrame | None = None,
+        *,
+        known: pl.DataFrame | None = None,
+    ) -> None:
+        """Write what is large of a delivery, which waits for `commit`; its events are those that
+        `classify` called new, and event_keys what it gave for them (None: no events).
 
         known: those that it called known; a server may not have them, so the outbox gets them too.
+        """
+        with catalogue.errors(self._store.folder):
+            self._staged.append(self._stage(delivery, event_keys, known))
+
+    def commit(self, snapshot: Callable[[Path], None] | None = None) -> None:
+        """Commit all deliveries that wait, all or nothing.
 
         snapshot: writes the file that `EmbeddedStore.resumed` names in the place of the one before
-        and of the journal. more: wait, and commit it together with the next delivery that has not
-        `more`.
+        and of the journal.
         """
         store = self._store
         with catalogue.errors(store.folder):
-            self._staged.append(self._stage(delivery, event_keys, known))
-            if more:
-                return
             state = None if snapshot is None else resume.write_snapshot(store.folder, snapshot)
             database = store.database
             rubbish: list[str] = []
