@@ -82,7 +82,7 @@ ALERT_SCHEMA: Final[dict[str, pl.DataType]] = {
 _SESSION: Final = [*KEY, "session"]
 #: pieces of the open alerts in memory from which on they are put together: a piece keeps room that
 #: its batch needed, but many alerts are much to copy
-_CHUNKS: Final = 4
+_CHUNKS: Final = 2
 _CHUNKS_OF_MANY: Final = 32
 #: open alerts that are many
 _MANY: Final = 5_000
