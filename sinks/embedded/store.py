@@ -16,6 +16,7 @@ from typing import Final, Self
 
 import polars as pl
 
+from connwatch.alert import Written
 from connwatch.contracts import HIT_SCHEMA, SHOWN_SCHEMA, Delivery, Receipt
 from connwatch.errors import StoreError
 from connwatch.schema import empty
@@ -223,37 +224,36 @@ class Run:
         self,
         delivery: Delivery,
         event_keys: pl.DataFrame | None = None,
-        *,
         known: pl.DataFrame | None = None,
     ) -> None:
         """Commit a delivery, all or nothing: `stage` and `commit`."""
-        self.stage(delivery, event_keys, known=known)
+        self.stage(delivery, event_keys, known)
         self.commit()
 
     def stage(
-        self,
-        delivery: Delivery,
-        event_keys: pl.DataFrame | None = None,
-        *,
-        known: pl.DataFrame | None = None,
+        self, delivery: Delivery, event_keys: pl.DataFrame | None, known: pl.DataFrame | None = None
     ) -> None:
         """Write what is large of a delivery, which waits for `commit`; its events are those that
-        `classify` called new, and event_keys what it gave for them (None: no events).
-
-        known: those that it called known; a server may not have them, so the outbox gets them too.
+        `classify` called new, and event_keys what it gave for them (None: no events). known: those
+        that it called known; a server may not have them, so the outbox gets them too.
         """
         with catalogue.errors(self._store.folder):
             self._staged.append(self._stage(delivery, event_keys, known))
 
-    def commit(self, snapshot: Callable[[Path], None] | None = None) -> None:
+    def commit(
+        self,
+        snapshot: Callable[[Path], None] | None = None,
+        documents: Callable[[], Sequence[Written]] = tuple,
+    ) -> None:
         """Commit all deliveries that wait, all or nothing.
 
         snapshot: writes the file that `EmbeddedStore.resumed` names in the place of the one before
-        and of the journal.
+        and of the journal. documents: makes those of alerts, after that, that no delivery has.
         """
         store = self._store
         with catalogue.errors(store.folder):
             state = None if snapshot is None else resume.write_snapshot(store.folder, snapshot)
+            self._growing.deliver(documents())
             database = store.database
             rubbish: list[str] = []
             with database.guard:
