@@ -21,11 +21,11 @@ from ..headless import Headless
 from ..zeek_events import Origin
 from . import text
 from .events import frame_events
-from .reader import Read
+from .reader import Read, as_one
 from .text import Tcpdump, is_tcpdump, parsed, reads
 
 #: what is read of a block, and what is to be said of the file
-_Found: TypeAlias = tuple[list[Read], tuple[str, ...]]
+_Found: TypeAlias = tuple[Read, tuple[str, ...]]
 #: before the first packet
 _NEVER: Final = -(1 << 62)
 
@@ -62,28 +62,24 @@ class TcpdumpFlows(Headless):
         """Its packets."""
         parts = reads(block, state.text, self.clock)
         lines = parts[-1][1]
-        found = [read for read, _ in parts], lines.notes
+        found = as_one([read for read, _ in parts]), lines.notes
         return found, replace(state, text=replace(lines, notes=()))
 
     def second(self, block: Block, found: _Found, state: State) -> tuple[Parsed, State]:
         """Their flows."""
         origin = Origin(block.path, OVER, self.sensor, self.name)
-        made: list[Parsed] = []
-        parts, notes = found[0], set(found[1])
-        flows = state.flows
-        for number, read in enumerate(parts):
-            clock = flows.clock
-            over, flows = self.assembler.assemble(read.packets, flows)
-            if block.last and number == len(parts) - 1:
-                over = pl.concat([over, self.assembler.finish(flows)])
-            events = _in_order(over, read, clock, origin)
-            made.append(parsed(read, events, origin))
+        read, told = found
+        over, flows = self.assembler.assemble(read.packets, state.flows)
+        if block.last:
+            over = pl.concat([over, self.assembler.finish(flows)])
+        made = parsed(read, _in_order(over, read, state.flows.clock, origin), origin)
+        notes = set(told)
         if block.last and flows.evicted:
             notes.add(
                 f"{block.path}: {flows.evicted} flows were closed early, since more than "
                 f"{self.assembler.limit} were open"
             )
-        return text.together(made, frozenset(notes)), replace(state, flows=flows)
+        return replace(made, notes=frozenset(notes)), replace(state, flows=flows)
 
     def saved(self, state: State) -> dict[str, Any]:
         return {"text": Tcpdump().saved(state.text), "flows": state.flows.saved()}
