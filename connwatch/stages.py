@@ -28,8 +28,11 @@ class _StoppedError(Exception):
     """The consumer went away."""
 
 
-def ahead(items: Iterator[Item], size: int) -> Generator[Item, None, None]:
-    """The same items, made up to `size` ahead by a thread of their own."""
+def ahead(
+    items: Iterator[Item], size: int, patience: float | None = None
+) -> Generator[Item, None, None]:
+    """The same items, made up to `size` ahead by a thread of their own. patience: seconds for which
+    `close` waits for the item in hand; None: until it is made."""
     made: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(size)
     stop = threading.Event()
 
@@ -67,7 +70,7 @@ def ahead(items: Iterator[Item], size: int) -> Generator[Item, None, None]:
             del item
     finally:
         stop.set()
-        thread.join()
+        thread.join(patience)
 
 
 @cache
