@@ -7,19 +7,20 @@ somebody, leads to the alert that has the hits in their place.
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import polars as pl
 
 from connwatch.alert import Written
-from connwatch.contracts import HIT_SCHEMA, Delivery
+from connwatch.contracts import Delivery
 from connwatch.spans import placed
 
 from .alerts import Grown, alias, spans_of
 
+#: times of documents
+_TIME: Final = "%Y-%m-%dT%H:%M:%S%.6fZ"
 _AT: Final = "SELECT id FROM alerts WHERE rule = ? AND grp = ? AND ? BETWEEN first AND last"
 
 
@@ -55,7 +56,7 @@ class Links:
         self, grown: Sequence[Grown], look: Callable[[pl.DataFrame], pl.Series]
     ) -> Sequence[Grown]:
         """Alerts that list only events whose hits are stored. look: `Run.look`."""
-        return [_counted(one, look) for one in grown] if self._any else grown
+        return list(_counted(grown, look)) if self._any and grown else grown
 
     def write(self, database: sqlite3.Connection) -> None:
         """In a transaction, when all alerts are written: let ids of those that are none lead to the
@@ -69,22 +70,21 @@ class Links:
                 alias(database, alert, row[0])
 
 
-def _counted(one: Grown, look: Callable[[pl.DataFrame], pl.Series]) -> Grown:
-    document = json.loads(one.alert.text)
-    listed = document["connwatch"]["evidence"]
-    hits = pl.DataFrame(
-        {
-            "rule": [one.alert.rule] * len(listed),
-            "event.id": [each["event.id"] for each in listed],
-            "@timestamp": pl.Series(
-                [each["@timestamp"] for each in listed], dtype=pl.String
-            ).str.to_datetime("%Y-%m-%dT%H:%M:%S%.6fZ", time_unit="us", time_zone="UTC"),
-        },
-        schema={name: HIT_SCHEMA[name] for name in ("rule", "event.id", "@timestamp")},
-    )
-    kept = look(hits) > 0
-    if kept.all():
-        return one
-    pairs = zip(listed, kept, strict=True)
-    document["connwatch"]["evidence"] = [each for each, there in pairs if there]
-    return one._replace(alert=Written.of(document))
+def _counted(grown: Sequence[Grown], look: Callable[[pl.DataFrame], pl.Series]) -> Iterator[Grown]:
+    documents = [one.alert.document() for one in grown]
+    listed = [
+        (one.alert.rule, event["event.id"], event["@timestamp"])
+        for one, document in zip(grown, documents, strict=True)
+        for event in document["connwatch"]["evidence"]
+    ]
+    hits = pl.DataFrame(listed, schema=("rule", "event.id", "time"), orient="row")
+    times = pl.col("time").str.to_datetime(_TIME, time_unit="us", time_zone="UTC")
+    kept = iter(look(hits.with_columns(times.alias("@timestamp"))) > 0)
+    for one, document in zip(grown, documents, strict=True):
+        own = document["connwatch"]
+        events = [event for event in own["evidence"] if next(kept)]
+        if len(events) == len(own["evidence"]):
+            yield one
+        else:
+            own["evidence"] = events
+            yield one._replace(alert=Written.of(document))
