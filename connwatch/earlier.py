@@ -57,7 +57,7 @@ class Earlier:
         if new.is_empty():
             return delivery
         with StoreReader(self._folder) as reader:
-            linked = self._linked(reader, new, delivery.events)
+            linked = self._linked(reader, new, delivery)
         if linked is None or linked.is_empty():
             return delivery
         self.linked += linked.height
@@ -74,19 +74,21 @@ class Earlier:
         return [f"{self.untold:,} hits could not be linked with those of runs before: {many}"]
 
     def _linked(
-        self, reader: StoreReader, new: pl.DataFrame, events: pl.DataFrame
+        self, reader: StoreReader, new: pl.DataFrame, delivery: Delivery
     ) -> pl.DataFrame | None:
         """Those of new hits that are of the same flow as an earlier one of their rule: their
         columns, `to_group` and `to_time`. None: there is none."""
         span = self._span(reader, new)
         if span is None:
             return None
-        every = pl.concat([between(reader, *span).select(_NAMES), events.lazy().select(_NAMES)])
+        stored = between(reader, *span).select(_NAMES)
+        every = pl.concat([stored, delivery.events.lazy().select(_NAMES)])
         near = _near(every, new)
         if near.height > MOST:
             self.untold += new.height
             return None
-        before = self._hits(reader, new, near, span)
+        own = delivery.hits.select("rule", "event.id")
+        before = self._hits(reader, new, near, span).join(own, on=own.columns, how="anti")
         if before.is_empty():
             return None
         flow = pl.Series("flow", Counting(near, Flows()).flows)

@@ -25,6 +25,8 @@ from connwatch.contracts import REJECT_SCHEMA, Delivery
 from connwatch.detection import Detection
 from connwatch.detectors.ruleset import RuleSet, load_rules
 from connwatch.earlier import Earlier
+from connwatch.pipeline import bundled_rules
+from connwatch.retro import concerned, rematch
 from connwatch.sinks.embedded import EmbeddedStore, StoreReader
 
 INCIDENT = ROOT / "sample_logs" / "incident"
@@ -144,6 +146,21 @@ def test_with_too_many_records_to_look_at_hits_count_and_that_is_said(
     check_books(tmp_path / "store")
 
 
+def test_lists_that_are_matched_again_count_no_connection_again(tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").write_text("203.0.113.0/24\n198.51.100.66\n", encoding="utf-8")
+    lists = concerned(load_rules([bundled_rules()]), [tmp_path / "bad.txt"])
+    replayed([*ZEEK, *PACKETS], tmp_path / "once", lists)
+    for paths in (ZEEK, PACKETS):
+        replayed(paths, tmp_path / "store", lists)
+    before = told(stored(tmp_path / "store"))
+    assert before == told(stored(tmp_path / "once"))
+    found = rematch(lists, tmp_path / "store")
+    # The first record of a connection is the packets', and its hit was Zeek's.
+    assert (found.hits > 0, found.fresh) == (True, 0)
+    assert told(stored(tmp_path / "store")) == before
+    check_books(tmp_path / "store")
+
+
 # -- flows that are made up --------------------------------------------------------------------
 
 
@@ -224,6 +241,22 @@ def test_a_record_of_the_same_log_is_another_connection(three: RuleSet, tmp_path
         one = record("zeek.connection", begin, begin + 2)
         run(frame(hashed([one])), tmp_path / "store", three)
     assert [one["connwatch"]["count"] for one in stored(tmp_path / "store")] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("cuts", [(), (1,)])
+def test_the_end_of_a_connection_adds_to_a_sum_if_a_run_has_both(
+    cuts: tuple[int, ...], three: RuleSet, tmp_path: Path
+) -> None:
+    report = record("zeek.conn_long", 0, 600, **{"source.bytes": 600})
+    end = record("zeek.connection", 0, 5_000, **{"source.bytes": 5_000})
+    events = [one | {"event.id": f"{n:032x}"} for n, one in enumerate((report, end))]
+    run(frame(events), tmp_path / "once", three, cuts)
+    for records in (events[:1], events):
+        run(frame(records), tmp_path / "store", three, cuts)
+    assert told(stored(tmp_path / "store")) == told(stored(tmp_path / "once"))
+    found = {one["rule"]["name"]: one["connwatch"] for one in stored(tmp_path / "store")}
+    assert (found["Sum"]["count"], found["Sum"]["values"]["peak"]) == (2, 5_000)
+    assert found["Count"]["count"] == found["Any"]["count"] == 1
 
 
 def test_what_an_alert_counted_by_two_runs_lists_is_what_counts(
