@@ -107,8 +107,8 @@ class Earlier:
         if self._hours is None:
             self._hours = _hours(reader)
         begin, last = self._hours
-        low = _micros(new["@timestamp"].min()) - REACH
-        high = _micros(new[_LOG_TIME].max()) + REACH
+        low = int(new["@timestamp"].to_physical().to_numpy().min()) - REACH
+        high = int(new[_LOG_TIME].to_physical().to_numpy().max()) + REACH
         there = begin[(begin <= high) & (last >= low)]
         if not len(there):
             return None
@@ -156,12 +156,10 @@ def _hours(reader: StoreReader) -> tuple[np.ndarray[tuple[int], np.dtype[np.int6
     return found["@timestamp"].to_numpy(), found[_LOG_TIME].to_numpy()
 
 
-def _micros(moment: object) -> int:
-    assert isinstance(moment, datetime)  # noqa: S101  the caller has hits
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
 def _moment(micros: int) -> datetime:
     """A time, or the end of what there is."""
-    least, most = (_micros(one.replace(tzinfo=UTC)) for one in (datetime.min, datetime.max))
+    least, most = (
+        (one.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+        for one in (datetime.min, datetime.max)
+    )
     return _EPOCH + timedelta(microseconds=min(max(micros, least), most))
