@@ -93,7 +93,10 @@ def _hosts(bare: pl.Series) -> pl.DataFrame:
     places = pl.Series(np.where(is_v4, 0, np.cumsum(~is_v4.to_numpy())) - 1)
     rest = found.select(pl.all().gather(places.set(is_v4, None)))
     return rest.select(
-        bare=bare, ip=rest["ip"].zip_with(~is_v4, bare), domain="domain", odd=rest["odd"].set(is_v4, False)
+        bare=bare,
+        ip=rest["ip"].zip_with(~is_v4, bare),
+        domain="domain",
+        odd=rest["odd"].set(is_v4, False),
     )
 
 
