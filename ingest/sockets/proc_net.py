@@ -161,7 +161,9 @@ def _network(lines: pl.DataFrame, kind: str) -> pl.DataFrame:
     )
     odd = pl.col("state").is_null()
     st = pl.col("body").str.slice(_STATE, 2).str.to_uppercase()
-    left = (pl.col("when") / 100).cast(_S)
+    # Not divided: a column and a single row are rounded in different ways.
+    cents = (pl.col("when") % 100).cast(_S).str.zfill(2).str.strip_suffix("0")
+    left = pl.concat_str(pl.col("when") // 100, pl.lit("."), cents)
     return frame.select(
         "line", "offset", "raw", "state", "recv", "send", "laddr", "lport", "paddr", "pport", "uid",
         _shown("laddr", "lport", six=six).alias("local"),
