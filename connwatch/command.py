@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
+from typing import Final
 
 from connwatch import loading
+
+_INTERRUPTED: Final = 130
 
 
 def main() -> None:
@@ -15,5 +20,10 @@ def main() -> None:
 
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
-        code = 130
+        code = _INTERRUPTED
+    if code == _INTERRUPTED:
+        # A thread may still wait for a pipe that is silent; everything else is closed.
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
     sys.exit(code)

@@ -176,6 +176,22 @@ class Chaining(Protocol[State]):
         ...
 
 
+@runtime_checkable
+class Stepped(Protocol[State]):
+    """A format that reads a block in two steps, so that the second one of a block and the first one
+    of the next may be under way at once. Each has a part of the state, which the other leaves as it
+    is. `parse` does one after the other.
+    """
+
+    def first(self, block: Block, state: State) -> tuple[Any, State]:
+        """What the second step is to know of the block, and the state behind it."""
+        ...
+
+    def second(self, block: Block, found: Any, state: State) -> tuple[Parsed, State]:
+        """What is made of that."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What one commit hands to a sink: all of it becomes visible together, or nothing.

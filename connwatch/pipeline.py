@@ -20,11 +20,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
@@ -51,6 +51,8 @@ _REJECTS = 20_000
 _BATCH = 100_000
 #: blocks read in front of the computing, and commits waiting behind it
 _AHEAD, _BEHIND = 1, 1
+#: seconds that a replay which is stopped waits for who reads, perhaps from a pipe that is silent
+_PATIENCE: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ def replay(
     begun = time.monotonic()
     work = _Replay(found, rules, store.begin_run(), options, on_alert, on_progress)
     try:
-        with closing(ahead(work.ordered(), _AHEAD)) as batches:
+        with closing(ahead(work.ordered(), _AHEAD, _PATIENCE)) as batches, work.reading():
             for events in batches:
                 work.process(events)
         work.finish()
@@ -133,6 +135,10 @@ def replay(
     work.outcome.ledger.balance()
     work.outcome.seconds = time.monotonic() - begun
     return work.outcome
+
+
+class _StoppedError(Exception):
+    """Nobody wants more."""
 
 
 class _Replay:
@@ -163,9 +169,18 @@ class _Replay:
         known = [size for size in sizes if size is not None]
         self._progress = Progress(sum(known) if len(known) == len(sizes) else None)
         self._guard = threading.Lock()
+        self._stop = threading.Event()
         self.outcome.notes.extend(self._detection.notes())
         for source in self._sources:
             self.outcome.ledger.open(source.path, source.format.name)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Who reads is told when nobody wants more; a batch is put together of many blocks."""
+        try:
+            yield
+        finally:
+            self._stop.set()
 
     def ordered(self) -> Iterator[pl.DataFrame]:
         """read, order"""
@@ -174,6 +189,8 @@ class _Replay:
         yield from _gathered(merged(made, self._watch, self._failed, self.outcome.notes.append))
 
     def _watch(self, source: Source, parsed: Parsed, taken: int) -> None:
+        if self._stop.is_set():
+            raise _StoppedError
         with self._guard:
             self.outcome.ledger.parsed(source.path, parsed)
             self.outcome.unknown_fields |= parsed.unknown_fields

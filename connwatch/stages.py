@@ -1,28 +1,38 @@
-"""Two threads beside the main one, so that reading, computing and writing overlap.
+"""Threads beside the main one, so that reading, computing and writing overlap.
 
 `ahead` lets an iterator run in front of its consumer, `Behind` lets a consumer run behind its
 producer; both hold a bounded number of items, and none that is done with, and an error on the
 other side is raised on this one.
-`Handed` lets a producer wait for its consumer.
+`Handed` lets a producer wait for its consumer. `side_by_side` lets all cores work on one thing.
 """
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Generic, TypeVar
+from functools import cache
+from typing import Final, Generic, TypeVar
 
 Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+#: parts that one thing is worked on in, as far as there are cores for them
+WORKERS: Final = min(4, os.cpu_count() or 1)
 
 
 class _StoppedError(Exception):
     """The consumer went away."""
 
 
-def ahead(items: Iterator[Item], size: int) -> Generator[Item, None, None]:
-    """The same items, made up to `size` ahead by a thread of their own."""
+def ahead(
+    items: Iterator[Item], size: int, patience: float | None = None
+) -> Generator[Item, None, None]:
+    """The same items, made up to `size` ahead by a thread of their own. patience: seconds for which
+    `close` waits for the item in hand; None: until it is made."""
     made: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(size)
     stop = threading.Event()
 
@@ -60,7 +70,19 @@ def ahead(items: Iterator[Item], size: int) -> Generator[Item, None, None]:
             del item
     finally:
         stop.set()
-        thread.join()
+        thread.join(patience)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, WORKERS - 1), "beside")
+
+
+def side_by_side(work: Callable[[Item], Made], items: Sequence[Item]) -> list[Made]:
+    """What `work` makes of each item, in their order: of the first one here, of others in threads.
+    It may not call this in turn."""
+    others = [_pool().submit(work, one) for one in items[1:]]
+    return [*map(work, items[:1]), *(one.result() for one in others)]
 
 
 class Handed:

@@ -33,7 +33,7 @@ class _Read:
 
     number: int
     lines: Lines
-    state: Mapping[str, Any]
+    state: Any
     parsed: Parsed
     told: bool = False
 
@@ -107,7 +107,7 @@ class Course:
         frames = []
         for lines, before, made in self._parsed(read):
             number = self._next
-            self._reads.append(_Read(number, lines, self.stream.format.saved(before), made))
+            self._reads.append(_Read(number, lines, before, made))
             self._next += 1
             self.unknown |= made.unknown_fields
             events = self._not_taken(lines, made.events)
@@ -203,7 +203,7 @@ class Course:
             done = self._reads.popleft()
             positions[f"piece/{done.lines.piece}"] = {"at": dict(done.lines.after), "given": 0}
             self._count(done.parsed)
-        again: dict[str, Mapping[str, Any]] = {}
+        again: dict[str, Any] = {}
         given = 0
         if waiting is not None:
             given = 1 + self._reads[0].parsed.events.height - waiting[1]

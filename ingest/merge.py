@@ -11,6 +11,7 @@ by the number of streams that overlap in time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import polars as pl
@@ -22,7 +23,7 @@ from .blocks import SIZE, blocks
 from .files import HEAD, TOGETHER, Source, is_whole
 from .log_time import LOG_TIME, LogTime
 from .opening import Opened
-from .parsing import parsed
+from .parsing import each_parsed
 from .sockets.changes import Changes
 from .streams import Stream
 
@@ -42,10 +43,10 @@ def parsed_blocks(source: Source, failed: Failed) -> Iterator[tuple[Parsed, int]
         failed(source, error)
         return
     try:
-        state = source.begin()
-        for block in blocks(opened, source.head):
-            made, state = parsed(source.format, block, state)
-            yield made, opened.taken
+        every = blocks(opened, source.head)
+        with closing(each_parsed(source.format, every, source.begin())) as parsed:
+            for made in parsed:
+                yield made, opened.taken
     except InputError as error:
         failed(source, error)
     finally:

@@ -60,16 +60,18 @@ class PieceStates:
             for piece, state in own.items()
         }
 
-    def saved(self, again: Mapping[str, Saved]) -> dict[str, Any]:
+    def saved(self, again: Mapping[str, Any]) -> dict[str, Any]:
         """JSON values: the newest state, of which piece it is, and those of the pieces that may be
         read on (null: the newest one, which it is mostly). again: by piece, the state before lines
         that will be read again."""
         number, newest = self._newest
-        own = {piece: self._form.saved(state) for piece, state in self._own.items()}
-        own.update((piece, dict(state)) for piece, state in again.items())
-        said = next((own[one] for one in again if _order(one) == number), self._form.saved(newest))
-        states = {piece: None if state == said else state for piece, state in own.items()}
-        return {"state": said, "newest": number, "states": states}
+        said = next((state for one, state in again.items() if _order(one) == number), newest)
+        told = self._form.saved(said)
+        states: dict[str, Any] = {}
+        for piece, state in {**self._own, **again}.items():
+            one = told if state is said else self._form.saved(state)
+            states[piece] = None if one == told else one
+        return {"state": told, "newest": number, "states": states}
 
 
 def _order(piece: str) -> int:

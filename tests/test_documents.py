@@ -19,7 +19,11 @@ pytestmark = pytest.mark.source
 #: a block of commands, and the output that follows it is not compared
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 SERVER = "http://127.0.0.1:9200"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "formats").glob("*.md")),
+]
 #: pages that `make test` runs, too
 _QUICK = ("README.md", "configuration.md")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from unittest.mock import patch
 
 import polars as pl
@@ -158,6 +159,45 @@ def test_bytes_of_a_block_say_what_its_lines_say(
             other.record_lines,
             other.comments,
         )
+
+
+@settings(max_examples=examples(100))
+@given(st.lists(RECORD, min_size=3, max_size=20), st.integers(0, 19), st.booleans(), st.booleans())
+def test_pieces_of_a_block_say_what_all_of_it_says(
+    records: list[str], cut: int, alike: bool, last: bool
+) -> None:
+    if alike:
+        records = [one for one in records if one.startswith("01:")] or [records[0]]
+    first = f"01:02:03.000000 {SYN}\n" + "".join(records[:cut])
+    rest = "".join(records[cut:]).encode()
+    (_, state), *_ = reads(Block(NAME, first.encode(), 0, 1, False), State())
+    block = Block(NAME, rest, len(first), first.count("\n") + 1, last)
+    together = reads(block, state)
+    with patch.object(text_module, "_PIECE", 64), patch.object(text_module, "WORKERS", 3):
+        apart = reads(block, state)
+    assert apart[-1][1] == together[-1][1]
+    for name in ("packets", "frames", "faults"):
+        whole_, parts = (
+            pl.concat([getattr(read, name) for read, _ in made]) for made in (together, apart)
+        )
+        assert parts.equals(whole_), name
+    for name in ("lines", "record_lines", "comments"):
+        assert sum(getattr(read, name) for read, _ in apart) == sum(
+            getattr(read, name) for read, _ in together
+        )
+
+
+def test_a_large_block_is_read_in_pieces() -> None:
+    """What is compared above does happen; and an odd piece is read by itself."""
+    text = f"00:00:04.000000 {SYN}\n" * 100
+    block = Block(NAME, f"{text}24:61:00.000000 {SYN}\n{text}".encode(), 0, 1, True)
+    with patch.object(text_module, "_PIECE", 4_000), patch.object(text_module, "WORKERS", 3):
+        assert len(reads(block, State())) == 1, "the clock is not known yet"
+        ((_, state),) = reads(replace(block, data=text.encode(), last=False), State())
+        block = replace(block, offset=len(text), line=101)
+        made = [read for read, _ in reads(block, state)]
+    assert [bool(one.faults.height) for one in made] == [False, True, False]
+    assert sum(one.packets.height for one in made) == 201
 
 
 def test_records_that_begin_alike_are_read_from_their_bytes() -> None:

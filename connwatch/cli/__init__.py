@@ -8,6 +8,7 @@ and Ctrl-C, end the command quietly (141 and 130, as a shell would report the si
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -52,6 +53,8 @@ class _Commands(Mapping[str, click.Command]):
 
     def __getitem__(self, name: str) -> click.Command:
         module = import_module(f"connwatch.cli.{self._modules[name]}")
+        # Polars, which is loaded now, lets whatever waits for a file, a thread or a server wait on.
+        signal.siginterrupt(signal.SIGINT, True)
         if self._modules[name] not in _LOADING:
             loading.end()
         command: click.Command = getattr(module, name.replace("-", "_"))

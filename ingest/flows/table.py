@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -122,15 +124,18 @@ class Flows:
             return pl.Series(name, values).set(pl.Series(values == NIL), None)
         return pl.Series(name, values != 0 if dtype == _B else values)
 
-    def saved(self) -> dict[str, Any]:
-        """As JSON values."""
-        numbers = dict(zip(NUMBERS, self.numbers.tolist(), strict=False))
-        return numbers | self.texts.to_dict(as_series=False)
+    def saved(self) -> str:
+        """As text: open flows are many, and are saved with every commit."""
+        numbers = pl.DataFrame(self.numbers.T, schema=NUMBERS[: len(self.numbers)])
+        file = io.BytesIO()
+        numbers.hstack(self.texts).rechunk().write_ipc(file, compression="zstd")
+        return base64.b64encode(file.getvalue()).decode("ascii")
 
     @classmethod
-    def restored(cls, saved: Mapping[str, Any]) -> Flows:
-        numbers = np.array([saved[name] for name in NUMBERS if name in saved], np.int64)
-        return cls(numbers, pl.DataFrame({name: saved[name] for name in TEXTS}, schema=TEXTS))
+    def restored(cls, saved: str) -> Flows:
+        frame = pl.read_ipc(io.BytesIO(base64.b64decode(saved)))
+        numbers = frame.drop(*TEXTS).to_numpy().T
+        return cls(np.ascontiguousarray(numbers), frame.select(*TEXTS))
 
 
 _NONE: Final = Flows(np.zeros((len(NUMBERS), 0), np.int64), pl.DataFrame(schema=TEXTS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -21,9 +21,11 @@ from ..headless import Headless
 from ..zeek_events import Origin
 from . import text
 from .events import frame_events
-from .reader import Read
+from .reader import Read, as_one
 from .text import Tcpdump, is_tcpdump, parsed, reads
 
+#: what is read of a block, and what is to be said of the file
+_Found: TypeAlias = tuple[Read, tuple[str, ...]]
 #: before the first packet
 _NEVER: Final = -(1 << 62)
 
@@ -53,27 +55,31 @@ class TcpdumpFlows(Headless):
         return State()
 
     def parse(self, block: Block, state: State) -> tuple[Parsed, State]:
+        found, state = self.first(block, state)
+        return self.second(block, found, state)
+
+    def first(self, block: Block, state: State) -> tuple[_Found, State]:
+        """Its packets."""
+        parts = reads(block, state.text, self.clock)
+        lines = parts[-1][1]
+        found = as_one([read for read, _ in parts]), lines.notes
+        return found, replace(state, text=replace(lines, notes=()))
+
+    def second(self, block: Block, found: _Found, state: State) -> tuple[Parsed, State]:
+        """Their flows."""
         origin = Origin(block.path, OVER, self.sensor, self.name)
-        made: list[Parsed] = []
-        lines, flows = state.text, state.flows
-        parts = reads(block, lines, self.clock)
-        for number, (read, after) in enumerate(parts):
-            last = block.last and number == len(parts) - 1
-            clock = flows.clock
-            found, flows = self.assembler.assemble(read.packets, flows)
-            if last:
-                found = pl.concat([found, self.assembler.finish(flows)])
-            events = _in_order(found, read, clock, origin)
-            made.append(parsed(read, events, origin))
-            lines = after
-        notes = set(lines.notes)
+        read, told = found
+        over, flows = self.assembler.assemble(read.packets, state.flows)
+        if block.last:
+            over = pl.concat([over, self.assembler.finish(flows)])
+        made = parsed(read, _in_order(over, read, state.flows.clock, origin), origin)
+        notes = set(told)
         if block.last and flows.evicted:
             notes.add(
                 f"{block.path}: {flows.evicted} flows were closed early, since more than "
                 f"{self.assembler.limit} were open"
             )
-        both = text.together(made, frozenset(notes))
-        return both, State(replace(lines, notes=()), flows)
+        return replace(made, notes=frozenset(notes)), replace(state, flows=flows)
 
     def saved(self, state: State) -> dict[str, Any]:
         return {"text": Tcpdump().saved(state.text), "flows": state.flows.saved()}

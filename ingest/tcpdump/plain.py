@@ -48,14 +48,15 @@ class Plain:
     def lines(self) -> int:
         return len(self.begins)
 
-    def read(self, line: int, offset: int, clock: Clock) -> tuple[Read, Clock] | None:
-        """The packets, as `reader.packets` has them. line, offset: of the first line. None: there
-        is a time that cannot be."""
-        rows = np.flatnonzero(self.begins)
-        letters = self.letters if len(rows) == self.lines else self.letters[:, rows]
+    def times(self, clock: Clock) -> tuple[pl.Series, Clock] | None:
+        """Of each record (µs); None: there is one that cannot be."""
+        letters = self.letters if self.begins.all() else self.letters[:, self.begins]
         times, clock = clocked(letters, self.form, clock)
-        if times.null_count():
-            return None
+        return None if times.null_count() else (times, clock)
+
+    def read(self, line: int, offset: int, times: pl.Series) -> Read:
+        """The packets, as `reader.packets` has them. line, offset: of the first line."""
+        rows = np.flatnonzero(self.begins)
         ends = np.append(rows[1:], self.lines)
         raw = self._raw(ends - 1)
         starts = self.starts if len(rows) == self.lines else self.starts[rows]
@@ -70,11 +71,11 @@ class Plain:
         )
         found, clean = columns(records, self._told(rows), np.arange(len(rows)))
         if found.height == records.height:
-            return Read(found, NO_FRAMES, NO_FAULTS, self.lines, self.lines, 0), clock
+            return Read(found, NO_FRAMES, NO_FAULTS, self.lines, self.lines, 0)
         found, frames, bad = joined(_parts(records, self.form), found, clean)
         faults = lines_of(bad, _lines(records)) if bad.height else NO_FAULTS
         kept = self.lines - faults.height
-        return Read(found, frames, faults, self.lines, kept, 0), clock
+        return Read(found, frames, faults, self.lines, kept, 0)
 
     def _raw(self, last: Numbers) -> pl.Series:
         """The records as they are, each of which becomes a line of the text. last: their last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,6 +38,21 @@ class Read:
     record_lines: int
     comments: int
     dropped: bool = False
+
+
+def as_one(parts: Sequence[Read]) -> Read:
+    """What was made of lines that follow one another; at least one part."""
+    if len(parts) == 1:
+        return parts[0]
+    return Read(
+        pl.concat([one.packets for one in parts]),
+        pl.concat([one.frames for one in parts]),
+        pl.concat([one.faults for one in parts]),
+        sum(one.lines for one in parts),
+        sum(one.record_lines for one in parts),
+        sum(one.comments for one in parts),
+        any(one.dropped for one in parts),
+    )
 
 
 def packets(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import pairwise
 from typing import Any, Final
 
 import polars as pl
 
 from connwatch.contracts import Block, Parsed
 from connwatch.schema import empty
+from connwatch.stages import WORKERS, side_by_side
 
 from ..clock import DAY, midnight
 from ..clock import Clock as Told
@@ -31,6 +34,8 @@ _ENOUGH: Final = 64 << 10
 #: a record that is longer is read in parts, of which only the first is one
 _LONGEST: Final = 1 << 20
 _LOOK: Final = 400
+#: bytes of a piece that is worth a thread
+_PIECE: Final = 1 << 20
 #: characters of a line that are looked at for that
 _WIDTH: Final = 1_000
 _OFFSET: Final = NUMBER + r"[ -][0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}(?:[0-9]{3})?(?: |$)"
@@ -165,25 +170,31 @@ def reads(
     state: State,
     told: Told = Told(),  # noqa: B008  frozen
 ) -> list[tuple[Read, State]]:
-    """What a block of a file makes known, with the state behind it: nothing, or one part, or two
-    where a line between them was too long to be read. Notes gather in the state."""
+    """What a block of a file makes known, part by part, with the state behind each. Notes gather in
+    the state."""
     if not state.encoding:
         encoding = encoding_of(block.data)
         state = replace(state, encoding=encoding, line=block.line, offset=block.offset)
     made = []
     if block.offset != state.offset + len(state.held):
-        read, state = _read(state.held, block.path, state, told, last=True)
-        made.append((read, state))
-        state = replace(state, line=block.line, offset=block.offset)
-    read, state = _read(state.held + block.data, block.path, state, told, last=block.last)
-    made.append((read, state))
-    return made
+        made += _read(state.held, block.path, state, told, last=True)
+        state = replace(made[-1][1], line=block.line, offset=block.offset)
+    return made + _read(state.held + block.data, block.path, state, told, last=block.last)
 
 
-def _read(data: bytes, path: str, state: State, told: Told, *, last: bool) -> tuple[Read, State]:
+def _read(
+    data: bytes, path: str, state: State, told: Told, *, last: bool
+) -> list[tuple[Read, State]]:
     """What is whole in `data`, which begins where the state says; all if nothing follows."""
-    if state.encoding == "utf-8" and (known := _plain(data, path, state, told, last=last)):
-        return known
+    if state.encoding == "utf-8" and state.times is not False:
+        known = _plain(data, path, state, told, last=last)
+        if known:
+            return known
+    return [_text(data, path, state, told, last=last)]
+
+
+def _text(data: bytes, path: str, state: State, told: Told, *, last: bool) -> tuple[Read, State]:
+    """The same by the columns of its lines."""
     usable = data
     if state.encoding != "utf-8" and not last:
         usable = data[: whole_lines(data, state.encoding)]
@@ -213,36 +224,60 @@ def _read(data: bytes, path: str, state: State, told: Told, *, last: bool) -> tu
 
 def _plain(
     data: bytes, path: str, state: State, told: Told, *, last: bool
-) -> tuple[Read, State] | None:
-    """The same of records that are alike; None: they are not."""
-    begin = len(data) if last else _last_record(data)
-    found = look(data[:begin]) if begin and state.times is not False else None
-    if found is None:
-        return None
-    first = pl.DataFrame({"text": [data[:_WIDTH].split(b"\n", 1)[0].decode()]})
-    settled = _settled(first, path, state, told, enough=True)
-    if settled is None or settled.clock is None:
-        return None
-    made = found.read(state.line, state.offset, settled.clock)
-    if made is None:
-        return None
-    read, clock = made
-    return read, replace(
-        settled,
-        held=data[begin:],
-        line=state.line + found.lines,
-        offset=state.offset + begin,
-        clock=clock,
-    )
+) -> list[tuple[Read, State]]:
+    """The same of records that are alike; nothing: they are not. Where the clock is known, it is
+    read in pieces, of which those that are not alike are read by their columns."""
+    whole = len(data) if last else _last_record(data, len(data))
+    if not whole:
+        return []
+    pieces = [data[:whole]] if state.clock is None else _pieces(data, whole)
+    looks = side_by_side(look, pieces)
+    if state.clock is None:
+        if looks[0] is None:
+            return []
+        first = pl.DataFrame({"text": [data[:_WIDTH].split(b"\n", 1)[0].decode()]})
+        settled = _settled(first, path, state, told, enough=True)
+        if settled is None:
+            return []
+        state = settled
+    parts: list[Read | Callable[[], Read]] = []
+    states = []
+    for piece, found in zip(pieces, looks, strict=True):
+        assert state.clock is not None  # noqa: S101  settled
+        timed_ = None if found is None else found.times(state.clock)
+        if found is not None and timed_ is not None:
+            times, clock = timed_
+            parts.append(partial(found.read, state.line, state.offset, times))
+            lines, offset = state.line + found.lines, state.offset + len(piece)
+            state = replace(state, held=b"", line=lines, offset=offset, clock=clock)
+        elif len(pieces) == 1:
+            return []
+        else:
+            read, state = _text(piece, path, state, told, last=True)
+            parts.append(read)
+        states.append(state)
+    states[-1] = replace(state, held=data[whole:])
+    return list(zip(side_by_side(_done, parts), states, strict=True))
 
 
-def _last_record(data: bytes) -> int:
-    """Where the last record that begins with a time does so; 0: nowhere."""
-    pattern = _BYTES[True]
-    end = len(data)
+def _done(part: Read | Callable[[], Read]) -> Read:
+    return part if isinstance(part, Read) else part()
+
+
+def _pieces(data: bytes, whole: int) -> list[bytes]:
+    """About as many as there are cores, each of whole records."""
+    count = max(1, min(WORKERS, whole // _PIECE))
+    cuts = {_last_record(data, whole * number // count) for number in range(1, count)}
+    places = sorted({0, *cuts, whole})
+    return [data[start:end] for start, end in pairwise(places)]
+
+
+def _last_record(data: bytes, end: int) -> int:
+    """Where the last record before `end` that begins with a time does so; 0: nowhere."""
+    pattern, until = _BYTES[True], end
     while end > 0:
         begin = data.rfind(b"\n", 0, end - 1) + 1
-        if len(data) - begin > _LONGEST:
+        if until - begin > _LONGEST:
             return 0
         if pattern.match(data, begin, min(end, begin + _WIDTH)):
             return begin
