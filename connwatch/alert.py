@@ -141,9 +141,8 @@ def sides(events: Iterable[Mapping[str, Any]], group: Mapping[str, Any]) -> Docu
             fields["ip"] = group[f"{side}.ip"]
         if fields:
             found[side] = fields
-    found["related"] = {
-        "ip": sorted({event[f"{side}.ip"] for event in shown for side in ("source", "destination")})
-    }
+    names = ("source.ip", "destination.ip")
+    found["related"] = {"ip": sorted({e[name] for e in shown for name in names if name in e})}
     return found
 
 

@@ -3,8 +3,9 @@ keeps that, or of a server, which does not.
 
 A server has events and alerts, and nothing about which event a rule hit. So the rule is run again
 over the events of the alert's group and time that are there, as a replay would. What comes out is
-what the alert counted if it is as many, and all that the alert lists is among it; otherwise the
-rule, or what is there, is not what it was, and that is said.
+what the alert counted if it is as many, and all that the alert lists is among it (or another record
+of the same connection is); otherwise the rule, or what is there, is not what it was, and that is
+said.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from connwatch.contracts import HIT_SCHEMA
 from connwatch.detection import Detection
 from connwatch.detectors.ruleset import Correlation, Rule, RuleSet
 from connwatch.detectors.windows.entity import Alternatives, Entity, condition
+from connwatch.detectors.witnesses.counting import REACH, Counting
+from connwatch.detectors.witnesses.flows import Flows
 from connwatch.errors import QueryError
 from connwatch.query.made import NO_TIME, compared, equal, without
 from connwatch.query.tree import And, Everything, Node, Or, Query
@@ -37,6 +40,7 @@ _LOG_TIME: Final = "connwatch.log_time"
 #: the order of a replay: log time, then the log and the place in it
 ORDER: Final = (_LOG_TIME, "event.dataset", "log.file.path", "event.sequence")
 _MICROSECOND: Final = timedelta(microseconds=1)
+_REACH: Final = timedelta(microseconds=REACH)
 
 
 class Records(Protocol):
@@ -148,6 +152,8 @@ class ServerRecords:
             )
             return Behind(listed, _as_hits(document, listed), missing, f"{why}: only what it lists")
         events, hits = self._again(document, rule)
+        if not ids <= set(hits["event.id"]):
+            events, hits = self._again(document, rule, _REACH)
         matched = events.join(hits.select("event.id"), on="event.id", how="semi")
         if hits.height == own["count"] and ids <= set(hits["event.id"]):
             return Behind(_in_order(matched), hits)
@@ -174,10 +180,10 @@ class ServerRecords:
         return self._search(Or(ids), None) if ids else empty()
 
     def _again(
-        self, document: Document, rule: Rule | Correlation
+        self, document: Document, rule: Rule | Correlation, before: timedelta = timedelta()
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The events of an alert's group and time (and somewhat before), and what the rule hits of
-        them."""
+        them. before: how much earlier other records of the same connections are looked for."""
         key, event = document["connwatch"]["key"], document["event"]
         first, last = (datetime.fromisoformat(event[name]) for name in ("start", "end"))
         only = self._only.setdefault(rule.key, self._rules.only(rule))
@@ -191,24 +197,46 @@ class ServerRecords:
         else:
             alternatives = entity.alternatives(only.correlated)
             lead = timedelta(microseconds=sum(one.timespan for one in only.correlated))
-        span = (first - lead, last + _MICROSECOND)
+        span = (first - lead - before, last + _MICROSECOND)
         events = self.read(list(STORED), alternatives, span).sort(ORDER, maintain_order=True)
         hits = (
             Detection(only)
             .step(events)
-            .hits.filter(
-                pl.col("rule") == key["rule"],
-                pl.col("group") == key["group"],
-                pl.col(_LOG_TIME).is_between(first, last),
-            )
+            .hits.filter(pl.col("rule") == key["rule"], pl.col("group") == key["group"])
+            .select(list(HIT_SCHEMA))
         )
-        return events, hits.select(list(HIT_SCHEMA))
+        if before:
+            listed = [one["event.id"] for one in document["connwatch"]["evidence"]]
+            hits = _instead(hits, events, pl.Series("event.id", listed))
+        return events, hits.filter(pl.col(_LOG_TIME).is_between(first, last))
 
     def _search(self, node: Node, end: datetime | None) -> pl.DataFrame:
         return self._reader.search(
             Query(node), now=NO_TIME, end=end,
             sort=(_LOG_TIME, False), limit=None, columns=list(STORED),
         )  # fmt: skip
+
+
+def _instead(hits: pl.DataFrame, events: pl.DataFrame, listed: pl.Series) -> pl.DataFrame:
+    """Hits, with the records that an alert lists in the place of others of the same connections: of
+    logs that were replayed one after the other the record counts that came to the store first."""
+    if events.is_empty():
+        return hits
+    flow = pl.Series("flow", Counting(events, Flows()).flows)
+    flows = events.select("event.id", "@timestamp", _LOG_TIME, flow).filter(pl.col("flow") >= 0)
+    missing = flows.filter(
+        pl.col("event.id").is_in(listed.implode())
+        & ~pl.col("event.id").is_in(hits["event.id"].implode())
+    )
+    others = (
+        hits.filter(~pl.col("event.id").is_in(listed.implode()))
+        .select("rule", "group", old="event.id")
+        .join(flows.select("flow", old="event.id"), on="old")
+        .join(missing.unique("flow", maintain_order=True), on="flow", maintain_order="left")
+        .unique("flow", keep="first", maintain_order=True)
+    )
+    left = hits.join(others.select(pl.col("old").alias("event.id")), on="event.id", how="anti")
+    return pl.concat([left, others.select(list(HIT_SCHEMA))])
 
 
 def _kept(events: pl.LazyFrame, alternatives: Alternatives | None, span: Span) -> pl.LazyFrame:

@@ -70,6 +70,16 @@ SPAN_SCHEMA: Final[dict[str, pl.DataType]] = {
     "lists": pl.Boolean(),
 }
 
+#: Hits that are not to be counted, because a hit of a run before tells of the same connection:
+#: rule, group and log time of one, and `to_group` and `to_time` of that other hit of the rule.
+LINKED_SCHEMA: Final[dict[str, pl.DataType]] = {
+    "rule": pl.String(),
+    "group": pl.String(),
+    "connwatch.log_time": UTC,
+    "to_group": pl.String(),
+    "to_time": UTC,
+}
+
 
 def newlines(data: bytes) -> int:
     """How many there are; found three times as fast, in a large block, as `bytes.count` does, and
@@ -203,7 +213,8 @@ class Delivery:
     spans: `SPAN_SCHEMA`, of every alert that these hits belong to; None: those of `alerts`. The
     documents may come with a later delivery of the same commit: writing them takes time.
     journal: bytes that are given back after a restart, behind those of the deliveries before,
-    until a snapshot takes their place.
+    until a snapshot takes their place. linked: `LINKED_SCHEMA`, what the alerts count beside these
+    hits; the store counts each connection once.
     """
 
     events: pl.DataFrame
@@ -214,6 +225,7 @@ class Delivery:
     shown: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=SHOWN_SCHEMA))
     spans: pl.DataFrame | None = None
     journal: bytes | None = None
+    linked: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=LINKED_SCHEMA))
 
 
 @dataclass(frozen=True, slots=True)

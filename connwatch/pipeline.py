@@ -9,10 +9,11 @@
     match    every rule against every record                       connwatch.detection,
     count    what many matches come to, in sliding windows           with connwatch.detectors:
     fold     hits into alerts                                        ruleset, windows, fold
+    apart    hits of what runs before have counted                 connwatch.earlier
     deliver  new events, hits, alerts and rejects, in one commit   connwatch.sinks.embedded
 
 The alert set is a function of the records and the rules: not of batch size, speed, paths, or of
-what the store has already.
+what the store has already. What the store counts is one hit for each connection and rule.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, Delivery, Parsed
 from connwatch.detection import Detected, Detection
 from connwatch.detectors.indicators import Lists
 from connwatch.detectors.ruleset import RuleSet
+from connwatch.earlier import Earlier
 from connwatch.errors import InputError
 from connwatch.ingest.enrich import HomeNetworks, enrich
 from connwatch.ingest.files import Found, Source
@@ -78,6 +80,7 @@ class Progress:
 @dataclass(slots=True)
 class Outcome:
     """What a replay found. alerts: number by level. allowed: events that no rule was asked of.
+    linked: hits that the store counts already, by other records of the same connections.
     failed: sources not read to their end."""
 
     ledger: Ledger
@@ -85,6 +88,7 @@ class Outcome:
     alerts: dict[str, int] = field(default_factory=dict)
     digest: str = ""
     allowed: int = 0
+    linked: int = 0
     notes: list[str] = field(default_factory=list)
     failed: list[InputError] = field(default_factory=list)
     unknown_fields: set[str] = field(default_factory=set)
@@ -98,6 +102,7 @@ class Outcome:
             "allowed": self.allowed,
             "alerts": sum(self.alerts.values()),
             "alerts_by_level": self.alerts,
+            "hits_linked": self.linked,
             "seconds": round(self.seconds, 3),
             "events_per_second": round(seen / self.seconds) if self.seconds else 0,
             "digest": self.digest,
@@ -122,7 +127,9 @@ def replay(
     when the store fails; what was committed before stays, and the same replay again completes it.
     """
     begun = time.monotonic()
-    work = _Replay(found, rules, store.begin_run(), options, on_alert, on_progress)
+    run = store.begin_run()
+    earlier = Earlier(store.folder, run)
+    work = _Replay(found, rules, run, earlier, options, on_alert, on_progress)
     try:
         with closing(ahead(work.ordered(), _AHEAD, _PATIENCE)) as batches, work.reading():
             for events in batches:
@@ -142,24 +149,25 @@ class _StoppedError(Exception):
 
 
 class _Replay:
-    """One replay in progress. `ordered` runs in the reading thread, `run.write` in the writing
-    one, everything else in the caller's."""
+    """One replay in progress. `ordered` runs in the reading thread, `run.write` and
+    `earlier.apart` in the writing one, everything else in the caller's."""
 
     def __init__(
         self,
         found: Found,
         rules: RuleSet,
         run: Run,
+        earlier: Earlier,
         options: Options,
         on_alert: Callable[[Document], None],
         on_progress: Callable[[Progress], None],
     ) -> None:
         self.outcome = Outcome(Ledger())
         self.writer = Behind[tuple[Delivery, pl.DataFrame | None, pl.DataFrame | None]](
-            lambda w: run.write(w[0], w[1], known=w[2]), _BEHIND
+            lambda w: run.write(earlier.apart(w[0]), w[1], known=w[2]), _BEHIND
         )
         self._sources: Sequence[Source] = found.sources
-        self.run, self._options = run, options
+        self.run, self._earlier, self._options = run, earlier, options
         self._detection = Detection(rules, options.allow, one_witness=_one_log(found.sources))
         self._on_alert, self._on_progress = on_alert, on_progress
         self._digest = Digest()
@@ -227,6 +235,8 @@ class _Replay:
         if self._rejects:
             self.writer.put((self._delivery(empty()), None, None))
         self.writer.close()
+        self.outcome.notes += self._earlier.notes()
+        self.outcome.linked = self._earlier.linked
         self.outcome.digest = self._digest.hexdigest()
 
     def _limited(self, events: pl.DataFrame) -> pl.DataFrame:

@@ -2,7 +2,8 @@
 
 What a list learned later is found in what is stored already. The way is that of a replay from
 "match" on (`connwatch.pipeline`): matches, fold, documents, and one commit of hits and alerts. The
-ids are those that a replay with the new lists gives. Doing it twice changes nothing.
+ids are those that a replay with the new lists gives. Doing it twice changes nothing; nor does a
+connection count again that another record of it was a hit for.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from connwatch.detectors.listed import Listed
 from connwatch.detectors.ruleset import Rule, RuleSet, load_rules, match
 from connwatch.detectors.witnesses.counting import Counting
 from connwatch.detectors.witnesses.flows import Flows
+from connwatch.earlier import Earlier
 from connwatch.errors import RuleError, UsageError
 from connwatch.pipeline import bundled_rules
 from connwatch.schema import STORED, empty
@@ -97,16 +99,16 @@ def rematch(
         if events.height:
             matches = Counting(events, Flows()).once(matches, frozenset(rules.foldings))
         folded = fold.fold(events, matches, rules.foldings, fold.begin())
-        known = reader.hits().filter(pl.col("rule").is_in(list(rules.alerting)))
-        fresh = folded.hits.lazy().join(known, on=["rule", "event.id"], how="anti")
-        new = int(fresh.select(pl.len()).collect().item())
     made = tuple(written(folded.alerts.sort("first", "alert"), rules.by_key))
+    new = 0
     if made:
         rejects = pl.DataFrame(schema=REJECT_SCHEMA)
+        every = Delivery(empty(), folded.hits, made, rejects, shown=folded.shown)
         with EmbeddedStore(folder) as store:
-            store.begin_run().write(
-                Delivery(empty(), folded.hits, made, rejects, shown=folded.shown)
-            )
+            run = store.begin_run()
+            delivery = Earlier(folder, run).apart(every)
+            new = int((run.look(delivery.hits) == 0).sum())
+            run.write(delivery)
     alerts = tuple(one.document() for one in made)
     return Found(looked, folded.hits.height, new, alerts)
 

@@ -17,8 +17,7 @@ def canonical(addresses: pl.Series) -> pl.Series:
 
     IPv6 in the form of RFC 5952 without a zone; IPv4-mapped addresses as IPv4.
     """
-    plain = addresses.to_frame("a").select(ip.ipv4_to_numeric(pl.col("a")).is_not_null())
-    is_v4 = plain.to_series()
+    is_v4 = v4(addresses)
     if bool((is_v4 | addresses.is_null()).all()):
         return addresses
     others = addresses.filter(~is_v4).unique().drop_nulls()
@@ -36,6 +35,12 @@ def canonical(addresses: pl.Series) -> pl.Series:
         .to_series()
         .alias(addresses.name)
     )
+
+
+def v4(addresses: pl.Series) -> pl.Series:
+    """Whether each is an IPv4 address, which is canonical as it is; false for null."""
+    plain = addresses.to_frame("a").select(ip.ipv4_to_numeric(pl.col("a")).is_not_null())
+    return plain.to_series()
 
 
 def _v6(text: str) -> str | None:

@@ -104,6 +104,24 @@ def test_the_bundled_rules_find_every_hit_of_the_sample(copying: Copying, tmp_pa
             assert found.hits.select(list(HIT_SCHEMA)).sort("event.id").equals(own.sort("event.id"))
 
 
+@pytest.mark.slow
+def test_logs_that_were_replayed_one_after_the_other_are_behind_alerts_too(
+    copying: Copying, tmp_path: Path
+) -> None:
+    store, incident = tmp_path / "store", ROOT / "sample_logs" / "incident"
+    for paths in (["conn.log"], ["tcpdump.txt"], [one.name for one in incident.glob("ss-*.txt")]):
+        copying.out("replay", *(incident / one for one in paths), "--store", store)
+    copying.there(store)
+    with server_reader(copying.config, ()) as server:
+        records = ServerRecords(server, load_rules([bundled_rules()]))
+        for document in alerts(store):
+            found = records.found(document)
+            own = document["connwatch"]
+            assert (found.doubt, found.gone) == (None, 0)
+            assert found.events.height == found.hits.height == own["count"]
+            assert {one["event.id"] for one in own["evidence"]} <= set(found.events["event.id"])
+
+
 def test_what_is_not_certain_is_said(
     copying: Copying, elasticsearch: Elastic, tmp_path: Path
 ) -> None:

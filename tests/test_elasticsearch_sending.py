@@ -78,6 +78,17 @@ def test_a_store_that_knew_nothing_of_a_server_is_sent_by_a_replay(
 
 
 @pytest.mark.slow
+def test_logs_that_are_replayed_one_after_the_other_are_the_same_alerts_there(
+    elasticsearch: Elastic, tmp_path: Path
+) -> None:
+    arguments = ["--store", str(tmp_path / "store"), "-c", str(configured(tmp_path, elasticsearch))]
+    for log in (SAMPLE, SAMPLE.with_name("tcpdump.txt"), *SAMPLE.parent.glob("ss-srv-*.txt")):
+        assert command(["replay", str(log), *arguments]) == 0
+        same(elasticsearch, tmp_path / "store")
+    assert len(documents(elasticsearch, "alerts")) == 13
+
+
+@pytest.mark.slow
 def test_what_an_analyst_says_is_kept_wherever_he_says_it(
     elasticsearch: Elastic, tmp_path: Path
 ) -> None:

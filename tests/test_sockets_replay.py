@@ -20,6 +20,7 @@ from connwatch.cli import run
 from connwatch.detectors.ruleset import load_rules
 from connwatch.ingest.sockets.seen import Seen
 from connwatch.pipeline import bundled_rules
+from connwatch.sinks.embedded import StoreReader
 
 pytestmark = pytest.mark.source
 
@@ -103,6 +104,15 @@ def test_the_incident_is_found_in_its_socket_tables(tmp_path: Path) -> None:
     again, _ = replayed(paths, tmp_path / "store", load_rules([bundled_rules()]))
     assert again.ledger.total["already_stored"] == 30
     assert again.digest == outcome.digest
+
+
+def test_dumps_of_a_listener_that_are_replayed_one_by_one_are_one_alert(tmp_path: Path) -> None:
+    for dump in sorted(INCIDENT.glob("ss-srv-*.txt")):
+        replayed([dump], tmp_path / "store", load_rules([bundled_rules()]))
+    with StoreReader(tmp_path / "store") as reader:
+        (alert,) = (one for one in reader.alerts() if "listens" in one["message"])
+    assert len(alert["connwatch"]["evidence"]) == 2
+    assert alert["related"] == {"ip": [alert["destination"]["ip"]]}
 
 
 def test_what_is_assumed_of_times_is_told_once(tmp_path: Path) -> None:

@@ -114,6 +114,9 @@ def _alerts(counts: Mapping[str, Any], alerts: Sequence[Document]) -> None:
     ]
     total = sum(by_level.values())
     click.echo(f"alerts   {number(total)}" + (f": {', '.join(levels)}" if levels else ""))
+    if counts["hits_linked"]:
+        told = "hits are of connections that the store counts already, by other logs"
+        click.echo(f"linked   {number(counts['hits_linked'])} {told}")
     if not alerts:
         return
     weighty = sorted(

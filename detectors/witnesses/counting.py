@@ -13,10 +13,12 @@ import polars as pl
 from ..windows.arrays import Hashes, Positions, stable_order
 from ..windows.spec import Flags
 from .flows import CAP, HOLD, Flows, kept
-from .records import Records
+from .records import LATE, SLACK, Records
 
 #: µs by which the clocks of two witnesses may differ; as `connwatch.attribution` has it
 TOLERANCE: Final = 250_000
+#: µs that may lie between two records of one connection
+REACH: Final = TOLERANCE + SLACK + LATE
 #: latest flows of one Community ID that a record may belong to: more would make hostile logs slow
 _CANDIDATES: Final = 32
 #: what was counted of a flow: all that there will be, or nothing

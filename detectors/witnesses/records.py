@@ -16,8 +16,8 @@ from ..windows.spec import Flags
 
 #: µs by which a row of a socket table may be behind what it shows, and by which it may show a TCP
 #: connection before or after its packets
-_LATE: Final = 1_000_000
-_REACH: Final = 600_000_000
+LATE: Final = 1_000_000
+SLACK: Final = 600_000_000
 #: witnesses that are told apart; further ones are taken for one
 _WITNESSES: Final = 63
 #: kinds of records that tell of a connection once, and those that may tell of it again
@@ -60,8 +60,8 @@ class Records:
         if table.any():
             row = told["socket.snapshot.id"].is_not_null().to_numpy()
             tcp = (told["network.transport"] == "tcp").fill_null(value=False).to_numpy()
-            self.slack = np.where(row & tcp, _REACH, 0)
-            self.start = self.start - np.where(table, _LATE, 0)
+            self.slack = np.where(row & tcp, SLACK, 0)
+            self.start = self.start - np.where(table, LATE, 0)
         again = [one for one in ours if kinds[one] in _AGAIN]
         self.again = told["event.dataset"].is_in(again).to_numpy()
         self.final: Flags = ~(self.again | table)

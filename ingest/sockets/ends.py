@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+import numpy as np
 import polars as pl
 
-from ..addresses import canonical
+from ..addresses import canonical, v4
 
 PORT: Final = 65_535
 #: what stands for every address, and for none
@@ -50,30 +51,53 @@ def ends(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows with local_ip, local_scope, local_domain, local_port, local_odd (neither address nor
     name), and the same of the peer. An address that was cut short is none."""
     made: list[pl.Series] = []
+    cuts = rows["cut"].null_count() < rows.height
     for side, address, port in (("local", "laddr", "lport"), ("peer", "paddr", "pport")):
         parts = plain(rows[address])
-        bare = parts["bare"].alias("bare")
-        # Tables hold few different addresses many times over.
-        known = bare.unique().drop_nulls()
-        ip = canonical(known.alias("ip"))
-        named = pl.DataFrame({"bare": known, "ip": ip}).with_columns(
-            domain=pl.when(pl.col("ip").is_null() & pl.col("bare").str.contains(_NAME)).then("bare")
-        )
-        named = named.with_columns(
-            odd=pl.col("ip").is_null() & pl.col("domain").is_null() & (pl.col("bare") != "*")
-        )
-        found = bare.to_frame().join(named, on="bare", how="left", maintain_order="left")
-        cut = rows["cut"].list.contains(side).fill_null(value=False)
-        found = found.with_columns(cut=cut).select(
-            pl.when(~pl.col("cut")).then("ip").alias(f"{side}_ip"),
-            pl.when(~pl.col("cut") | pl.col("bare").str.contains("[g-zG-Z_-]"))
-            .then("domain")
-            .alias(f"{side}_domain"),
-            (pl.col("odd") & ~pl.col("cut")).alias(f"{side}_odd"),
-        )
-        made += [parts["scope"].alias(f"{side}_scope"), *found.get_columns()]
-        made.append(_ports(rows[port]).alias(f"{side}_port"))
+        found = _hosts(parts["bare"].alias("bare"))
+        if cuts:
+            cut = rows["cut"].list.contains(side).fill_null(value=False)
+            found = found.with_columns(cut=cut).select(
+                pl.when(~pl.col("cut")).then("ip").alias("ip"),
+                pl.when(~pl.col("cut") | pl.col("bare").str.contains("[g-zG-Z_-]"))
+                .then("domain")
+                .alias("domain"),
+                (pl.col("odd") & ~pl.col("cut")).alias("odd"),
+            )
+        made += [found[name].alias(f"{side}_{name}") for name in ("ip", "domain", "odd")]
+        made += [parts["scope"].alias(f"{side}_scope"), _ports(rows[port]).alias(f"{side}_port")]
     return rows.with_columns(made)
+
+
+def _hosts(bare: pl.Series) -> pl.DataFrame:
+    """Columns bare, ip, domain and odd of addresses without scope and brackets; all are null for
+    null."""
+    none = pl.lit(None, pl.String)
+    is_v4 = v4(bare)
+    if is_v4.all():
+        odd = pl.lit(value=False)
+        return bare.to_frame().select("bare", ip="bare", domain=none, odd=odd)
+    # Tables hold few other ones, many times over.
+    others = bare.filter(~is_v4)
+    known = others.unique().drop_nulls()
+    ip = canonical(known.alias("ip"))
+    named = pl.DataFrame({"bare": known, "ip": ip}).with_columns(
+        domain=pl.when(pl.col("ip").is_null() & pl.col("bare").str.contains(_NAME)).then("bare")
+    )
+    named = named.with_columns(
+        odd=pl.col("ip").is_null() & pl.col("domain").is_null() & (pl.col("bare") != "*")
+    )
+    found = others.to_frame().join(named, on="bare", how="left", maintain_order="left")
+    if len(others) == len(bare):
+        return found
+    places = pl.Series(np.where(is_v4, 0, np.cumsum(~is_v4.to_numpy())) - 1)
+    rest = found.select(pl.all().gather(places.set(is_v4, None)))
+    return rest.select(
+        bare=bare,
+        ip=rest["ip"].zip_with(~is_v4, bare),
+        domain="domain",
+        odd=rest["odd"].set(is_v4, False),
+    )
 
 
 def _ports(texts: pl.Series) -> pl.Series:

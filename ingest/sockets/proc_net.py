@@ -13,7 +13,10 @@ import ipaddress
 import re
 from typing import Final
 
+import numpy as np
 import polars as pl
+import polars_iptools as ip
+from numpy.typing import NDArray
 
 from .tool import Tool
 
@@ -39,11 +42,23 @@ _PACKET_ROW: Final = (
 _FILE: Final = re.compile(r"(?:net/|==> (?:.*/)?)(tcp6?|udp6?|udplite6?|raw6?|icmp6?)\b")
 
 _STATES: Final = {
-    "01": "established", "02": "syn_sent", "03": "syn_recv", "04": "fin_wait1", "05": "fin_wait2",
-    "06": "time_wait", "07": "unconnected", "08": "close_wait", "09": "last_ack", "0A": "listen",
-    "0B": "closing", "0C": "new_syn_recv", "0D": "bound_inactive",
+    1: "established", 2: "syn_sent", 3: "syn_recv", 4: "fin_wait1", 5: "fin_wait2",
+    6: "time_wait", 7: "unconnected", 8: "close_wait", 9: "last_ack", 10: "listen",
+    11: "closing", 12: "new_syn_recv", 13: "bound_inactive",
 }  # fmt: skip
-_TIMERS: Final = {"01": "on", "02": "keepalive", "03": "timewait", "04": "probe"}
+_TIMERS: Final = {1: "on", 2: "keepalive", 3: "timewait", 4: "probe"}
+#: hexadecimal numbers of a line behind its own, as `_ROW` has them, where addresses are short:
+#: where they begin, and digits
+_FIXED: Final = {
+    "local": (0, 8), "lport": (9, 4), "peer": (14, 8), "pport": (23, 4), "st": (28, 2),
+    "send": (31, 8), "recv": (40, 8), "tr": (49, 2), "when": (52, 8), "retransmits": (61, 8),
+}  # fmt: skip
+_PORT, _STATE, _RUNS, _UID = 8, 28, 49, 69
+#: user, time-out and inode in columns of the width that the kernel gives them
+_PADDED: Final = (
+    rf"^ (?:{'|'.join(f' {{{5 - n}}}[0-9]{{{n}}}' for n in range(1, 6))})"
+    rf" (?:{'|'.join(f' {{{8 - n}}}[0-9]{{{n}}}' for n in range(1, 9))}) [0-9]"
+)
 _UNIX_KINDS: Final = {"0001": "u_str", "0002": "u_dgr", "0005": "u_seq"}
 _UNIX_STATES: Final = {
     "01": "unconnected", "02": "connecting", "03": "established", "04": "disconnecting",
@@ -74,6 +89,8 @@ class _ProcNet(Tool):
             (_PACKET_ROW, _packet),
         ):
             here = rest & text.str.contains(pattern)
+            if here.all():
+                return read(lines)
             if here.any():
                 parts.append(read(lines.filter(here)))
                 rest &= ~here
@@ -122,94 +139,138 @@ def _hex(name: str) -> pl.Expr:
 
 
 def _network(lines: pl.DataFrame, kind: str) -> pl.DataFrame:
-    names = ["sl", "l", "r", "st", "queues", "tr", "retransmits", "uid", "timeout", "inode", "rest"]
-    frame = _tokens(lines, names)
-    # All of them are as wide as `_ROW` says.
-    frame = frame.with_columns(
-        *(pl.col(side).str.head(-5).str.to_uppercase().alias(f"{side}0") for side in ("l", "r")),
-        *(pl.col(side).str.tail(4).alias(f"{side}1") for side in ("l", "r")),
-        send=pl.col("queues").str.head(8),
-        recv=pl.col("queues").str.tail(8),
-        tr0=pl.col("tr").str.head(2),
-        tr1=pl.col("tr").str.tail(8),
-        st=pl.col("st").str.to_uppercase(),
+    parts = pl.col("text").str.strip_chars_start().str.splitn(": ", 2)
+    frame = lines.select(
+        "line", "offset", "raw", "shot", parts.struct.rename_fields(["sl", "body"]).alias("p")
+    ).unnest("p")
+    second = pl.col("body").str.find(" ", literal=True) + 1
+    wide = frame.select(
+        l=pl.col("body").str.slice(_PORT, 1) != ":",
+        r=pl.col("body").str.slice(second + _PORT, 1) != ":",
     )
-    frame = _addresses(frame)
-    six = pl.col("l0").str.len_bytes() > 8
+    six = bool(wide["l"].any() or wide["r"].any())
+    if six:
+        frame = _narrowed(frame.with_columns(wide))
+    fixed = _numbers(frame["body"])
+    frame = frame.with_columns(fixed).with_columns(_behind(frame["body"]))
+    frame = _addresses(frame, six=six)
+    netid = pl.when("l").then(pl.lit(f"{kind}6")).otherwise(pl.lit(kind)) if six else pl.lit(kind)
     frame = frame.with_columns(
-        *(_hex(f"{side}1").cast(_S).alias(to) for side, to in (("l", "lport"), ("r", "pport"))),
-        *(_hex(name).alias(name) for name in ("recv", "send", "tr1", "retransmits")),
-        netid=pl.when(six).then(pl.lit(f"{kind}6")).otherwise(pl.lit(kind)),
+        pl.col("lport", "pport").cast(_S),
         state=pl.col("st").replace_strict(_STATES, default=None, return_dtype=_S),
     )
-    left = (pl.col("tr1") / 100).cast(_S)
+    odd = pl.col("state").is_null()
+    st = pl.col("body").str.slice(_STATE, 2).str.to_uppercase()
+    # Not divided: a column and a single row are rounded in different ways.
+    cents = (pl.col("when") % 100).cast(_S).str.zfill(2).str.strip_suffix("0")
+    left = pl.concat_str(pl.col("when") // 100, pl.lit("."), cents)
     return frame.select(
-        "line", "offset", "raw", "lines", "netid", "state", "recv", "send", "laddr", "lport",
-        "paddr",
-        "pport", "uid",
-        _shown("laddr", "lport").alias("local"),
-        _shown("paddr", "pport").alias("peer"),
+        "line", "offset", "raw", "state", "recv", "send", "laddr", "lport", "paddr", "pport", "uid",
+        _shown("laddr", "lport", six=six).alias("local"),
+        _shown("paddr", "pport", six=six).alias("peer"),
+        netid.alias("netid"),
+        pl.lit(1, pl.Int64).alias("lines"),
         pl.col("inode").cast(pl.Int64).replace(0, None),
-        pl.when(pl.col("tr0") != "00").then(
-            pl.format("{},{}sec,{}", pl.col("tr0").replace(_TIMERS), left, "retransmits")
+        pl.when(pl.col("tr") != 0).then(
+            pl.format("{},{}sec,{}", _timer(), left, "retransmits")
         ).alias("timer"),
-        pl.when(pl.col("state").is_null()).then(pl.format("{} is no state", "st")).alias("fault"),
-        pl.when(pl.col("state").is_null()).then(pl.lit("st")).alias("field"),
-        _json(pl.col("sl").str.strip_chars(":"), "timeout", "rest"),
+        pl.when(odd).then(pl.format("{} is no state", st)).alias("fault"),
+        pl.when(odd).then(pl.lit("st")).alias("field"),
+        _json("sl", "timeout", "rest"),
     )  # fmt: skip
 
 
-def _shown(address: str, port: str) -> pl.Expr:
-    """As ss would show it."""
-    six = pl.col(address).str.contains(":", literal=True)
-    bare = pl.when(six).then(pl.format("[{}]", address)).otherwise(address)
-    return pl.concat_str(
-        bare, pl.lit(":"), pl.when(pl.col(port) == "0").then(pl.lit("*")).otherwise(port)
+def _timer() -> pl.Expr:
+    """What runs, in words; else its number as shown."""
+    number = pl.col("tr")
+    words = number.replace_strict(_TIMERS, default=None, return_dtype=_S)
+    return words.fill_null(pl.col("body").str.slice(_RUNS, 2))
+
+
+def _narrowed(frame: pl.DataFrame) -> pl.DataFrame:
+    """Long addresses (where l and r say so) in l0 and r0, null for short ones; in body they are cut
+    to the first of their words."""
+    body = pl.col("body")
+    start = pl.col("l").cast(pl.Int64) * 24
+    end = pl.col("r").cast(pl.Int64) * 24
+    return frame.with_columns(
+        pl.when("l").then(body.str.slice(0, 32).str.to_uppercase()).alias("l0"),
+        pl.when("r").then(body.str.slice(start + 14, 32).str.to_uppercase()).alias("r0"),
+        pl.concat_str(
+            body.str.slice(0, 8),
+            body.str.slice(start + 8, 14),
+            body.str.slice(start + end + 22),
+        ).alias("body"),
     )
 
 
-def _addresses(frame: pl.DataFrame) -> pl.DataFrame:
-    """With laddr and paddr as text, in the byte order of each snapshot's host."""
-    frame = frame.with_columns(
-        pl.col(f"{side}0").str.head(8).str.to_integer(base=16, dtype=pl.Int64).alias(f"{side}_")
-        for side in ("l", "r")
-    ).with_columns(
-        (pl.col(f"{side}_") // 256 ** (3 - at) % 256).alias(f"{side}{at}_")
-        for side in ("l", "r")
-        for at in range(4)
-    )
-    leans = sum(
-        (
-            _usual(f"{side}0_", f"{side}1_") - _usual(f"{side}3_", f"{side}2_")
-            for side in ("l", "r")
-        ),
-        pl.lit(0),
-    )
-    six = pl.col("l0").str.len_bytes() > 8
-    words = leans
-    made: dict[str, str] = {}
-    if frame.select(six.any()).item():
-        texts = pl.concat([frame["l0"], frame["r0"]]).unique()
-        long = {one: _leans(one) for one in texts.filter(texts.str.len_bytes() > 8)}
-        own = sum(
-            (
-                pl.col(f"{side}0").replace_strict(long, default=0, return_dtype=pl.Int64)
-                for side in ("l", "r")
-            ),
-            pl.lit(0),
+def _numbers(body: pl.Series) -> pl.DataFrame:
+    """The numbers of `_FIXED`."""
+    text = body.str.head(_UID).cast(pl.Binary)
+    shape = pl.Array(pl.UInt8, _UID)
+    letters = text.bin.reinterpret(dtype=shape, endianness="little").to_numpy()
+    digits = (letters & 15) + 9 * (letters >> 6)
+    made = {}
+    for name, (start, width) in _FIXED.items():
+        some = digits[:, start : start + width]
+        data = np.ascontiguousarray(some[:, 0::2] << 4 | some[:, 1::2])
+        made[name] = data.view(f">u{width // 2}")[:, 0].astype(np.int64)
+    return pl.DataFrame(made)
+
+
+def _behind(body: pl.Series) -> pl.DataFrame:
+    """Columns uid, timeout, inode and rest: what comes behind the numbers, as text. The kernel
+    writes the first two in columns, as long as they fit."""
+    rest = body.str.slice(_UID)
+    names = ["uid", "timeout", "inode", "rest"]
+    if rest.str.contains(_PADDED).all():
+        behind = rest.str.slice(16).str.splitn(" ", 2).struct.rename_fields(names[2:])
+        made = behind.struct.unnest().with_columns(
+            uid=rest.str.slice(1, 5).str.strip_chars_start(" "),
+            timeout=rest.str.slice(7, 8).str.strip_chars_start(" "),
         )
-        words = pl.when(six).then(own).otherwise(leans)
+        if made["rest"].str.contains("^ |  ").any():
+            single = pl.col("rest").str.strip_chars_start(" ").str.replace_all(" +", " ")
+            made = made.with_columns(single)
+        return made
+    words = rest.str.strip_chars_start(" ").str.replace_all(" +", " ").str.splitn(" ", 4)
+    return words.struct.rename_fields(names).struct.unnest()
+
+
+def _shown(address: str, port: str, *, six: bool) -> pl.Expr:
+    """As ss would show it."""
+    bare = pl.col(address)
+    if six:
+        colon = bare.str.contains(":", literal=True)
+        bare = pl.when(colon).then(pl.format("[{}]", address)).otherwise(address)
+    number = pl.when(pl.col(port) == "0").then(pl.lit("*")).otherwise(port)
+    return pl.concat_str(bare, pl.lit(":"), number)
+
+
+def _addresses(frame: pl.DataFrame, *, six: bool) -> pl.DataFrame:
+    """With laddr and paddr as text, in the byte order of each snapshot's host."""
+    ends = [frame[side].to_numpy().astype(np.uint32) for side in ("local", "peer")]
+    leans = sum(_usual(end) - _usual(end.byteswap()) for end in ends)
+    made: dict[str, str] = {}
+    if six:
+        texts = pl.concat([frame["l0"], frame["r0"]]).unique().drop_nulls()
+        long = {one: _leans(one) for one in texts}
+        own = sum(
+            frame[side].replace_strict(long, default=0, return_dtype=pl.Int64).fill_null(0)
+            for side in ("l0", "r0")
+        )
+        leans = np.where(frame["l"], own, leans)
         made = {f"{o} {one}": _address(one, o) for o in ("big", "little") for one in long}
-    frame = frame.with_columns(big=words.sum().over("shot") > 0)
-    order = pl.when("big").then(pl.lit("big ")).otherwise(pl.lit("little "))
+    shot = frame["shot"].to_numpy()
+    big = (np.bincount(shot, leans) > 0)[shot]
+    order = pl.when(pl.lit(pl.Series(big))).then(pl.lit("big ")).otherwise(pl.lit("little "))
     columns = []
-    for side, name in (("l", "laddr"), ("r", "paddr")):
-        octets = [pl.col(f"{side}{at}_").cast(_S) for at in range(4)]
-        little, big = (pl.concat_str(part, separator=".") for part in (octets[::-1], octets))
-        four = pl.when("big").then(big).otherwise(little)
-        if made:
+    for side, name, end in (("l", "laddr", ends[0]), ("r", "paddr", ends[1])):
+        number = pl.Series(np.where(big, end, end.byteswap()))
+        four: pl.Expr = ip.numeric_to_ipv4(pl.lit(number))
+        if six:
             text = (order + pl.col(f"{side}0")).replace_strict(made, default=None, return_dtype=_S)
-            four = pl.when(six).then(text).otherwise(four)
+            four = pl.when(pl.col("l")).then(text).otherwise(four)
         columns.append(four.alias(name))
     return frame.with_columns(columns)
 
@@ -221,15 +282,13 @@ def _address(text: str, order: str) -> str:
     return str(ipaddress.IPv6Address(data))
 
 
-def _usual(first: str, second: str) -> pl.Expr:
+def _usual(address: NDArray[np.uint32]) -> NDArray[np.int64]:
     """1 for IPv4 addresses that hosts have, by their first bytes: private, loopback, link-local."""
-    one, two = pl.col(first), pl.col(second)
-    return (
-        one.is_in([10, 127])
-        | ((one == 172) & two.is_between(16, 31))
-        | ((one == 192) & (two == 168))
-        | ((one == 169) & (two == 254))
-    ).cast(pl.Int64)
+    one, two = address >> 24, address >> 16
+    made = np.zeros(len(address), np.int64)
+    made[(one == 10) | (one == 127) | (address >> 20 == 0xAC1)] = 1
+    made[(two == 0xC0A8) | (two == 0xA9FE)] = 1
+    return made
 
 
 def _leans(text: str) -> int:

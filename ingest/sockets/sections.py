@@ -52,7 +52,12 @@ class Draft:
 
 
 #: how most rows begin, and no other line does
-_ROW: Final = r"^(?:(?:tcp|udp)[46]*|ESTAB|LISTEN|TIME-WAIT|CLOSE-WAIT|UNCONN|u_str|u_dgr) "
+_ROW: Final = (
+    r"^(?:(?:(?:tcp|udp)[46]*|ESTAB|LISTEN|TIME-WAIT|CLOSE-WAIT|UNCONN|u_str|u_dgr) "
+    r"| {0,9}[0-9]{1,9}: [0-9A-Fa-f]{8}"
+    r"|\t ?(?:(?:ts|sack|ecn|ecnseen|fastopen|cubic|reno|bbr|dctcp) "
+    r"|(?:skmem|wscale|rto|rtt|mss|cwnd|uid|ino|sk|cgroup):))"
+)
 
 #: rows under one header: the first, that behind the last, what is known
 Run = tuple[int, int, Draft]

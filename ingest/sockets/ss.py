@@ -50,9 +50,8 @@ _COMMENT: Final = (
     r"^(?:Process|Total: [0-9]+(?: \(.*\))?|TCP:\s+[0-9]+ \(.*\)|Transport\s+Total\s+IP\s+IPv6"
     r"|(?:RAW|UDP|TCP|INET|FRAG|\*)\s+[0-9]+\s+[0-9-]+\s+[0-9-]+)$"
 )
-_END4: Final = (
-    r"(?:[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|\[[0-9a-f:.]+\]|\*):(?:[0-9]{1,5}|\*)"
-)
+_ADDRESS: Final = r"(?:[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}|\[[0-9a-f:.]+\]|\*)"
+_PORT: Final = r"(?:[0-9]{1,5}|\*)"
 _WORD: Final = re.compile(r"\S+")
 #: lines that a record may have; ss itself writes two
 _LINES: Final = 64
@@ -74,11 +73,19 @@ class _Ss(Tool):
         return _kinds(self._rows(lines, header), lines)
 
     def _rows(self, lines: pl.DataFrame, header: str) -> pl.DataFrame:
-        begins = lines["text"].str.contains(_START)
-        records, done = _quick(lines, begins, header)
-        if records is None:
+        heads = _heads(lines, header)
+        if heads is None:
+            return exact(lines, lines["text"].str.contains(_START), _none(lines))
+        # Nothing else begins so: what has both ends is not looked at twice.
+        begins = heads["head"].is_not_null()
+        others = begins.not_().arg_true()
+        if len(others):
+            starts = lines["text"].gather(others).str.contains(_START)
+            begins = begins.scatter(others.filter(starts), values=True)
+        records, done = _quick(lines, begins, heads)
+        if not records.height:
             return exact(lines, begins, done)
-        made, odd = _fast(records, header)
+        made, odd = _fast(records)
         if odd.any():
             done &= ~_among(lines, records.filter(odd))
             made = made.filter(~odd)
@@ -87,42 +94,57 @@ class _Ss(Tool):
         return pl.concat([made, exact(lines, begins, done)], how="diagonal").sort("line")
 
 
-def _quick(
-    lines: pl.DataFrame, begins: pl.Series, header: str
-) -> tuple[pl.DataFrame | None, pl.Series]:
-    """Records that begin as `_plain` says, of one line or of one and another behind it: line,
-    offset, lines, raw, text. And which of the lines they are."""
-    nothing = pl.repeat(False, lines.height, eager=True)
+def _none(lines: pl.DataFrame) -> pl.Series:
+    return pl.repeat(False, lines.height, eager=True)
+
+
+def _heads(lines: pl.DataFrame, header: str) -> pl.DataFrame | None:
+    """What `_plain` cuts out of each line: head (all of that), netid, state, recv, send, local,
+    laddr, lport, peer, paddr, pport; null where a line does not begin so."""
     pattern = _plain(header, lines)
     if pattern is None:
-        return None, nothing
-    first = begins & lines["text"].str.contains(pattern)
-    if begins.all():
-        single, done = first, first
-    else:
-        alone = begins.shift(-1, fill_value=True)
-        follows = ~begins & (lines["line"] == lines["line"].shift(1) + 1)
-        second = follows & lines["text"].str.contains(r"^\s") & first.shift(1, fill_value=False)
-        second &= alone
-        single = first & alone
-        done = single | second | second.shift(-1, fill_value=False)
-    columns = ("line", "offset", "raw", "text")
+        return None
+    return lines["text"].str.extract_groups(pattern).struct.unnest()
+
+
+def _quick(
+    lines: pl.DataFrame, begins: pl.Series, heads: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.Series]:
+    """Records that begin as `_plain` says, of one line or of one and another behind it: line,
+    offset, lines, raw, tail and the columns of `heads`. And which of the lines they are."""
+    first = heads["head"].is_not_null()
+    # What stands behind the ends; they are ASCII.
+    tail = pl.col("text").str.slice(pl.col("head").str.len_bytes()).str.strip_chars_start(" \t")
+    columns = ["line", "offset", "raw", *heads.columns]
     one = pl.lit(1, pl.Int64)
-    records = lines.filter(single).select(*columns, lines=one)
-    if not begins.all() and second.any():
-        begin, more = lines.filter(second.shift(-1, fill_value=False)), lines.filter(second)
-        both = pl.concat(
-            [begin.select(columns), more.select("raw", "text").rename(lambda name: f"{name}2")],
-            how="horizontal",
-        ).select(
-            "line",
-            "offset",
-            pl.concat_str("raw", "raw2", separator="\n"),
-            pl.concat_str("text", pl.col("text2").str.strip_chars(), separator=" "),
-            lines=one * 2,
+    if begins.all():
+        both = pl.concat([lines, heads], how="horizontal")
+        both = both if first.all() else both.filter(first)
+        return both.select(*columns, tail=tail, lines=one), first
+    alone = begins.shift(-1, fill_value=True)
+    follows = ~begins & (lines["line"] == lines["line"].shift(1) + 1)
+    second = follows & lines["text"].str.contains(r"^\s") & first.shift(1, fill_value=False)
+    second &= alone
+    before = second.shift(-1, fill_value=False)
+    single = first & alone
+    parts = []
+    if single.any():
+        there = pl.concat([lines.filter(single), heads.filter(single)], how="horizontal")
+        parts.append(there.select(*columns, tail=tail, lines=one))
+    if second.any():
+        more = lines.filter(second).select(raw2="raw", text2="text")
+        there = pl.concat([lines.filter(before), heads.filter(before), more], how="horizontal")
+        parts.append(
+            there.with_columns(
+                raw=pl.concat_str("raw", "raw2", separator="\n"),
+                tail=pl.concat_str(tail, pl.col("text2").str.strip_chars(), separator=" "),
+                lines=one * 2,
+            ).select(*columns, "tail", "lines")
         )
-        records = pl.concat([records, both]).sort("line") if records.height else both
-    return (records if records.height else None), done
+    done = single | second | before
+    if not parts:
+        return lines.clear(), done
+    return (pl.concat(parts).sort("line") if len(parts) > 1 else parts[0]), done
 
 
 def _among(lines: pl.DataFrame, records: pl.DataFrame) -> pl.Series:
@@ -138,38 +160,27 @@ def _plain(header: str, lines: pl.DataFrame) -> str | None:
     found = _EXACT.fullmatch(first)
     netid = "Netid" in header if header else bool(found and found["netid"])
     state = "State" in header if header else bool(found and found["state"])
-    before = (r"(?:tcp|udp) +" if netid else "") + (rf"(?:{_WORDS}) +" if state else "")
-    return rf"^{before}[0-9]{{1,18}} +[0-9]{{1,18}} +{_END4} +{_END4}(?: |$)"
+    before = "(?P<netid>tcp|udp) +" if netid else ""
+    before += rf"(?P<state>{_WORDS}) +" if state else ""
+    local, peer = (
+        rf"(?P<{side}>(?P<{side[0]}addr>{_ADDRESS}):(?P<{side[0]}port>{_PORT}))"
+        for side in ("local", "peer")
+    )
+    queues = "(?P<recv>[0-9]{1,18}) +(?P<send>[0-9]{1,18})"
+    return rf"^(?P<head>{before}{queues} +{local} +{peer})(?: |$)"
 
 
-def _fast(records: pl.DataFrame, header: str) -> tuple[pl.DataFrame, pl.Series]:
+def _fast(records: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
     """Rows of these records, and which of them are to be read one at a time instead."""
-    found = _EXACT.fullmatch(records["text"][0])
-    names = [
-        *(["netid"] if found and found["netid"] else []),
-        *(["state"] if found and found["state"] else []),
-        *("recv", "send", "local", "peer", "tail"),
-    ]
-    parts = pl.col("text").str.replace_all(r"[ \t]{2,}|\t", " ").str.splitn(" ", len(names))
-    frame = records.select(
-        "line", "offset", "lines", "raw", parts.struct.rename_fields(names).alias("p")
-    ).unnest("p")
-    frame = frame.with_columns(
-        pl.col("recv", "send").cast(pl.Int64),
-        *(
-            pl.col(side).str.split(":").list.last().alias(port)
-            for side, port in (("local", "lport"), ("peer", "pport"))
-        ),
-    )
-    frame = frame.with_columns(
-        pl.col(side).str.strip_suffix(pl.col(port)).str.strip_suffix(":").alias(address)
-        for side, port, address in (("local", "lport", "laddr"), ("peer", "pport", "paddr"))
-    )
-    if "state" in names:
+    frame = records.with_columns(pl.col("recv", "send").cast(pl.Int64))
+    if "state" in frame:
         frame = frame.with_columns(pl.col("state").replace_strict(STATES, return_dtype=pl.String))
-    behind, odd = tails(frame["tail"].fill_null(""))
-    odd |= records["text"].str.len_bytes() > KEPT
-    return frame.drop("tail").with_columns(**behind), odd
+    tail = frame["tail"].str.strip_chars_start(" ")
+    if tail.str.contains("  ", literal=True).any() or tail.str.contains("\t", literal=True).any():
+        tail = tail.str.replace_all(r"[ \t]{2,}|\t", " ")
+    behind, odd = tails(tail)
+    odd |= frame["raw"].str.len_bytes() > KEPT
+    return frame.drop("tail", "head").with_columns(**behind), odd
 
 
 def exact(lines: pl.DataFrame, begins: pl.Series, quick: pl.Series) -> pl.DataFrame:

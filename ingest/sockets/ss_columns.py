@@ -17,11 +17,10 @@ from .ss_tail import HEADS, READERS, TEXTS
 _NUMBER: Final = "(?:0|[1-9][0-9]{0,8})"
 _NAMED: Final = rf'\("[A-Za-z0-9_./@+-]+",pid={_NUMBER},fd={_NUMBER}\)'
 _USERS: Final = rf"^users:\({_NAMED}(?:,{_NAMED})*\)$"
-#: no quotes and backslashes: what stands here is JSON as it is
-_PLAIN: Final = r"^[ !#-\[\]-~]*$"
 _I: Final = pl.Int64()
 _DIGITS: Final = "^[0-9]{1,18}$"
-_MILLIS: Final = r"^([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:/|$)"
+_MILLIS: Final = r"^([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:/[!-~]*)?$"
+_TOTAL: Final = r"^[!-.0-~]*/([0-9]{1,18})$"
 
 
 def tails(texts: pl.Series) -> tuple[dict[str, pl.Series], pl.Series]:
@@ -39,22 +38,26 @@ def tails(texts: pl.Series) -> tuple[dict[str, pl.Series], pl.Series]:
         odd, listed, rest = users, None, texts
     if not (rest != "").any():
         return _users(listed), odd
-    odd |= ~rest.str.contains(_PLAIN) | rest.str.contains("users:(", literal=True)
-    plain = pl.DataFrame(
-        {"row": pl.int_range(len(rest), dtype=pl.UInt32, eager=True), "text": rest}
-    )
-    parts, left = _shaped(plain.filter(~odd), len(rest))
+    count = len(rest)
+    plain = pl.DataFrame({"row": pl.int_range(count, dtype=pl.UInt32, eager=True), "text": rest})
+    parts, left = _shaped(plain.filter(~odd) if odd.any() else plain, count)
+    if left.height:
+        text = left["text"]
+        hard = ~text.str.contains(ss_shapes.PLAIN) | text.str.contains("users:(", literal=True)
+        odd |= _marked(left["row"].filter(hard), count)
+        left = left.filter(~hard)
     if left.height:
         parts.append(_each(left))
     if not parts:
         return _users(listed), odd
-    filled = pl.concat(parts, how="diagonal")
-    odd |= _marked(filled["row"].filter(filled["wrong"]), len(rest))
-    columns = {
-        name: _spread(filled["row"], filled[name], len(rest))
-        for name in filled.columns
-        if name not in ("row", "wrong")
-    }
+    filled = pl.concat(parts, how="diagonal") if len(parts) > 1 else parts[0]
+    odd |= _marked(filled["row"].filter(filled["wrong"]), count)
+    if len(parts) > 1 or filled.height < count:
+        places = np.full(count, -1, dtype=np.int64)
+        places[filled["row"].to_numpy()] = np.arange(filled.height)
+        found = pl.Series(places)
+        filled = filled.select(pl.all().gather(found.set(found < 0, None)))
+    columns = {column.name: column for column in filled.drop("row", "wrong")}
     return {**_users(listed), **columns}, odd
 
 
@@ -70,10 +73,16 @@ def _shaped(texts: pl.DataFrame, count: int) -> tuple[list[pl.DataFrame], pl.Dat
         values = ss_shapes.cut(left, shape)
         names = {key: READERS[key][0] for key in values.columns if key in READERS}
         columns = values.select(
-            "row", "extra", *(_value(key, pl.col(key)).alias(name) for key, name in names.items())
+            "row",
+            "extra",
+            "plain",
+            *(_value(key, pl.col(key)).alias(name) for key, name in names.items()),
         )
         null = (pl.col(name).is_null() for name in names.values())
-        made.append(columns.with_columns(wrong=pl.any_horizontal(pl.lit(value=False), *null)))
+        wrong = pl.any_horizontal(~pl.col("plain"), *null)
+        made.append(columns.select(pl.exclude("plain"), wrong=wrong))
+        if values.height == left.height:
+            return made, left.clear()
         left = left.filter(~_marked(values["row"], count)[left["row"]])
     return made, left
 
@@ -175,11 +184,11 @@ def _value(key: str, value: pl.Expr) -> pl.Expr:
     if key == "rtt":
         return (value.str.extract(_MILLIS).cast(pl.Float64) * 1000).round().cast(_I)
     if key == "retrans":
-        value = value.str.splitn("/", 2).struct.field("field_1")
+        return value.str.extract(_TOTAL).cast(_I)
     if key == "timer":
-        return value.str.extract(r"^\((.*)\)$")
+        return value.str.extract(r"^\(([!-~]*)\)$")
     if key in TEXTS:
-        return pl.when(value != "").then(value)
+        return pl.when(value.str.contains("^[!-~]+$")).then(value)
     return pl.when(value.str.contains(_DIGITS)).then(value).cast(_I)
 
 

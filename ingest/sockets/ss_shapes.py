@@ -24,7 +24,11 @@ KEY: Final = "^[A-Za-z_][A-Za-z0-9_.-]*$"
 _KEY: Final = re.compile(KEY)
 _VALUE: Final = ":[^ ]*"
 _RATE: Final = r" [0-9.]+[KMGT]?bps"
+_RATED: Final = "^[0-9.]+[KMGT]?bps$"
 _BPS: Final = "~bps"
+#: no quotes and backslashes: what stands here is JSON as it is
+PLAIN: Final = r"^[ !#-\[\]-~]*$"
+_PLAIN: Final = re.compile(PLAIN)
 #: texts that are looked at to find out which shapes there are, and how many of them have one at
 #: least that is used
 _SAMPLE: Final = 256
@@ -41,14 +45,19 @@ class Shape:
     words: list[int] = field(default_factory=list)
 
     def fits(self, names: list[str]) -> pl.Expr:
-        """Whether words, in columns of these names, are of this shape."""
+        """Whether words, in columns of these names, are of this shape; all that is left of a text
+        is in the last of them."""
+        last = pl.col(names[-1])
         return pl.all_horizontal(
-            pl.col(name).str.starts_with(word)
-            if word.endswith(":")
-            else pl.col(name).str.ends_with("bps")
-            if word == _BPS
-            else pl.col(name) == word
-            for name, word in zip(names, self.shown, strict=True)
+            last.is_not_null() & ~last.str.contains(" ", literal=True),
+            *(
+                pl.col(name).str.starts_with(word)
+                if word.endswith(":")
+                else pl.col(name).str.contains(_RATED)
+                if word == _BPS
+                else pl.col(name) == word
+                for name, word in zip(names, self.shown, strict=True)
+            ),
         )
 
 
@@ -63,6 +72,8 @@ def shapes(texts: pl.Series) -> list[Shape]:
 
 def read(shape: str) -> Shape | None:
     """None: the order of all words counts, so these texts are to be read one at a time."""
+    if _PLAIN.fullmatch(shape) is None:
+        return None
     words = shape.split(" ")
     made = Shape(words)
     head = ""
@@ -77,7 +88,7 @@ def read(shape: str) -> Shape | None:
             made.words.append(place)
             continue
         name, skip = (head, 0) if head else (key, len(key) + 1)
-        if name in made.values or name == "options":
+        if name in made.values or name in ("options", "users"):
             return None
         made.values[name] = (place, skip)
         head = ""
@@ -86,11 +97,10 @@ def read(shape: str) -> Shape | None:
 
 def cut(texts: pl.DataFrame, shape: Shape) -> pl.DataFrame:
     """Those of the texts that have this shape: row, columns of `READERS` keys with their values as
-    text, and `extra` as JSON. texts: columns row and text."""
+    text, `extra` as JSON, and whether it is `plain`. texts: columns row and text."""
     names = [f"word {place}" for place in range(len(shape.shown))]
-    spaces = pl.col("text").str.count_matches(" ", literal=True)
     split = pl.col("text").str.splitn(" ", len(names)).struct.rename_fields(names)
-    words = texts.filter(spaces == len(names) - 1).select("row", split.alias("w")).unnest("w")
+    words = texts.select("row", split.alias("w")).unnest("w")
     values = {
         key: pl.col(names[place]).str.slice(skip) if skip else pl.col(names[place])
         for key, (place, skip) in shape.values.items()
@@ -99,7 +109,11 @@ def cut(texts: pl.DataFrame, shape: Shape) -> pl.DataFrame:
     if "ino" in values:  # which is none
         fits &= values["ino"] != "0"
     own = [value.alias(key) for key, value in values.items() if key in READERS]
-    return words.filter(fits).select("row", *own, _extra(shape, values, names).alias("extra"))
+    free = [pl.col(names[place]) for key, (place, _) in shape.values.items() if key not in READERS]
+    free += [pl.col(names[place]) for place in shape.words if shape.shown[place].endswith(":")]
+    plain = pl.concat_str(free).str.contains(PLAIN) if free else pl.lit(value=True)
+    extra = _extra(shape, values, names)
+    return words.filter(fits).select("row", *own, extra=extra, plain=plain)
 
 
 def _extra(shape: Shape, values: dict[str, pl.Expr], names: list[str]) -> pl.Expr:

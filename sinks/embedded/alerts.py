@@ -346,4 +346,5 @@ def put(database: sqlite3.Connection, document: Document) -> None:
 def alias(database: sqlite3.Connection, old: str, new: str) -> None:
     """Let an id that was told to somebody lead to the alert that it became part of."""
     database.execute("UPDATE aliases SET id = ? WHERE id = ?", (new, old))
+    database.execute("DELETE FROM aliases WHERE old = ?", (new,))
     database.execute("INSERT OR REPLACE INTO aliases VALUES (?, ?)", (old, new))

@@ -105,14 +105,21 @@ class Held:
     def of(cls, keys: Keys, *, own: bool, seen: NDArray[np.uint8] | None = None) -> Held:
         return cls(int(keys.hi[0]), int(keys.hi[-1]), own, seen, keys)
 
-    def met(self, rows: NDArray[np.intp], size: int) -> NDArray[np.uint8]:
-        """Of each row: 1 known from before this run, 2 met in it; from now on it is met."""
+    def fate(self, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """Of each row: 1 known from before this run, 2 met in it."""
         if self.own:
             return np.full(len(rows), 2, dtype=np.uint8)
         if self.seen is None:
-            self.seen = np.zeros(size, dtype=np.uint8)
-        fate = self.seen[rows] + np.uint8(1)
-        self.seen[rows] = 1
+            return np.ones(len(rows), dtype=np.uint8)
+        return self.seen[rows] + np.uint8(1)
+
+    def met(self, rows: NDArray[np.intp], size: int) -> NDArray[np.uint8]:
+        """The same; from now on they are met."""
+        fate = self.fate(rows)
+        if not self.own:
+            if self.seen is None:
+                self.seen = np.zeros(size, dtype=np.uint8)
+            self.seen[rows] = 1
         return fate
 
     def seen_keys(self, keys: Keys) -> Keys:
@@ -144,6 +151,10 @@ class Index:
         if recent.height:
             found._recent = Held.of(Keys.of(ordered(recent)), own=False)
         return found
+
+    def __bool__(self) -> bool:
+        """Whether there are any that are committed."""
+        return bool(self._held) or self._recent is not None
 
     def committed(self, stored: Stored | None) -> None:
         """The oldest pending keys are in a file now, or in a small part (None)."""
@@ -208,18 +219,37 @@ class Index:
         fate = _repeated(wanted, order)
         rows = order[fate[order] == 0]
         hi, lo = every.hi[rows], every.lo[rows]
-        if len(hi):
-            for held, keys in self._overlapping(int(hi[0]), int(hi[-1])):
-                low, high = np.searchsorted(hi, np.array([held.low, held.high + 1], np.uint64))
-                at = keys.find(hi[low:high], lo[low:high])
-                met = at >= 0
-                if met.any():
-                    fate[rows[low:high][met]] = held.met(at[met], len(keys.hi))
+        for held, keys, there, at in self._places(hi, lo):
+            fate[rows[there]] = held.met(at, len(keys.hi))
         new = fate[rows] == 0
         fresh = Keys(hi, lo) if new.all() else Keys(hi[new], lo[new])
         if len(fresh.hi):
             self._pending.append(Held.of(fresh, own=True))
         return pl.Series(fate), pl.DataFrame({"hi": fresh.hi, "lo": fresh.lo})
+
+    def look(self, wanted: pl.DataFrame) -> pl.Series:
+        """Of each row of `wanted` (hi, lo): 0 not there, 1 known from before this run, 2 met in it.
+        It counts as met no more than before."""
+        every = Keys.of(wanted)
+        order = np.argsort(every.hi)
+        fate = np.zeros(len(order), dtype=np.uint8)
+        for held, _, there, at in self._places(every.hi[order], every.lo[order]):
+            fate[order[there]] = np.maximum(fate[order[there]], held.fate(at))
+        return pl.Series(fate)
+
+    def _places(
+        self, hi: Numbers, lo: Numbers
+    ) -> Iterator[tuple[Held, Keys, NDArray[np.intp], NDArray[np.intp]]]:
+        """Where keys, ascending by hi, are: what holds some of them, which they are, and where they
+        are in that."""
+        if not len(hi):
+            return
+        for held, keys in self._overlapping(int(hi[0]), int(hi[-1])):
+            low, high = np.searchsorted(hi, np.array([held.low, held.high + 1], np.uint64))
+            at = keys.find(hi[low:high], lo[low:high])
+            met = at >= 0
+            if met.any():
+                yield held, keys, low + np.flatnonzero(met), at[met]
 
     def _overlapping(self, low: int, high: int) -> Iterator[tuple[Held, Keys]]:
         for name, held in self._held.items():

@@ -63,10 +63,10 @@ class StoreReader:
         self._check()
         return self._scan("events", *_span(start, end))
 
-    def hits(self) -> pl.LazyFrame:
-        """All hits (`HIT_SCHEMA`)."""
+    def hits(self, start: datetime | None = None, end: datetime | None = None) -> pl.LazyFrame:
+        """Hits (`HIT_SCHEMA`) whose file overlaps start (inclusive) to end (exclusive)."""
         self._check()
-        return self._scan("hits", *EVER)
+        return self._scan("hits", *_span(start, end))
 
     def alerts(self) -> list[Document]:
         """All alerts, by their beginning."""

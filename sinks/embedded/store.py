@@ -26,6 +26,7 @@ from . import journal as journals
 from .files import EVER, Stored, listed, make_folder, write
 from .keys import Index, keys
 from .keys import hit_keys as of_hits
+from .linked import Links
 from .lock import WriterLock
 from .small import Small, parts, small, together
 
@@ -194,20 +195,21 @@ class Run:
     """One run over records: knows what the store has, and what this run has met.
 
     `classify` and then `write`, batch by batch in the same order; the writes may be made by
-    another thread, behind. A run ends with the first error; another run makes up for it.
+    another thread, behind. A run ends with the first error; another makes up for it. follows_hits:
+    whether runs before left any.
     """
 
     def __init__(self, store: EmbeddedStore) -> None:
         self._store = store
         self._guard = threading.Lock()
-        self._own = alerts.Own()
         self._staged: list[_Staged] = []
-        self._growing = alerts.Growing()
+        self._own, self._growing, self._links = alerts.Own(), alerts.Growing(), Links()
         database = store.database
         with catalogue.errors(store.folder), database.guard:
             with catalogue.moment(database):
                 self._events = _index(store.folder, database, "event-keys")
                 self._hits = _index(store.folder, database, "hit-keys")
+            self.follows_hits = bool(self._hits)
             database.watchers.add(self)
 
     def classify(self, events: pl.DataFrame) -> tuple[pl.Series, pl.DataFrame]:
@@ -219,6 +221,12 @@ class Run:
             wanted = keys(events["event.id"], events["@timestamp"])
             fate, fresh = self._events.classify(wanted)
         return _FATES.gather(fate), fresh
+
+    def look(self, hits: pl.DataFrame) -> pl.Series:
+        """Of each hit (rule, event.id, @timestamp): 0 not stored, 1 stored by an earlier run, and 2
+        by this one or met in it again."""
+        with catalogue.errors(self._store.folder), self._guard:
+            return self._hits.look(of_hits(hits))
 
     def write(
         self,
@@ -261,7 +269,9 @@ class Run:
                     self._own.check(database.changes)
                     for one in self._staged:
                         one.insert(database)
-                    changed = alerts.merge(database, self._growing.grown(), self._own)
+                    grown = self._links.counted(self._growing.grown(), self.look)
+                    changed = alerts.merge(database, grown, self._own)
+                    self._links.write(database)
                     if store.outbox is not None:
                         outbox.note(database, [*self._growing.delivered, *changed])
                     if not store.is_journal:
@@ -306,6 +316,7 @@ class Run:
             outgoing += self._store.outbox.parts_of(kept)
             outgoing += [] if known is None else self._store.outbox.part(known)
         self._growing.add(delivery, hits)
+        self._links.add(delivery)
         if not self._store.is_journal:
             kept += _write(folder, "hits", hits)
         # What is in files, or out of date with the next delivery, need not wait for the commit.
