@@ -37,7 +37,6 @@ _SHED: Final = 10.0
 _NO_EVENTS: Final = empty()
 _NO_HITS: Final = pl.DataFrame(schema=HIT_SCHEMA)
 _NO_SHOWN: Final = pl.DataFrame(schema=SHOWN_SCHEMA)
-_DAY: Final = 86_400_000_000  # microseconds
 
 _FATES: Final = pl.Series(["new", "known", "duplicate"])
 
