@@ -10,6 +10,7 @@ import io
 import json
 import zipfile
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,11 +20,13 @@ from connwatch.detection import Detection
 from connwatch.detectors.fold import ALERT_SCHEMA, EVIDENCE
 from connwatch.detectors.ruleset import Correlation, RuleSet
 from connwatch.detectors.sigma.tree import Atom, Node
-from connwatch.detectors.windows.saved import from_frames, to_frames
+from connwatch.detectors.windows import saved
 from connwatch.detectors.witnesses.flows import Flows
 from connwatch.errors import StoreDamagedError
 
-_VERSION: Final = 2
+_VERSION: Final = 3
+#: versions that can be read; before 3 no part of the records was packed
+_KNOWN: Final = (2, _VERSION)
 _ABOUT: Final = "about.json"
 _OPEN: Final = "open"
 _FLOWS: Final = "flows"
@@ -34,12 +37,13 @@ _ROWS: Final = 20_000
 
 def save(detection: Detection, path: Path) -> None:
     """Write a file of which `taken_up` makes the same detection."""
-    frames, windows = to_frames(detection.windows, _marks(detection.rules))
+    windows = saved.about(detection.windows, _marks(detection.rules))
     flows, told = detection.flows.saved()
     about = {"version": _VERSION, "windows": windows, _FLOWS: told, _ONLY: detection.only}
+    frames = chain(((_OPEN, detection.open), (_FLOWS, flows)), saved.to_frames(detection.windows))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_ABOUT, json.dumps(about))
-        for name, frame in {_OPEN: detection.open, _FLOWS: flows, **frames}.items():
+        for name, frame in frames:
             with archive.open(name, "w", force_zip64=True) as part:
                 frame.write_ipc(part, compression="lz4", record_batch_size=_ROWS)
 
@@ -49,7 +53,7 @@ def taken_up(detection: Detection, path: Path) -> None:
     now is left out. StoreDamagedError when the file is not what `save` writes."""
     frames, about = _unpacked(path)
     try:
-        if about["version"] != _VERSION:
+        if about["version"] not in _KNOWN:
             raise StoreDamagedError(
                 f"the state of detection has version {about['version']}, not {_VERSION}",
                 hint="use the version of connwatch that wrote it",
@@ -60,7 +64,7 @@ def taken_up(detection: Detection, path: Path) -> None:
             detection.link_on(Flows.restored(flows, about[_FLOWS]), about.get(_ONLY))
         known = pl.Series(list(detection.rules.foldings), dtype=pl.String)
         detection.open = before.filter(pl.col("rule").is_in(known.implode()))
-        detection.windows = from_frames(
+        detection.windows = saved.from_frames(
             detection.rules.correlated, EVIDENCE, frames, about["windows"], _marks(detection.rules)
         )
     except (KeyError, pl.exceptions.PolarsError) as error:

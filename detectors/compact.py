@@ -16,7 +16,9 @@ def compact(frame: pl.DataFrame, of: int) -> pl.DataFrame:
     Rows that are taken from a frame share its texts: one of them keeps all the others in memory.
     Texts that are put together anew stand by themselves.
     """
-    return frame if of < _MANY else frame.with_columns(pl.col(pl.String) + pl.lit(""))
+    if of < _MANY:
+        return frame
+    return frame.with_columns(pl.col(pl.String) + pl.lit(""), pl.col(pl.Binary) + pl.lit(b""))
 
 
 def compact_lists(lists: pl.Series) -> pl.Series:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -28,6 +28,7 @@ from connwatch.contracts import HIT_SCHEMA, SHOWN_SCHEMA, group_key
 from connwatch.schema import DERIVED, STORED, UTC
 
 from .compact import compact, compact_lists
+from .ends import ORDER, of_both
 from .listed import SHOWN, Listed, Said, apart, said, together
 from .sessions import KEY, apart_from, in_sessions
 from .windows.engine import Found
@@ -54,8 +55,6 @@ EVIDENCE: Final = (
     "log.offset",
     "event.sequence",
 )
-#: what the evidence is in the order of; no two hits of an alert share both
-_ORDER: Final = EVIDENCE[:2]
 _EVIDENCE_TYPE: Final = pl.Struct({name: STORED[name] for name in EVIDENCE})
 
 #: One row per alert: `alert` its id (32 hex digits), `group` the JSON text of its group values,
@@ -83,7 +82,7 @@ ALERT_SCHEMA: Final[dict[str, pl.DataType]] = {
 _SESSION: Final = [*KEY, "session"]
 #: pieces of the open alerts in memory from which on they are put together: a piece keeps room that
 #: its batch needed, but many alerts are much to copy
-_CHUNKS: Final = 4
+_CHUNKS: Final = 2
 _CHUNKS_OF_MANY: Final = 32
 #: open alerts that are many
 _MANY: Final = 5_000
@@ -239,11 +238,11 @@ def _sessions(marked: pl.DataFrame, sessions: pl.DataFrame, evidence: pl.DataFra
     early = ascending[np.minimum(begins + KEPT, ends) - 1]
     late = ascending[np.maximum(ends - KEPT, begins)]
     outer = (times <= early[session]) | (times >= late[session])
-    rows = marked.select("session", "at", *_ORDER).filter(pl.Series(outer))
+    rows = marked.select("session", "at", *ORDER).filter(pl.Series(outer))
     shown = compact(evidence[rows["at"]], evidence.height).to_struct("event")
     kept = (
-        rows.select("session", *_ORDER, shown)
-        .sort("session", *_ORDER)
+        rows.select("session", *ORDER, shown)
+        .sort("session", *ORDER)
         .group_by("session", maintain_order=True)
         .agg(head=pl.col("event").head(KEPT), tail=pl.col("event").tail(KEPT))
     )
@@ -314,7 +313,7 @@ def _merge(sessions: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
         {name: f"open_{name}" for name in ALERT_SCHEMA if name not in ("rule", "group")}
     )
     joined = sessions.join(opened, on=["rule", "group"], how="left", maintain_order="left")
-    joined = joined.with_columns(head=_ends(joined, "head"), tail=_ends(joined, "tail"))
+    joined = joined.with_columns(head=of_both(joined, "head"), tail=of_both(joined, "tail"))
     own_id = plh.concat_str("rule", "group", "opening", separator="\x00").nchash.xxh3_128(
         return_binary=True, byte_order="big"
     )
@@ -346,30 +345,6 @@ def _merge(sessions: pl.DataFrame, state: pl.DataFrame) -> pl.DataFrame:
         .otherwise("counted")
         .alias("counted"),
     )
-
-
-def _ends(joined: pl.DataFrame, end: Literal["head", "tail"]) -> pl.Series:
-    """The first or the last events of each session together with those of the alert it continues.
-
-    Flat and sorted once: lists of structs are slow to put together and to sort.
-    """
-    joins = joined["joins"]
-    rows = joined.select_seq(pl.col(end).alias("event"), open=f"open_{end}").filter(joins)
-    if rows.is_empty():
-        return joined[end]
-    rows = rows.with_row_index()
-    each = pl.concat(
-        [rows.select_seq("index", event="open"), rows.select_seq("index", "event")]
-    ).explode("event")
-    order = [pl.col("event").struct.field(name) for name in _ORDER]
-    kept = pl.col("event").head(KEPT) if end == "head" else pl.col("event").tail(KEPT)
-    both = each.sort("index", *order).group_by("index", maintain_order=True).agg(kept)["event"]
-    if both.len() == joined.height:
-        return both
-    # Those that continue nothing behind the others, and then each in its place.
-    goes_on = joins.to_numpy()
-    place = np.where(goes_on, np.cumsum(goes_on), both.len() + np.cumsum(~goes_on)) - 1
-    return pl.concat([both, joined[end].filter(~joins)]).gather(place)
 
 
 def _with_said(alerts: pl.DataFrame, told: Said | None, state: pl.DataFrame) -> pl.DataFrame:

@@ -218,7 +218,9 @@ def test_deliveries_in_one_commit_leave_what_as_many_commits_leave(
                 given_over = delivery(rows.filter(fate == "new"), hits=folded.hits, alerts=made)
                 if way == "documents last":
                     given_over = replace(given_over, spans=spans(folded))
-                run.write(given_over, keys, more=later)
+                run.stage(given_over, keys)
+                if not later:
+                    run.commit()
                 waiting = {} if made else waiting
             found.append(reader.alerts())
     assert found[0] == found[1] == found[2]

@@ -33,7 +33,8 @@ def put(store: EmbeddedStore, rows: pl.DataFrame, *found: dict[str, Any]) -> int
     run = store.begin_run()
     fate, keys = run.classify(rows)
     fresh = rows.filter(fate == "new")
-    run.write(delivery(fresh, alerts=found), keys, snapshot=lambda path: path.touch())
+    run.stage(delivery(fresh, alerts=found), keys)
+    run.commit(lambda path: path.touch())
     return fresh.height
 
 

@@ -39,7 +39,7 @@ def test_a_slow_store_slows_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("connwatch.ingest.live.READ", 256 << 10)
     events: dict[str, int] = {"read": 0, "stored": 0, "most": 0}
     memory: list[int] = []
-    given, write = Run.classify, Run.write
+    given, stage = Run.classify, Run.stage
 
     def classify(self: Run, frame: Any) -> Any:
         events["read"] += frame.height
@@ -48,12 +48,12 @@ def test_a_slow_store_slows_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     def slow(self: Run, delivery: Any, *values: Any, **options: Any) -> None:
         time.sleep(0.2)
-        write(self, delivery, *values, **options)
+        stage(self, delivery, *values, **options)
         events["stored"] += delivery.events.height
         memory.append(held())
 
     monkeypatch.setattr(Run, "classify", classify)
-    monkeypatch.setattr(Run, "write", slow)
+    monkeypatch.setattr(Run, "stage", slow)
     with EmbeddedStore(tmp_path / "store") as store:
         live(config, Signals(), store).follow(until_idle=0.5)
     assert events["stored"] == events["read"] == len(made)

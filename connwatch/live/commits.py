@@ -62,14 +62,16 @@ class Batch:
 
 @dataclass(slots=True)
 class _Commit:
-    """What the writing thread gets: a delivery of a batch, and the detection of which a snapshot is
-    to be taken with it (None: none)."""
+    """What the writing thread gets: a delivery of a batch, the detection of which a snapshot is to
+    be taken with it (None: none), and alerts (`fold.ALERT_SCHEMA`) of which it is to make
+    documents. All is let go of as soon as it is written."""
 
-    delivery: Delivery
+    delivery: Delivery | None
     keys: pl.DataFrame | None
     known: pl.DataFrame | None
     detection: Detection | None
     more: bool
+    alerts: pl.DataFrame
 
 
 class _Waiting:
@@ -172,18 +174,21 @@ class Commits:
         """Hand over a batch that the next commit is to take with it; documents come then."""
         self._staged = True
         self._waiting.add(found)
-        commit = _Commit(self._delivery(batch, found, ()), batch.keys, batch.known, None, more=True)
+        delivery = self._delivery(batch, found, ())
+        commit = _Commit(delivery, batch.keys, batch.known, None, True, _NO_ALERTS)
         self._writer.put(commit, taken=True)
 
     def _commit(self, batch: Batch, found: Sequence[Detected], *, snapshot: bool) -> None:
         """Hand over a batch and all that waits; without a snapshot the journal has its records."""
+        alerts: Sequence[Written] = ()
         if self._staged:
             self._waiting.add(found)
-            touched = self._waiting.taken(self._detection.open)
+            later = self._waiting.taken(self._detection.open)
+            self._tell(self._detection.written(later.filter(~_among(self.told))))
         else:
-            touched = _touched(found)
-        alerts = self._detection.written(touched)
-        self._tell(alerts)
+            later = _NO_ALERTS
+            alerts = self._detection.written(_touched(found))
+            self._tell(alerts)
         now = time.monotonic()
         self._last, self._staged = now, False
         self._totals.commits += 1
@@ -194,7 +199,7 @@ class Commits:
         if not snapshot and batch.events.height:
             delivery = replace(delivery, journal=_journal(batch.events))
         detection = copy.copy(self._detection) if snapshot else None
-        commit = _Commit(delivery, batch.keys, batch.known, detection, more=False)
+        commit = _Commit(delivery, batch.keys, batch.known, detection, False, later)
         self._writer.put(commit, taken=batch.events.height >= LARGE)
 
     def _tell(self, alerts: Sequence[Written]) -> None:
@@ -222,17 +227,25 @@ class Commits:
 
     def _write(self, commit: _Commit) -> None:
         """In the writing thread."""
-        wanted = None if commit.detection is None else partial(self._save, commit.detection)
-        self._run.write(
-            commit.delivery, commit.keys, known=commit.known, snapshot=wanted, more=commit.more
+        assert commit.delivery is not None  # noqa: S101  it is written once
+        self._run.stage(commit.delivery, commit.keys, commit.known)
+        commit.delivery = commit.keys = commit.known = None
+        if commit.more:
+            return
+        has_snapshot = commit.detection is not None
+        self._run.commit(
+            partial(self._save, commit) if has_snapshot else None,
+            lambda: self._detection.written(commit.alerts),
         )
-        self.committed |= not commit.more
-        if commit.detection is not None:
+        self.committed = True
+        if has_snapshot:
             give_back()
 
-    def _save(self, detection: Detection, path: Path) -> None:
+    def _save(self, commit: _Commit, path: Path) -> None:
+        assert commit.detection is not None  # noqa: S101  it is saved once
         begun = time.monotonic()
-        save(detection, path)
+        save(commit.detection, path)
+        commit.detection = None
         self.snapshot_seconds = time.monotonic() - begun
 
 

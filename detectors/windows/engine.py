@@ -231,6 +231,7 @@ class Batch:
         """Items of one base rule, which matched these rows."""
         at = self._place[rows]
         alert, _ = self._hash(rule.group_by[base])
+        own = alert[at]
         groups, values, parts = [], [], []
         for place, window in enumerate(rule.windows):
             fields = window.fields[base]
@@ -250,7 +251,7 @@ class Batch:
                     value, part = self._counting.growth(name, rows, value, part)
                 else:
                     part = self._counting.first(name, rows, part)
-            groups.append(group[at])
+            groups.append(own if group is alert else group[at])
             values.append(value)
             parts.append(part)
         found = Held(
@@ -258,7 +259,7 @@ class Batch:
             self._times[at],
             np.full(len(at), base, dtype=np.uint8),
             np.zeros(len(at), dtype=np.bool_),
-            alert[at],
+            own,
             tuple(groups),
             tuple(values),
             tuple(parts),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -58,6 +58,8 @@ class Held:
     record: number of the record. time: µs. base: position of the base rule. hit: whether it was a
     hit already. alert: hash of the alert's group. By window: group, value (as in `items.Items`),
     and part: whether the item takes part, which it does not where a field has no value.
+
+    Most windows have the alert's group: then both are one array, which is kept once.
     """
 
     record: Positions
@@ -99,29 +101,40 @@ class Held:
         def each(one: tuple[Any, ...], two: tuple[Any, ...]) -> tuple[Any, ...]:
             return tuple(both(a, b) for a, b in zip(one, two, strict=True))
 
+        alert = both(self.alert, later.alert)
+        groups = (
+            alert if one is self.alert and two is later.alert else both(one, two)
+            for one, two in zip(self.group, later.group, strict=True)
+        )
         return Held(
             both(self.record, later.record),
             both(self.time, later.time),
             both(self.base, later.base),
             both(self.hit, later.hit),
-            both(self.alert, later.alert),
-            each(self.group, later.group),
+            alert,
+            tuple(groups),
             each(self.value, later.value),
             each(self.part, later.part),
         )
 
     def take(self, rows: Positions | slice) -> Held:
         """Some of the items."""
+        alert = self.alert[rows]
         return Held(
             self.record[rows],
             self.time[rows],
             self.base[rows],
             self.hit[rows],
-            self.alert[rows],
-            tuple(one[rows] for one in self.group),
+            alert,
+            tuple(alert if one is self.alert else one[rows] for one in self.group),
             tuple(one[rows] for one in self.value),
             tuple(one[rows] for one in self.part),
         )
+
+    def sharing(self) -> Held:
+        """The same, with what is equal kept once."""
+        groups = (self.alert if np.array_equal(one, self.alert) else one for one in self.group)
+        return replace(self, group=tuple(groups))
 
     def mark(self, hits: Positions) -> None:
         """Note that these are hits, and with them the items of the same records and groups."""

@@ -1,7 +1,8 @@
 """The records that windows still see, in parts and in little room.
 
 What comes is a part of its own, so that what is there need not be copied with it; small parts are
-put together. A large one keeps texts of columns that repeat few of them once.
+put together. A large one is packed: texts of columns that repeat few of them are kept once, numbers
+in as few bytes as they need, ids as bytes instead of digits.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from ..compact import compact
 from .arrays import Positions
 from .spec import Flags
 
-#: columns that repeat few texts
-_FEW: Final = (
-    "log.file.path",
-    "network.transport",
-    "zeek.connection.service",
-    "zeek.connection.state",
-)
-#: rows of a part from which on such texts are kept once
+#: rows of a part from which on it is packed
 _MANY: Final = 1 << 12
+#: rows that tell whether a column may repeat its texts; and for one text so many at least
+_TRIED: Final = 1 << 10
+_REPEATED: Final = 4
+#: column of 32 hex digits
+_ID: Final = "event.id"
+#: columns that are read with every batch
+_READ: Final = ("record", "connwatch.log_time")
 #: rows that a part has at most when it is put together of others
 _MOST: Final = 1 << 16
 #: parts from which on neighbours are put together whatever their size
@@ -64,7 +65,7 @@ class Records:
         for part in self.parts:
             rows = np.flatnonzero(wanted[start : start + part.height])
             if len(rows):
-                found.append(_plain(part[rows]))
+                found.append(pl.DataFrame([_plain(one) for one in part[rows].iter_columns()]))
             start += part.height
         return found
 
@@ -109,18 +110,55 @@ def _fewer(parts: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
 
 
 def _together(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    whole = pl.concat([_plain(part) for part in parts])
-    return compact(whole, whole.height).rechunk()
+    """The same rows in one part, made column by column: all at once take twice the room."""
+    columns = []
+    for name in parts[0].columns:
+        whole = pl.concat([_plain(part[name]).to_frame() for part in parts])
+        columns.append(compact(whole, whole.height).rechunk().to_series())
+    return pl.DataFrame(columns)
 
 
 def _packed(part: pl.DataFrame) -> pl.DataFrame:
-    """With texts that repeat kept once; they go with the part, since no other shares them."""
-    few = [name for name in _FEW if part.schema.get(name) == pl.String]
-    if part.height < _MANY or not few:
+    """In less room, unless it is that already. What texts are kept once with goes with the part,
+    since no other shares it."""
+    if part.height < _MANY or any(_is_packed(dtype) for dtype in part.dtypes):
         return part
-    once = pl.Categorical(pl.Categories.random())
-    return part.with_columns(pl.col(few).cast(once))
+    return pl.DataFrame([_small_column(column) for column in part.iter_columns()])
 
 
-def _plain(part: pl.DataFrame) -> pl.DataFrame:
-    return part.with_columns(pl.col(pl.Categorical).cast(pl.String))
+def _small_column(column: pl.Series) -> pl.Series:
+    if column.name in _READ:
+        return column
+    if column.dtype == pl.Int64:
+        return column.shrink_dtype()
+    if column.dtype != pl.String:
+        return column
+    if column.name == _ID:
+        found = column.str.decode("hex", strict=False)
+        return found if found.null_count() == column.null_count() else column
+    if column.head(_TRIED).n_unique() * _REPEATED > min(column.len(), _TRIED):
+        return column
+    texts = column.n_unique()
+    if texts * _REPEATED > column.len():
+        return column
+    numbers = next((size for most, size in _NUMBERS if texts <= most), pl.UInt32)
+    return column.cast(pl.Categorical(pl.Categories.random(physical=numbers)))
+
+
+def _is_packed(dtype: pl.DataType) -> bool:
+    return dtype in _NARROW or isinstance(dtype, pl.Categorical)
+
+
+def _plain(column: pl.Series) -> pl.Series:
+    """As it was before it was packed."""
+    if isinstance(column.dtype, pl.Categorical):
+        return column.cast(pl.String)
+    if column.dtype == pl.Binary:
+        return column.bin.encode("hex")
+    return column.cast(pl.Int64) if column.dtype in _NARROW else column
+
+
+#: what numbers and ids are packed as; no column of an event is that
+_NARROW: Final = (pl.Int8, pl.Int16, pl.Int32, pl.Binary)
+#: texts up to which they are numbered in so few bytes; one number stands for none
+_NUMBERS: Final = ((1 << 8) - 2, pl.UInt8), ((1 << 16) - 2, pl.UInt16)

@@ -6,7 +6,7 @@ rule counts and how.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -24,44 +24,48 @@ _PLAIN: Final = ("record", "time", "base", "hit", "alert")
 _BY_WINDOW: Final = ("group", "value", "part")
 
 
-def to_frames(
-    state: State, marks: Mapping[str, str]
-) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
-    """Frames by name, and JSON values that belong to them."""
-    frames = {_ITEMS + key: _frame(held) for key, held in state.items.items() if len(held)}
-    frames |= {f"{_RECORDS}{place}": part for place, part in enumerate(state.records.parts)}
-    about = {
+def to_frames(state: State) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Frames with their names, each made when its turn comes."""
+    for key, held in state.items.items():
+        if len(held):
+            yield _ITEMS + key, _frame(held)
+    for place, part in enumerate(state.records.parts):
+        yield f"{_RECORDS}{place}", part
+
+
+def about(state: State, marks: Mapping[str, str]) -> dict[str, Any]:
+    """JSON values that belong to the frames."""
+    return {
         "next": state.next,
         "forgotten": dict(state.forgotten),
         "marks": {key: marks[key] for key in state.items if key in marks},
     }
-    return frames, about
 
 
 def from_frames(
     rules: Sequence[Correlated],
     keep: Sequence[str],
     frames: Mapping[str, pl.DataFrame],
-    about: Mapping[str, Any],
+    told: Mapping[str, Any],
     marks: Mapping[str, str],
 ) -> State:
     """The state for these rules; one that was changed since, or is new, begins with nothing.
 
-    keep: as for `engine.correlate`.
+    keep: as for `engine.correlate`. told: what `about` said.
     """
     items = {}
     for rule in rules:
-        same = about["marks"].get(rule.key) == marks[rule.key]
+        same = told["marks"].get(rule.key) == marks[rule.key]
         frame = frames.get(_ITEMS + rule.key)
         if same and frame is not None:
             items[rule.key] = _held(rule, frame)
-    kept = {key: lost for key, lost in about["forgotten"].items() if key in marks}
+    kept = {key: lost for key, lost in told["forgotten"].items() if key in marks}
     columns = kept_columns(rules, keep)
     records = Records(tuple(_with_columns(part, columns) for part in _parts(frames)))
     seen = [held.record for held in items.values()]
     numbers = np.unique(np.concatenate(seen)) if seen else np.empty(0, dtype=np.int64)
     records = records.without(np.isin(records.numbers, numbers))
-    return State(items, records, about["next"], kept)
+    return State(items, records, told["next"], kept)
 
 
 def _parts(frames: Mapping[str, pl.DataFrame]) -> list[pl.DataFrame]:
@@ -99,4 +103,4 @@ def _held(rule: Correlated, frame: pl.DataFrame) -> Held:
     several = [
         tuple(array(f"{name}{place}") for place in range(len(rule.windows))) for name in _BY_WINDOW
     ]
-    return Held(*(array(name) for name in _PLAIN), *several)
+    return Held(*(array(name) for name in _PLAIN), *several).sharing()

@@ -89,10 +89,15 @@ class Growing:
         self._growth: dict[str, Growth] = {}
         self._newest: dict[str, Written] = {}
 
+    def deliver(self, alerts: Iterable[Mapping[str, Any]]) -> list[Written]:
+        """Documents in the place of older ones of the same alerts."""
+        delivered = [Written.of(alert) for alert in alerts]
+        self._newest.update((alert.id, alert) for alert in delivered)
+        return delivered
+
     def add(self, delivery: Delivery, fresh: pl.DataFrame) -> None:
         """One delivery more. fresh: its hits that the store did not have."""
-        delivered = [Written.of(alert) for alert in delivery.alerts]
-        self._newest.update((alert.id, alert) for alert in delivered)
+        delivered = self.deliver(delivery.alerts)
         spans = spans_of(delivered) if delivery.spans is None else delivery.spans
         for alert, (new, shown) in growth(spans, fresh, delivery.shown).items():
             before = self._growth.get(alert, Growth(0, {}))

@@ -9,25 +9,27 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import polars as pl
 
+from connwatch.alert import Written
 from connwatch.contracts import HIT_SCHEMA, SHOWN_SCHEMA, Delivery, Receipt
 from connwatch.errors import StoreError
 from connwatch.schema import empty
 
 from . import alerts, catalogue, maintenance, outbox, processes, rejects, resume, tidy
 from . import journal as journals
-from .files import EVER, Stored, listed, make_folder, write
+from .files import EVER, Stored, listed, make_folder
 from .keys import Index, keys
 from .keys import hit_keys as of_hits
 from .linked import Links
 from .lock import WriterLock
-from .small import Small, parts, small, together
+from .parts import events_written, keys_written, written
+from .small import Small, parts, together
 
 #: seconds between two times that a journal lets go of what it does not need
 _SHED: Final = 10.0
@@ -35,7 +37,6 @@ _SHED: Final = 10.0
 _NO_EVENTS: Final = empty()
 _NO_HITS: Final = pl.DataFrame(schema=HIT_SCHEMA)
 _NO_SHOWN: Final = pl.DataFrame(schema=SHOWN_SCHEMA)
-_DAY: Final = 86_400_000_000  # microseconds
 
 _FATES: Final = pl.Series(["new", "known", "duplicate"])
 
@@ -231,26 +232,36 @@ class Run:
         self,
         delivery: Delivery,
         event_keys: pl.DataFrame | None = None,
-        *,
         known: pl.DataFrame | None = None,
-        snapshot: Callable[[Path], None] | None = None,
-        more: bool = False,
     ) -> None:
-        """Commit a delivery, all or nothing; its events are those that `classify` called new, and
-        event_keys what it gave for them (None: no events).
+        """Commit a delivery, all or nothing: `stage` and `commit`."""
+        self.stage(delivery, event_keys, known)
+        self.commit()
 
-        known: those that it called known; a server may not have them, so the outbox gets them too.
+    def stage(
+        self, delivery: Delivery, event_keys: pl.DataFrame | None, known: pl.DataFrame | None = None
+    ) -> None:
+        """Write what is large of a delivery, which waits for `commit`; its events are those that
+        `classify` called new, and event_keys what it gave for them (None: no events). known: those
+        that it called known; a server may not have them, so the outbox gets them too.
+        """
+        with catalogue.errors(self._store.folder):
+            self._staged.append(self._stage(delivery, event_keys, known))
+
+    def commit(
+        self,
+        snapshot: Callable[[Path], None] | None = None,
+        documents: Callable[[], Sequence[Written]] = tuple,
+    ) -> None:
+        """Commit all deliveries that wait, all or nothing.
 
         snapshot: writes the file that `EmbeddedStore.resumed` names in the place of the one before
-        and of the journal. more: wait, and commit it together with the next delivery that has not
-        `more`.
+        and of the journal. documents: makes those of alerts, after that, that no delivery has.
         """
         store = self._store
         with catalogue.errors(store.folder):
-            self._staged.append(self._stage(delivery, event_keys, known))
-            if more:
-                return
             state = None if snapshot is None else resume.write_snapshot(store.folder, snapshot)
+            self._growing.deliver(documents())
             database = store.database
             rubbish: list[str] = []
             with database.guard:
@@ -300,20 +311,20 @@ class Run:
             assert self._store.outbox is not None  # noqa: S101  a journal is there for it
             outgoing += self._store.outbox.part(delivery.events)
         else:
-            kept = _write_events(folder, delivery.events)
+            kept = events_written(folder, delivery.events)
         if self._store.outbox is not None:
             outgoing += self._store.outbox.parts_of(kept)
             outgoing += [] if known is None else self._store.outbox.part(known)
         self._growing.add(delivery, hits)
         self._links.add(delivery)
         if not self._store.is_journal:
-            kept += _write(folder, "hits", hits)
+            kept += written(folder, "hits", hits)
         # What is in files, or out of date with the next delivery, need not wait for the commit.
         return _Staged(
             replace(delivery, events=_NO_EVENTS, hits=_NO_HITS, alerts=(), shown=_NO_SHOWN),
             kept,
-            _write_keys(folder, "event-keys", event_keys),
-            _write_keys(folder, "hit-keys", hit_keys),
+            keys_written(folder, "event-keys", event_keys),
+            keys_written(folder, "hit-keys", hit_keys),
             outgoing,
             journals.REJECTS if self._store.is_journal else rejects.CAP,
             processes.shown(delivery.events),
@@ -358,43 +369,3 @@ class _Staged:
 def _index(folder: Path, database: sqlite3.Connection, kind: str) -> Index:
     recent = together(kind, parts(database, kind, *EVER))
     return Index.begin(folder, listed(database, kind, *EVER), recent)
-
-
-def _write_events(folder: Path, events: pl.DataFrame) -> list[Stored | Small]:
-    if events.is_empty():
-        return []
-    times = events["@timestamp"].to_physical()
-    days: Sequence[pl.DataFrame] = [events]
-    if int(times.min()) // _DAY != int(times.max()) // _DAY:  # type: ignore[arg-type]
-        day = pl.col("@timestamp").dt.date()
-        days = events.with_columns(_day=day).partition_by("_day", include_key=False)
-    return [stored for part in days for stored in _write(folder, "events", part)]
-
-
-def _write(folder: Path, kind: str, frame: pl.DataFrame) -> list[Stored | Small]:
-    """A frame with @timestamp as one file; none for an empty one."""
-    if frame.is_empty():
-        return []
-    times = frame["@timestamp"].to_physical()
-    first, last = int(times.min()), int(times.max())  # type: ignore[arg-type]
-    day = str(_day(first)) if kind == "events" else None
-    return [_part(folder, kind, day, frame, first, last)]
-
-
-def _day(micros: int) -> date:
-    return date(1970, 1, 1) + timedelta(days=micros // _DAY)
-
-
-def _write_keys(folder: Path, kind: str, frame: pl.DataFrame | None) -> list[Stored | Small]:
-    if frame is None or frame.is_empty():
-        return []
-    first, last = int(frame["hi"][0]) >> 32, int(frame["hi"][-1]) >> 32
-    return [_part(folder, kind, None, frame, first * 1_000_000, last * 1_000_000 + 999_999)]
-
-
-def _part(
-    folder: Path, kind: str, day: str | None, frame: pl.DataFrame, first: int, last: int
-) -> Stored | Small:
-    """A frame as a small part; or written to a file, if it is too large for one."""
-    found = small(kind, day, frame, first, last)
-    return write(folder, kind, day, frame, first, last) if found is None else found
