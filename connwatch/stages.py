@@ -20,8 +20,8 @@ from typing import Final, Generic, TypeVar
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
-#: parts that one thing is worked on in, as far as there are cores for them
-WORKERS: Final = min(4, os.cpu_count() or 1)
+#: parts that one thing is worked on in: half of the cores are for what goes on beside it
+WORKERS: Final = min(4, max(1, (os.cpu_count() or 1) // 2))
 
 
 class _StoppedError(Exception):
