@@ -51,6 +51,18 @@ class JsonState:
     shape: Mapping[str, pl.DataType] | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is in a block of so many lines. rows: those that are not empty. records: None: they are
+    for the exact reader. unknown: names of fields."""
+
+    lines: int
+    rows: pl.DataFrame
+    origin: Origin
+    records: Records | None = None
+    unknown: frozenset[str] = frozenset()
+
+
 class ZeekJson:
     """The format `zeek-json`; `sensor` is the user's label for where the log was written."""
 
@@ -91,22 +103,31 @@ class ZeekJson:
         return JsonState(dataset)
 
     def parse(self, block: Block, state: JsonState) -> tuple[Parsed, JsonState]:
+        found, state = self.first(block, state)
+        return self.second(block, found, state)
+
+    def first(self, block: Block, state: JsonState) -> tuple[_Found, JsonState]:
+        """The lines, and their records if the fast reader reads them."""
         every = split_lines(block.data, block.line, block.offset)
         rows = every
         if not every["raw"].str.starts_with("{").all():
             rows = every.filter(pl.col("raw").str.strip_chars(" \t\ufeff") != "")
         origin = Origin(block.path, state.dataset, self.sensor, NAME)
         quick = _quick(block.data, rows, origin, state.shape) if rows.height else None
-        if quick is not None:
-            records, origin, unknown, types = quick
-            events, rejects = make(records, origin)
-            state = replace(state, shape=types)
+        if quick is None:
+            return _Found(every.height, rows, origin), state
+        records, origin, unknown, types = quick
+        return _Found(every.height, rows, origin, records, unknown), replace(state, shape=types)
+
+    def second(self, block: Block, found: _Found, state: JsonState) -> tuple[Parsed, JsonState]:
+        """Their events."""
+        unknown = found.unknown
+        if found.records is not None:
+            events, rejects = make(found.records, found.origin)
         else:
-            events, rejects, unknown = exact(rows, origin)
-        parsed = Parsed(
-            events, rejects, every.height, events.height, every.height - rows.height, unknown
-        )
-        return parsed, state
+            events, rejects, unknown = exact(found.rows, found.origin)
+        rows, lines = found.rows.height, found.lines
+        return Parsed(events, rejects, lines, events.height, lines - rows, unknown), state
 
     def saved(self, state: JsonState) -> dict[str, Any]:
         return {"dataset": state.dataset}
