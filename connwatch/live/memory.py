@@ -11,7 +11,7 @@ from typing import Any, Final
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
 #: bytes of a block from which on it is one of its own, and given back once it is free
-_LARGE: Final = 128 << 10
+_LARGE: Final = 1024 << 10
 
 
 def keep_little() -> None:
