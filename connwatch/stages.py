@@ -3,7 +3,7 @@
 `ahead` lets an iterator run in front of its consumer, `Behind` lets a consumer run behind its
 producer; both hold a bounded number of items, and none that is done with, and an error on the
 other side is raised on this one.
-`Handed` lets a producer wait for its consumer. `side_by_side` lets all cores work on one thing.
+`Handed` lets a producer wait for its consumer. `side_by_side` lets several work on one thing.
 """
 
 from __future__ import annotations
