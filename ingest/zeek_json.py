@@ -313,7 +313,8 @@ def _flat(read: pl.DataFrame) -> pl.DataFrame:
 
 
 def _known(read: pl.DataFrame) -> pl.DataFrame | None:
-    """The schema's fields, typed as `zeek.TYPES` has them; None if a time is not in bounds."""
+    """The schema's fields, typed as `zeek.TYPES` has them; None if there is none, or a time is not
+    in bounds."""
     exprs, checks = [], []
     for name in read.columns:
         if name not in FIELDS:
@@ -333,6 +334,8 @@ def _known(read: pl.DataFrame) -> pl.DataFrame | None:
             )
         else:
             exprs.append(column)
+    if not exprs:
+        return None
     if checks and not all(read.select_seq(c.alias(str(i)) for i, c in enumerate(checks)).row(0)):
         return None
     known = read.select_seq(exprs)
