@@ -53,6 +53,8 @@ class Counting:
         self._flow[batch.rows] = flow
         self._shared = np.zeros(events.height, dtype=np.bool_)
         self._shared[batch.rows] = shared
+        #: the flows of these others
+        self._several = np.unique(self._flow[self._shared])
         self._final = np.ones(events.height, dtype=np.bool_)
         self._final[batch.rows] = batch.final
         self._size = len(before) + len(self._leads)
@@ -129,6 +131,22 @@ class Counting:
             for rows in [part["row"].to_numpy().astype(np.int64)]
         ]
         return pl.concat(kept)
+
+    def noted(self, place: str, rows: Positions) -> Positions:
+        """Note that these rows (ascending) say something of their flows. Of each flow that several
+        records tell of, one at least in this batch: the first row that said so; -1: one before this
+        batch; one more than there are: none yet."""
+        said = np.full(len(self._several), len(self._flow), dtype=np.int64)
+        if not len(self._batch.rows):
+            return said
+        word, mask = self._bit(place)
+        rows = rows[self._flow[rows] >= 0]
+        flow = self._flow[rows]
+        shared = self._shared[rows]
+        np.minimum.at(said, np.searchsorted(self._several, flow[shared]), rows[shared])
+        said[self._counted[self._several, word] & mask != 0] = _NONE
+        self._counted[flow, word] |= mask
+        return said
 
     def after(self) -> Flows:
         """What the next batch must know."""
