@@ -78,6 +78,10 @@ THREE = (
     "{a: {zeek.connection.service: http}, b: {process.name: curl}, c: {source.packets|gt: 5},"
     " condition: CONDITION}"
 )
+LOOKED = (
+    "{a: {zeek.connection.service: http}, b: {process.name: curl},"
+    " c: {event.dataset: zeek.connection}, condition: b and c and not a}"
+)
 NULL = (
     "{a: {zeek.connection.service: null}, b: {process.name: curl}, c: {source.packets|gt: 5},"
     " condition: all of them}"
@@ -129,6 +133,10 @@ CASES = [
     Case("not of several", three("c and not (a or b)"), [(DUMP, MANY), (ZEEK, TLS), (SOCKET, {})], 0),
     Case("not not", three("b and not (not a)"), [(SOCKET, CURL), (ZEEK, HTTP)], 1),
     Case("not of all", three("b and not (a and c)"), [(SOCKET, CURL)], 0),
+    Case("a table denies what it does not know", three("b and not a"), [(ZEEK, HTTP), (SOCKET, CURL)], 1),
+    Case("Zeek must have looked", LOOKED, [(ZEEK, HTTP), (SOCKET, CURL)], None),
+    Case("Zeek has looked", LOOKED, [(SOCKET, CURL), (ZEEK, TLS)], 1),
+    Case("nobody has looked", LOOKED, [(SOCKET, CURL), (DUMP, MANY)], None),
     Case("null where it could be", NULL, [(DUMP, MANY), (SOCKET, CURL), (ZEEK, {})], 2),
     Case("null where it cannot be", NULL, [(DUMP, MANY), (SOCKET, CURL)], None),
     Case("not null", NULL, [(DUMP, MANY), (SOCKET, CURL), (ZEEK, HTTP)], None),

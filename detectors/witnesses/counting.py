@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -53,8 +54,6 @@ class Counting:
         self._flow[batch.rows] = flow
         self._shared = np.zeros(events.height, dtype=np.bool_)
         self._shared[batch.rows] = shared
-        #: the flows of these others
-        self._several = np.unique(self._flow[self._shared])
         self._final = np.ones(events.height, dtype=np.bool_)
         self._final[batch.rows] = batch.final
         self._size = len(before) + len(self._leads)
@@ -132,10 +131,15 @@ class Counting:
         ]
         return pl.concat(kept)
 
+    @cached_property
+    def _several(self) -> Positions:
+        """The flows of this batch that several records tell of."""
+        return np.unique(self._flow[self._shared])
+
     def noted(self, place: str, rows: Positions) -> Positions:
-        """Note that these rows (ascending) say something of their flows. Of each flow that several
-        records tell of, one at least in this batch: the first row that said so; -1: one before this
-        batch; one more than there are: none yet."""
+        """Note that these rows (ascending) say something of their flows. Of each flow of this batch
+        that several records tell of: the first row that says so, -1 if one before this batch did,
+        the number of rows if none has."""
         said = np.full(len(self._several), len(self._flow), dtype=np.int64)
         if not len(self._batch.rows):
             return said
