@@ -42,16 +42,16 @@ class _Read:
 class Course:
     """A stream and its records that wait to be given on.
 
-    since: when something came last, or was given on last (monotonic seconds). key: what orders
-    streams with the same log time (dataset, first record's log time and id), None before its first
-    record. latest: log time of the last record given on (µs), None before. counts: lines, records,
-    rejects and comments that are done with. late: how many records came too late for windows.
-    modified: of the file, Unix seconds. buffer: records with log time. unknown: fields that the
-    schema does not know.
+    empty: when it was found to have nothing (monotonic seconds), for the first time since something
+    came or was given on; None: it was not. key: what orders streams with the same log time
+    (dataset, first record's log time and id), None before its first record. latest: log time of the
+    last record given on (µs), None before. counts: lines, records, rejects and comments that are
+    done with. late: how many records came too late for windows. modified: of the file, Unix
+    seconds. buffer: records with log time. unknown: fields that the schema does not know.
     """
 
     stream: Stream
-    since: float
+    empty: float | None = None
     key: tuple[str, int, str] | None = None
     latest: int | None = None
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
@@ -99,11 +99,12 @@ class Course:
         self._taken = {piece: more - 1 for piece, more in taken.items() if more}
 
     def read(self, size: int, now: float) -> bool:
-        """Read on; whether there was anything."""
+        """Read on; whether there was anything. now: monotonic seconds."""
         read = self._next_lines(size)
         if not read:
+            self.empty = now if self.empty is None else self.empty
             return False
-        self.since, self.modified, self.changed = now, read[-1].modified, True
+        self.empty, self.modified, self.changed = None, read[-1].modified, True
         frames = []
         for lines, before, made in self._parsed(read):
             number = self._next
@@ -176,9 +177,9 @@ class Course:
         """Log time of what waits, µs."""
         return self.buffer[LOG_TIME].dt.epoch("us")
 
-    def give(self, rows: int, now: float) -> pl.DataFrame:
+    def give(self, rows: int) -> pl.DataFrame:
         """The next records; reading goes on only now."""
-        self.since = now
+        self.empty = None
         part, self.buffer = self.buffer.head(rows), self.buffer.slice(rows)
         if rows:
             self.latest = int(part[LOG_TIME].dt.epoch("us")[-1])

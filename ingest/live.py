@@ -7,6 +7,7 @@ then comes too late is given apart from the rest and counted; windows do not see
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -57,8 +58,9 @@ class LiveMerge:
     """The streams of a live run.
 
     saved: what an earlier run saved, by key. batch: records that are given together, about, at the
-    most. prepare: see `Prepare`. latest: log time of what was given (µs; None: nothing yet).
-    reordered: records that were given behind others with the same log time that they belong before.
+    most. prepare: see `Prepare`. looked: when files were looked for last, by `clock`. latest: log
+    time of what was given (µs; None: nothing yet). reordered: records that were given behind others
+    with the same log time that they belong before.
     """
 
     saved: Mapping[str, Any]
@@ -67,6 +69,7 @@ class LiveMerge:
     clock: Callable[[], float]
     batch: int
     courses: dict[str, Course] = field(default_factory=dict)
+    looked: float = -math.inf
     latest: int | None = None
     reordered: int = 0
     _last_key: tuple[str, int, str] = _UNRANKED
@@ -79,7 +82,7 @@ class LiveMerge:
 
     def add(self, stream: Stream) -> None:
         """A stream takes part from now on."""
-        course = Course(stream, self.clock())
+        course = Course(stream)
         before = self.saved.get(_STREAM + stream.id)
         if before is not None:
             course.resume(before, self._taken)
@@ -120,7 +123,7 @@ class LiveMerge:
                 continue
             if course.read(size, now):
                 anything = True
-            elif not self._may_come(course, now):
+            elif not self._may_come(course):
                 course.settle()
         return anything
 
@@ -128,20 +131,23 @@ class LiveMerge:
         """Whether something unread is there that the next look can take."""
         return any(one.buffer.is_empty() and one.stream.more for one in self.courses.values())
 
-    def _may_come(self, course: Course, now: float) -> bool:
-        """Whether others wait for what may still come of a stream."""
+    def _may_come(self, course: Course) -> bool:
+        """Whether others wait for what may still come of a stream: until it had nothing, files were
+        looked for again after the limit, and it still has nothing. Time alone does not tell: who
+        was stopped meanwhile, or waited for a disk, has not looked."""
         if not (course.stream.live or course.stream.pending):
             return False
-        return not course.buffer.is_empty() or now - course.since < self.idle_limit
+        if course.empty is None or not course.buffer.is_empty():
+            return True
+        return self.looked - course.empty < self.idle_limit
 
     def _released(self) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
         """What nothing still to come can precede: records that are late, and the others."""
-        now = self.clock()
         ranked = sorted(self.courses.values(), key=lambda one: one.key or _UNRANKED)
         holding = [
             (one.bound if one.bound is not None else _EVER, rank)
             for rank, one in enumerate(ranked)
-            if self._may_come(one, now)
+            if self._may_come(one)
         ]
         bound, first = min(holding, default=(None, 0))
         late, parts = [], []
@@ -155,9 +161,9 @@ class LiveMerge:
                 self._count_reordered(course, cut)
             if behind:
                 course.late += behind
-                late.append(_given(course, behind, now))
+                late.append(_given(course, behind))
             if cut > behind:
-                parts.append(_given(course, cut - behind, now).with_columns(_rank=rank))
+                parts.append(_given(course, cut - behind).with_columns(_rank=rank))
         return self._raised(late), self._ordered(parts, ranked)
 
     def _count_reordered(self, course: Course, cut: int) -> None:
@@ -218,6 +224,6 @@ def _taken(saved: Mapping[str, Any]) -> dict[str, int]:
     }
 
 
-def _given(course: Course, rows: int, now: float) -> pl.DataFrame:
+def _given(course: Course, rows: int) -> pl.DataFrame:
     source = pl.lit(course.stream.source, pl.UInt32).alias(_SOURCE)
-    return course.give(rows, now).with_columns(source)
+    return course.give(rows).with_columns(source)

@@ -68,7 +68,7 @@ class Live:
         self.follower.scan()
         for stream in self.follower.streams.values():
             if self.course is None:
-                self.course = Course(stream, 0.0)
+                self.course = Course(stream)
                 if (before := self.saved.get(f"stream/{stream.id}")) is not None:
                     taken = {
                         key.removeprefix("piece/"): one["given"]
@@ -78,5 +78,5 @@ class Live:
                     self.course.resume(before, taken)
             while self.course.read(1 << 20, 0.0):
                 pass
-            self.given.append(self.course.give(min(rows, self.course.buffer.height), 0.0))
+            self.given.append(self.course.give(min(rows, self.course.buffer.height)))
             self.saved.update(json.loads(json.dumps(self.course.positions())))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 from follow_support import header, row, rows
 
-from connwatch.ingest import course
+from connwatch.ingest import course, live
 from connwatch.ingest.course import Course
 from connwatch.ingest.follow import Follower, Wanted
 from connwatch.ingest.formats import formats
@@ -53,7 +54,7 @@ def test_a_log_whose_first_records_wait_is_known_again_after_copytruncate(tmp_pa
     log.write_text(header() + rows(0, 10))
     first = followed(log, {})
     (stream,) = first.streams.values()
-    course = Course(stream, 0.0)
+    course = Course(stream)
     assert course.read(1 << 20, 0.0)
     positions = course.positions()
     first.close()
@@ -64,7 +65,7 @@ def test_a_log_whose_first_records_wait_is_known_again_after_copytruncate(tmp_pa
     log.write_text(row(10))
     again = followed(log, pieces)
     (stream,) = again.streams.values()
-    resumed = Course(stream, 0.0)
+    resumed = Course(stream)
     resumed.resume(
         positions[f"stream/{stream.id}"],
         {key: value["given"] for key, value in positions.items() if "given" in value},
@@ -81,20 +82,20 @@ def test_pieces_that_are_read_side_by_side_keep_their_own_columns(tmp_path: Path
     log.write_text(header() + rows(0, 3))
     follower = followed(log, {})
     (stream,) = follower.streams.values()
-    course = Course(stream, 0.0)
+    course = Course(stream)
     saved: dict[str, Any] = {}
 
     def read(course: Course, follower: Follower) -> None:
         follower.scan()
         while course.read(1 << 20, 0.0):
-            course.give(course.buffer.height, 0.0)
+            course.give(course.buffer.height)
             saved.update(course.positions())
 
     given: list[pl.DataFrame] = []
     give = Course.give
 
-    def kept(course: Course, rows: int, now: float) -> pl.DataFrame:
-        given.append(give(course, rows, now))
+    def kept(course: Course, rows: int) -> pl.DataFrame:
+        given.append(give(course, rows))
         return given[-1]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -114,7 +115,7 @@ def test_pieces_that_are_read_side_by_side_keep_their_own_columns(tmp_path: Path
                 file.write(more)
         again = followed(log, pieces_of(saved))
         (stream,) = again.streams.values()
-        resumed = Course(stream, 0.0)
+        resumed = Course(stream)
         taken = {
             key.removeprefix("piece/"): one["given"] for key, one in saved.items() if "given" in one
         }
@@ -138,16 +139,16 @@ def test_a_piece_keeps_its_columns_over_a_restart_before_the_next_one_has_others
     def read(course: Course, follower: Follower) -> None:
         follower.scan()
         while course.read(1 << 20, 0.0):
-            given.append(course.give(course.buffer.height, 0.0))
+            given.append(course.give(course.buffer.height))
             saved.update(course.positions())
 
     first = followed(log, {})
     (stream,) = first.streams.values()
-    read(Course(stream, 0.0), first)
+    read(Course(stream), first)
     first.close()
     again = followed(log, pieces_of(saved))
     (stream,) = again.streams.values()
-    course = Course(stream, 0.0)
+    course = Course(stream)
     course.resume(saved[f"stream/{stream.id}"], {})
     log.rename(old)
     log.write_text(other_columns(header("2026-11-20-11-00-00") + rows(10, 13)))
@@ -182,6 +183,7 @@ def test_a_log_that_was_just_rotated_away_holds_the_others_back(
     def given(follower: Follower, merge: LiveMerge) -> list[int]:
         seen: list[int] = []
         for _ in range(5):
+            merge.looked = now
             follower.scan()
             for name, stream in follower.streams.items():
                 if name not in merge.courses:
@@ -240,6 +242,42 @@ def test_a_piece_that_is_renamed_before_it_is_opened_keeps_its_turn(tmp_path: Pa
     assert b"\n".join(found).decode() + "\n" == rows(0, 20)
 
 
+@pytest.mark.parametrize("limit", [0.1, 5.0, 60.0])
+def test_who_was_stopped_for_long_has_not_found_a_stream_idle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float
+) -> None:
+    """Time goes on by a minute from one look at the clock to the next, as where the machine has
+    other things to do; nothing is idle that is read whenever there is a look."""
+    monkeypatch.setattr(live, "READ", 1)
+    monkeypatch.setattr(live, "READ_LEAST", 200)
+    times = itertools.count(step=60.0)
+    logs = [tmp_path / "one.log", tmp_path / "other.log"]
+    for place, path in enumerate(logs):
+        path.write_text(header() + "".join(row(2 * number + place) for number in range(50)))
+    follower = Follower(
+        [Wanted(str(path), formats("")) for path in logs], {}, first=True, settle=0.0
+    )
+    merge = LiveMerge({}, lambda source, events: events, limit, lambda: next(times), 10)
+
+    def look() -> None:
+        merge.looked = next(times)
+        follower.scan()
+
+    look()
+    for stream in follower.streams.values():
+        merge.add(stream)
+    seen: list[int] = []
+    while (given := merge.given()) is not None:
+        assert given.late.is_empty()
+        seen += given.events["source.port"].to_list()
+    assert seen == list(range(99)), "the last of one waits for what the other may get"
+    look()
+    while (given := merge.given()) is not None:
+        seen += given.events["source.port"].to_list()
+    assert seen == list(range(100)), "after the next look for files it does not"
+    follower.close()
+
+
 def test_every_record_is_prepared_as_its_source_wants_it(tmp_path: Path) -> None:
     """And many pieces of few records are given together."""
     for place, name in enumerate(("one", "other")):
@@ -285,6 +323,7 @@ def given_of(folder: Path, *, starts: int) -> list[tuple[object, ...]]:
     for turn in range(starts):
         follower = followed(folder, pieces_of(saved))
         merge = LiveMerge(saved, lambda source, events: events, 0.0, lambda: 0.0, 50)
+        merge.looked = 0.0
         for stream in follower.streams.values():
             merge.add(stream)
         while (given := merge.given()) is not None:
@@ -307,3 +346,43 @@ def test_small_pieces_are_read_together_as_one_at_a_time(
     assert given_of(folder, starts=1) == together
     assert [row[0] for row in together] == sorted({row[0] for row in together})
     assert len(together) == sum(1 + number % 4 for number in range(150))
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+@pytest.mark.parametrize("step", [3, 7, 30])
+def test_pieces_read_ahead_of_a_kill_are_read_in_their_order_again(
+    tmp_path: Path, step: int, rotated: bool
+) -> None:
+    """They were begun, but their records waited for another log; names do not tell their order."""
+    number, per = 23, 4
+    log, other = tmp_path / "conn.log", tmp_path / "other.log"
+    log.write_text(header("2026-11-20-10-59-59"))
+    for age in range(number, 0, -1):
+        first = 1 + (number - age) * per
+        text = header(f"2026-11-20-10-00-{number - age:02}") + rows(first, first + per)
+        log.with_name(f"conn.log.{age}").write_text(text)
+    other.write_text(header() + row(0))
+    saved: dict[str, Any] = {}
+    seen: list[int] = []
+    for turn, moment in enumerate(range(0, number * per + step, step)):
+        with other.open("a") as file:
+            file.write(row(moment))
+        wanted = [Wanted(f"{log}*", formats("")), Wanted(str(other), formats(""))]
+        follower = Follower(wanted, pieces_of(saved), first=not saved, settle=0.0)
+        follower.scan()
+        merge = LiveMerge(saved, lambda source, events: events, 5.0, lambda: 0.0, 100)
+        for stream in follower.streams.values():
+            merge.add(stream)
+        while (given := merge.given()) is not None:
+            saved.update(given.positions)
+            ours = given.events.filter(pl.col("log.file.path").str.contains("conn.log"))
+            seen += ours["source.port"].to_list()
+        follower.close()
+        if rotated:
+            for age in range(number + turn, 0, -1):
+                if (old := log.with_name(f"conn.log.{age}")).exists():
+                    old.rename(log.with_name(f"conn.log.{age + 1}"))
+            log.rename(log.with_name("conn.log.1"))
+            log.write_text(header(f"2026-11-20-11-{turn // 60:02}-{turn % 60:02}"))
+    assert seen[-1] >= number * per - step
+    assert seen == list(range(1, seen[-1] + 1))

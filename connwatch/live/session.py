@@ -144,7 +144,8 @@ class Session:
                 self._rest(begun, large=large)
                 continue
             enough = _LOOK if self.follower.over else until_idle
-            if enough is not None and now - last >= enough and not self._unread(now - last):
+            quiet = begun - last
+            if enough is not None and quiet >= enough and not self._unread(quiet):
                 return
             if now - told >= _TICK:
                 told = now
@@ -163,7 +164,9 @@ class Session:
 
     def _look(self) -> None:
         """Look at folders and names, and take in new streams."""
+        begun = time.monotonic()
         self.follower.scan()
+        self.merge.looked = begun
         for name, stream in self.follower.streams.items():
             if name not in self.merge.courses:
                 self.merge.add(stream)

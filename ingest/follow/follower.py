@@ -21,7 +21,7 @@ from .wanted import Problem, Saved, Wanted
 _THOROUGH: Final = 64
 #: seconds for which looks are taken until names stay as they are for the time of one; it is less
 #: where they never do
-_PATIENCE: Final = 0.5
+_PATIENCE: Final = 2.0
 _LEAST: Final = 0.02
 _PAUSE: Final = 0.005
 _LATER: Final = "it is read when it appears"
@@ -97,7 +97,8 @@ class Follower:
             if rests or late:
                 break
             time.sleep(_PAUSE)
-        self._patience = max(self._patience / 2, _LEAST) if late else _PATIENCE
+        patience = self._patience / 2 if late else 2 * self._patience
+        self._patience = min(max(patience, _LEAST), _PATIENCE)
         self._newcomers.end_round()
         self._rest()
 

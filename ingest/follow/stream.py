@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import insort
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,6 +72,7 @@ class Stream:
         self.queue: list[Piece] = []
         self.beside: list[Piece] = []
         self.newest: Piece | None = None
+        self._reached = 0  # the last piece, by number, of which something was read and kept
         self._host = host
 
     def read(self, size: int, *, on: bool = False) -> Lines | None:
@@ -148,20 +151,23 @@ class Stream:
         self.note(piece)
 
     def note(self, piece: Piece) -> None:
-        """Remember the piece that was begun last."""
+        """Remember the piece that was begun last, and the last one of which something was read.
+        What was read ahead before a restart, and not given on, is read again: it does not count.
+        """
+        if piece.offset:
+            self._reached = max(self._reached, piece.order or 0)
         if self.newest is None or (piece.order or 0) > (self.newest.order or 0):
             self.newest = piece
 
     def enqueue(self, piece: Piece) -> None:
-        """Read it in its turn; one that was begun before others have been does not wait."""
+        """Read it in its turn, those that were begun in their order; one does not wait if something
+        of a later one was read."""
         if piece in self.queue or piece in self.beside:
             return
-        if piece.order is None:
-            self.queue.append(piece)
-        elif self._is_late(piece):
+        if piece.order is not None and piece.order < self._reached:
             self.beside.append(piece)
         else:
-            self.queue.insert(0, piece)
+            insort(self.queue, piece, key=_turn)
 
     def _is_late(self, piece: Piece) -> bool:
         """Whether a later piece was begun already."""
@@ -203,6 +209,7 @@ class Stream:
         except (OSError, InputError) as error:
             self._not_readable(piece, error, now)
             return None
+        self.note(piece)
         self._host.healed(piece)
         holds = self.format.holds
         if block is None and holds and (final or piece.drained()):
@@ -256,3 +263,8 @@ class Stream:
         self.drop(piece)
         if piece not in self.recent:
             self.recent.append(piece)
+
+
+def _turn(piece: Piece) -> float:
+    """What the queue is in the order of: those that were not begun come last."""
+    return math.inf if piece.order is None else piece.order
