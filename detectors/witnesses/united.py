@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -22,6 +23,8 @@ from ..sigma.evaluate import Evaluation, plan
 from ..windows.arrays import Positions
 from .counting import Counting
 from .told import Claim, Joint, Part, apart, claims, mixes
+
+_NO_ROWS: Final[Positions] = np.empty(0, dtype=np.int64)
 
 
 def whole(rule: Rule) -> Joint | None:
@@ -92,8 +95,9 @@ class Uniting:
             if claim.tellers not in fed:
                 told = events["event.dataset"].is_in(sorted(claim.tellers))
                 fed[claim.tellers] = told if passed is None else told & ~passed
-            holds = fed[claim.tellers] & outcome if outcome is not False else None
-            rows = np.empty(0, np.int64) if holds is None else np.flatnonzero(holds.to_numpy())
+            rows = _NO_ROWS
+            if outcome is not False:
+                rows = (fed[claim.tellers] & outcome).arg_true().to_numpy().astype(np.int64)
             since[claim.place] = counting.noted(claim.place, rows)
         return since
 
