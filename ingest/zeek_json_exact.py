@@ -95,6 +95,7 @@ def _make(
 
 def _records(rows: pl.DataFrame, made: Sequence[tuple[dict[str, Any], str | None]]) -> Records:
     names = [name for name in FIELDS if any(name in values for values, _ in made)]
+    names = names or ["ts"]  # a frame without a column has no rows
     fields = pl.DataFrame(
         {
             name: pl.Series([v.get(name) for v, _ in made], dtype=TYPES[FIELDS[name][1]])

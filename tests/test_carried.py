@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +18,7 @@ from connwatch.alert import Written, digest
 from connwatch.carried import save, taken_up
 from connwatch.detection import Detection
 from connwatch.detectors.ruleset import RuleSet, load_rules
+from connwatch.detectors.windows import records
 from connwatch.errors import StoreDamagedError
 from connwatch.ingest.enrich import enrich
 from connwatch.pipeline import bundled_rules
@@ -35,9 +40,18 @@ def events() -> pl.DataFrame:
 
 
 def alerts(
-    rules: RuleSet, events: pl.DataFrame, cuts: list[float], state: Path, *, restart: bool
+    rules: RuleSet,
+    events: pl.DataFrame,
+    cuts: list[float],
+    state: Path,
+    *,
+    restart: bool,
+    rewritten: Callable[[Path], None] | None = None,
 ) -> str:
-    """The digest of all alerts, with a new process at every cut if `restart`."""
+    """The digest of all alerts, with a new process at every cut if `restart`.
+
+    rewritten: what is done to the saved state before it is taken up.
+    """
     detection = Detection(rules)
     newest: dict[str, Written] = {}
     bounds = [0, *(int(cut * events.height) for cut in cuts), events.height]
@@ -46,10 +60,46 @@ def alerts(
         newest.update((one.id, one) for one in detection.written(found.touched))
         if restart:
             save(detection, state)
+            if rewritten is not None:
+                rewritten(state)
             detection = Detection(rules)
             taken_up(detection, state)
     assert newest
     return digest([one.document() for one in newest.values()])
+
+
+def as_version_2(state: Path) -> None:
+    """The file as it was written before parts of the records were packed."""
+    with zipfile.ZipFile(state) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    about = json.loads(files["about.json"])
+    files["about.json"] = json.dumps({**about, "version": 2}).encode()
+    for name in [name for name in files if name.startswith("records")]:
+        part = pl.read_ipc(io.BytesIO(files[name]))
+        plain = pl.DataFrame([records._plain(column) for column in part.iter_columns()])
+        data = io.BytesIO()
+        plain.write_ipc(data, compression="lz4")
+        files[name] = data.getvalue()
+    with zipfile.ZipFile(state, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize("cuts", [[0.5], [n / 10 for n in range(1, 10)]])
+@pytest.mark.parametrize("earlier", [False, True])
+def test_records_that_are_packed_are_taken_up_and_those_of_an_earlier_version(
+    rules: RuleSet,
+    events: pl.DataFrame,
+    cuts: list[float],
+    earlier: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(records, "_MANY", 8)
+    state = tmp_path / "state"
+    rewritten = as_version_2 if earlier else None
+    whole = alerts(rules, events, [], state, restart=False)
+    assert alerts(rules, events, cuts, state, restart=True, rewritten=rewritten) == whole
 
 
 @pytest.mark.parametrize("cuts", [[0.5], [0.1, 0.2, 0.3, 0.7], [n / 40 for n in range(1, 40)]])

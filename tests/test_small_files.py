@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -73,6 +75,12 @@ def agree(form: Any, data: Sequence[bytes], dataset: str, paths: Sequence[str]) 
     with patch.object(tables, "written", lambda path: 1_700_000_000_000_000 + len(path)):
         together = form.whole(blocks, dataset)
         each = [form.parse(block, form.begin(dataset))[0] for block in blocks]
+    if form.name == "zeek-json":  # it tells the unknown fields of all that it reads together
+        fields = frozenset().union(*(one.unknown_fields for one in each))
+        assert fields == frozenset().union(*(one.unknown_fields for one in together))
+        each, together = (
+            [replace(p, unknown_fields=fields) for p in of] for of in (each, together)
+        )
     for alone, one in zip(each, together, strict=True):
         assert told(one) == told(alone)
         assert one.events.rows() == alone.events.rows()
@@ -109,6 +117,36 @@ def test_zeek_logs_are_read_one_after_the_other_as_one_at_a_time(
         assert told(one) == told(alone)
         assert one.events.rows() == alone.events.rows()
         assert one.rejects.rows() == alone.rejects.rows()
+
+
+def record(**values: object) -> str:
+    """A record of a connection as JSON; values: by key with __ for the dot."""
+    return json.dumps(RECORD | {key.replace("__", "."): value for key, value in values.items()})
+
+
+RECORD = {
+    "ts": 1517336042.090842, "uid": "CW6jbf1YrXp1fBGbk2", "id.orig_h": "10.1.1.1", "id.orig_p": 49187,
+    "id.resp_h": "10.1.1.2", "id.resp_p": 80, "proto": "tcp", "duration": 0.25, "conn_state": "SF",
+}  # fmt: skip
+JSON_LINES = st.sampled_from(
+    [
+        record(), record(uid="other"), record(service="http"), record(odd=7), record(odd="x", other=[1]),
+        record(_path="conn"), record(_path="conn_long"), record(_path="dns"), record(id__orig_p=99999),
+        record(ts="2026-11-21T10:00:00.5Z"), record(duration=None), record(ts="x"), record(note="a\tb"),
+        record(tunnel_parents=["a", "b"]), "", "  ", "{", "[1]", "\ufeff{}", "é\0",
+    ]
+)  # fmt: skip
+JSON_FILES = st.builds(
+    lambda lines, ended: ("\n".join(lines) + "\n" * ended).encode(),
+    st.lists(JSON_LINES, max_size=4), st.booleans(),
+)  # fmt: skip
+
+
+@settings(max_examples=examples(200))
+@given(st.lists(JSON_FILES, min_size=1, max_size=6))
+def test_zeek_logs_as_json_are_read_as_one_at_a_time(data: list[bytes]) -> None:
+    form = FORMATS["zeek-json"]("s")
+    agree(form, data, "zeek.connection", [f"{n}/conn.log" for n in range(len(data))])
 
 
 @settings(max_examples=examples(60))

@@ -128,6 +128,15 @@ def test_content_tells_the_dataset(data: bytes, path: str, dataset: str | None) 
     assert ZeekJson().sniff(data, path) == dataset
 
 
+@pytest.mark.parametrize("record", [{}, {"odd": 1}, {"id": {}}, {"ts": None}])
+def test_a_file_of_records_without_any_known_field_is_all_rejects(record: Any) -> None:
+    form = ZeekJson()
+    block = Block("conn.log", lines(record, record), 0, 1, last=True)
+    parsed, _ = form.parse(block, form.begin("zeek.connection"))
+    assert parsed.events.is_empty()
+    assert parsed.rejects["line"].to_list() == [1, 2]
+
+
 def test_no_line_is_lost_in_the_count() -> None:
     parsed = from_json(lines(GOOD, "", "nonsense", GOOD))
     assert (parsed.lines, parsed.record_lines, parsed.rejects.height, parsed.comments) == (
