@@ -173,20 +173,20 @@ def _marks(frame: pl.DataFrame, tools: Mapping[str, Tool]) -> tuple[pl.Series, l
 
 def _shots(rows: NDArray[np.uint32], marks: list[_Mark], span: Span) -> list[_Shot]:
     """Snapshots in order; one without rows where there is nothing else."""
-    draft, lead = span.draft, span.first
-    shots = [_Shot(lead, draft)]
-    places = [lead, *(mark.row for mark in marks), span.end]
+    draft = span.draft
+    shots = [_Shot(span.first, draft)]
+    places = [span.first, *(mark.row for mark in marks), span.end]
     low, *highs = np.searchsorted(rows, places).tolist()
     for mark, high in zip((*marks, None), highs, strict=True):
         if high > low:
             draft = replace(draft, begun=True)
             shots[-1].runs.append((low, high, draft))
-            low, lead = high, int(rows[high - 1]) + 1
+            low = high
         if mark is None:
             break
         if _is_new(mark, draft):
             draft = replace(draft, seen=(), title="", turn=draft.turn + 1, part=0, begun=False)
-            shots.append(_Shot(lead, draft))
+            shots.append(_Shot(mark.row, draft))
         draft = _told(mark, draft)
     return shots
 

@@ -99,10 +99,10 @@ def _text_dump(lines: pl.DataFrame) -> pl.Series:
     first = lines.select(pl.when(dumped & ~text.str.contains(INNER)).then("record")).to_series()
     if not first.is_not_null().any():
         return pl.repeat(False, lines.height, eager=True)
-    row = pl.int_range(pl.len())
-    return lines.select(
-        (pl.when(dumped).then(row).min().over("record") <= row).fill_null(value=False)
-    ).to_series()
+    # A column, as a range would begin anew with every record.
+    lines = lines.with_row_index("row")
+    begins = pl.when(dumped).then("row").min().over("record")
+    return lines.select((begins <= pl.col("row")).fill_null(value=False)).to_series()
 
 
 def records(lines: pl.DataFrame) -> pl.DataFrame:

@@ -318,8 +318,9 @@ def _settled(
     times = not begun.is_empty()
     if not times and not enough:
         return None
+    # The first record tells what times are: lines that are damaged may look like others.
     each = None
-    if times and begun.str.contains(_OFFSET).any():
+    if times and begun.head(1).str.contains(_OFFSET).any():
         if not enough:
             return None
         each = each_from_the_one_before(begun.filter(begun.str.contains(_OFFSET)))
@@ -331,7 +332,7 @@ def _settled(
 def _base(begun: pl.Series, path: str, told: Told, *, each: bool | None) -> tuple[int, list[str]]:
     """Where times without a date are counted from, and what is to be said of it."""
     zone = [] if told.zone else [f"{path}: tells times without a zone; they are taken as UTC"]
-    clocks = each is None and begun.str.contains(_CLOCK).any()
+    clocks = each is None and begun.head(1).str.contains(_CLOCK).any()
     if each is None and not clocks and not begun.is_empty():
         return 0, zone if begun.str.contains(_DATE).any() else []
     named, day = moment_in_name(path), day_in_name(path)
@@ -344,7 +345,7 @@ def _base(begun: pl.Series, path: str, told: Told, *, each: bool | None) -> tupl
         if day is None:
             shown = told.local(written(path))
             day = shown - shown % DAY
-            first, _ = timed(begun.filter(begun.str.contains(_CLOCK)).head(1), Clock())
+            first, _ = timed(begun.head(1), Clock())
             if (first["time"][0] or 0) > shown % DAY:
                 day -= DAY
         return day, [f"{path}: tells times without a date; the first day is from {where}", *zone]
