@@ -14,7 +14,8 @@ _LASTING: Final = frozenset({"run", "tail"})
 # Every batch wants about the same memory again. Polars' allocator gives it back to the system after
 # half a second, and a batch of a replay takes as long. What runs for months works on smaller ones,
 # with few arenas, and nothing is kept any longer: given back after 50 ms, a run takes a fifth
-# more time in the system, and the peak is no lower. The allocator reads this when polars is imported.
+# more time in the system, and the peak is no lower. The allocator reads this when polars is
+# imported.
 _OPTIONS: Final = (
     "narenas:2,dirty_decay_ms:500,muzzy_decay_ms:0"
     if set(sys.argv[1:2]) & _LASTING
