@@ -14,7 +14,7 @@ _LASTING: Final = frozenset({"run", "tail"})
 # Every batch wants about the same memory again. Polars' allocator has many arenas and gives it back
 # to the system after half a second, and a batch of a replay takes as long; of two arenas, what one
 # thread frees is what another one takes. What runs for months works on smaller batches, and keeps
-# nothing any longer: given back after 50 ms, a batch takes a tenth more processor time, and the
+# nothing any longer: given back after 50 ms, a run takes a fifth more time in the system, and the
 # peak is no lower. The allocator reads this when polars is imported.
 _OPTIONS: Final = (
     "narenas:2,dirty_decay_ms:500,muzzy_decay_ms:0"
