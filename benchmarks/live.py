@@ -1,7 +1,7 @@
-"""Following logs, measured: `python -m benchmarks.live [--rows N] [--only NAME]`.
+"""Following logs, measured: `python -m benchmarks.live [--rows N] [--seconds N] [--only NAME]`.
 
     latency   from a line written to its alert visible to another process, at 1,000 lines/s
-    pace      at 50,000 lines/s, whether what is unread grows
+    pace      at 50,000 lines/s, whether what is unread grows, or memory
     backlog   the rate of `run` over a log that is there, against that of `replay`, in turn
     memory    its peak over a log of ten times the rows with 200 rotations
     idle      its share of a core when nothing is written
@@ -42,7 +42,7 @@ detection: {s: {dst_port: 4444}, condition: s}
 level: low
 """
 _LINE: Final = (
-    "{ts:.6f}\tC{n}\t10.1.{a}.{b}\t{n5}\t198.51.100.{c}\t{port}\ttcp\t-\t0.1\t10\t10\tSF\t-\t-\t0\t"
+    "{ts:.6f}\tC{n}\t10.1.{a}.{b}\t{n5}\t151.101.1.{c}\t{port}\ttcp\t-\t0.1\t10\t10\tSF\t-\t-\t0\t"
     "ShADadFf\t3\t200\t3\t200\t(empty)\n"
 )
 _RESULT = list[tuple[str, str]]
@@ -161,22 +161,31 @@ def _latency(seconds: float, rules: str) -> list[float]:
 
 
 def pace(seconds: float) -> _RESULT:
+    """What is unread, and the memory of the run, second by second; shown is each tenth's mean."""
     with tempfile.TemporaryDirectory() as folder, Followed(Path(folder)) as run:
         run.log.write_text(HEADER)
         writer = threading.Thread(target=paced, args=(run.log, 50_000, seconds, {}))
         writer.start()
-        lags = []
+        lags, rooms = [], []
         while writer.is_alive():
             time.sleep(1)
-            lags.append(run.log.stat().st_size - run.read())
+            lags.append((run.log.stat().st_size - run.read()) / 1e6)
+            rooms.append(_megabytes(run.process.pid, "VmRSS"))
         size = run.log.stat().st_size
         begun = time.monotonic()
         until(lambda: run.read() >= size)
         behind = time.monotonic() - begun
-        half = len(lags) // 2
+        half, tenth = len(lags) // 2, max(1, len(lags) // 10)
+        found = []
+        for start in range(0, len(lags), tenth):
+            unread = statistics.mean(lags[start : start + tenth])
+            room = statistics.mean(rooms[start : start + tenth])
+            found.append((f"from {start} s on: unread, memory", f"{unread:.2f} MB, {room:.0f} MB"))
         return [
-            ("unread, first half (mean)", f"{statistics.mean(lags[:half]) / 1e6:.2f} MB"),
-            ("unread, second half (mean)", f"{statistics.mean(lags[half:]) / 1e6:.2f} MB"),
+            *found,
+            ("unread, first half (mean)", f"{statistics.mean(lags[:half]):.2f} MB"),
+            ("unread, second half (mean)", f"{statistics.mean(lags[half:]):.2f} MB"),
+            ("peak memory", f"{_peak(run.process.pid):.0f} MB"),
             ("written", f"{size / 1e6:.0f} MB"),
             ("behind at the end", f"{behind:.2f} s"),
         ]
@@ -262,8 +271,13 @@ def _records(run: Followed) -> int:
 
 
 def _peak(pid: int) -> float:
+    return _megabytes(pid, "VmHWM")
+
+
+def _megabytes(pid: int, name: str) -> float:
+    """A size among what the system says of a process; 0 when it does not."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
+        if line.startswith(name):
             return int(line.split()[1]) / 1024
     return 0.0
 
@@ -315,7 +329,9 @@ def start(files: int) -> _RESULT:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rows", type=int, default=1_000_000)
-    options.add_argument("--seconds", type=float, default=30.0)
+    options.add_argument(
+        "--seconds", type=float, default=30.0, help="of latency and idle; pace takes ten times that"
+    )
     parts: dict[str, Callable[[argparse.Namespace], _RESULT]] = {
         "latency": lambda o: latency(o.seconds),
         "pace": lambda o: pace(10 * o.seconds),

@@ -24,7 +24,8 @@ from connwatch.detection import Detection
 from connwatch.detectors.ruleset import Correlation, Rule, RuleSet
 from connwatch.detectors.windows.entity import Alternatives, Entity, condition
 from connwatch.detectors.witnesses.counting import REACH, Counting
-from connwatch.detectors.witnesses.flows import Flows
+from connwatch.detectors.witnesses.flows import HOLD, Flows
+from connwatch.detectors.witnesses.united import whole
 from connwatch.errors import QueryError
 from connwatch.query.made import NO_TIME, compared, equal, without
 from connwatch.query.tree import And, Everything, Node, Or, Query
@@ -41,6 +42,7 @@ _LOG_TIME: Final = "connwatch.log_time"
 ORDER: Final = (_LOG_TIME, "event.dataset", "log.file.path", "event.sequence")
 _MICROSECOND: Final = timedelta(microseconds=1)
 _REACH: Final = timedelta(microseconds=REACH)
+_HOLD: Final = timedelta(microseconds=HOLD)
 
 
 class Records(Protocol):
@@ -151,9 +153,13 @@ class ServerRecords:
                 else "its rule groups alerts in another way now"
             )
             return Behind(listed, _as_hits(document, listed), missing, f"{why}: only what it lists")
-        events, hits = self._again(document, rule)
-        if not ids <= set(hits["event.id"]):
-            events, hits = self._again(document, rule, _REACH)
+        if isinstance(rule, Rule) and whole(rule) is not None:
+            # What records of the same connections said before is part of it.
+            events, hits = self._again(document, rule, _HOLD)
+        else:
+            events, hits = self._again(document, rule)
+            if not ids <= set(hits["event.id"]):
+                events, hits = self._again(document, rule, _REACH)
         matched = events.join(hits.select("event.id"), on="event.id", how="semi")
         if hits.height == own["count"] and ids <= set(hits["event.id"]):
             return Behind(_in_order(matched), hits)

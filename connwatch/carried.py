@@ -19,7 +19,7 @@ import polars as pl
 from connwatch.detection import Detection
 from connwatch.detectors.fold import ALERT_SCHEMA, EVIDENCE
 from connwatch.detectors.ruleset import Correlation, RuleSet
-from connwatch.detectors.sigma.tree import Atom, Node
+from connwatch.detectors.sigma.tree import mark
 from connwatch.detectors.windows import saved
 from connwatch.detectors.witnesses.flows import Flows
 from connwatch.errors import StoreDamagedError
@@ -85,7 +85,7 @@ def _unpacked(path: Path) -> tuple[dict[str, pl.DataFrame], dict[str, Any]]:
 def _marks(rules: RuleSet) -> dict[str, str]:
     """By rule key, what a rule over many records counts and how; another mark, another rule."""
     marks: dict[str, str] = {}
-    asked = {rule.key: f"{_condition(rule.node)} {sorted(rule.datasets)}" for rule in rules.rules}
+    asked = {rule.key: f"{mark(rule.node)} {sorted(rule.datasets)}" for rule in rules.rules}
     for rule in rules.every:
         if not isinstance(rule, Correlation):
             continue
@@ -93,9 +93,3 @@ def _marks(rules: RuleSet) -> dict[str, str]:
         text = f"{rule.windows.windows!r} {rule.windows.group_by!r} {fed!r}"
         marks[rule.key] = sha256(text.encode()).hexdigest()
     return marks
-
-
-def _condition(node: Node) -> str:
-    if isinstance(node, Atom):
-        return sha256(node.key).hexdigest()
-    return f"{node.kind}({' '.join(_condition(child) for child in node.children)})"

@@ -21,6 +21,7 @@ from connwatch.detectors.ruleset import RuleSet, match
 from connwatch.detectors.windows.engine import State, correlate
 from connwatch.detectors.witnesses.counting import Counting
 from connwatch.detectors.witnesses.flows import Flows
+from connwatch.detectors.witnesses.united import Uniting
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Detection:
         self._by_key = rules.by_key
         self._foldings = rules.foldings
         self._correlated = rules.correlated
+        self._uniting = Uniting(rules)
 
     def notes(self) -> list[str]:
         """What is to be said of the rules and lists before they run."""
@@ -112,6 +114,8 @@ class Detection:
             )
             self.windows = found.state
         if counting is not None:
+            if self._uniting:
+                matches = self._uniting.matches(events, matches, counting, passed)
             matches = counting.once(matches, frozenset(self._foldings))
             self.flows = counting.after()
         folded = fold.fold(events, matches, self._foldings, self.open, found)
@@ -120,7 +124,7 @@ class Detection:
         return Detected(
             folded.hits,
             folded.shown,
-            passed,
+            0 if passed is None else int(passed.sum()),
             folded.state.height - still.height,
             before,
             folded.alerts,
@@ -161,15 +165,17 @@ class Detection:
         self.flows, self.only = flows, only
         self._one_witness = self._one_witness and (only is not None or not len(flows))
 
-    def _matches(self, events: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-        """The matches of records that have nothing on the allow-list, and how many have."""
+    def _matches(self, events: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series | None]:
+        """The matches of records that have nothing on the allow-list, and which have (None: none
+        does)."""
         if events.is_empty():
-            return _NO_MATCHES, 0
+            return _NO_MATCHES, None
         matches = match(self.rules, events)
         if self._allow is None:
-            return matches, 0
-        rows = allowed(events, self._allow.indicators).arg_true()
-        return matches.filter(~pl.col("row").is_in(rows.implode())), len(rows)
+            return matches, None
+        passed = allowed(events, self._allow.indicators)
+        rows = passed.arg_true()
+        return matches.filter(~pl.col("row").is_in(rows.implode())), passed
 
 
 def forgotten_note(title: str, lost: int) -> str:

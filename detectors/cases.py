@@ -17,6 +17,9 @@ begins (`at`, 0s after the beginning), and values that grow by one each time (`c
       - name: twenty ports of one host
         events:
           - {event: {zeek.connection.state: S0}, times: 20, every: 3s, count: {destination.port: 1}}
+
+So may be one of a rule about one record that several witnesses of a connection meet together: these
+have one `network.community_id`.
 """
 
 from __future__ import annotations
@@ -38,6 +41,9 @@ from connwatch.schema import STORED, conform
 
 from .ruleset import Described, RuleSet, match
 from .windows.engine import State, correlate
+from .witnesses.counting import Counting
+from .witnesses.flows import Flows
+from .witnesses.united import Uniting
 
 _TIME: Final = datetime(2026, 11, 20, 12, tzinfo=UTC)
 DEFAULTS: Final[dict[str, Any]] = {
@@ -147,14 +153,17 @@ def frame(events: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
 def run(ruleset: RuleSet, rule: Described, cases: Sequence[Case]) -> list[bool]:
     """Whether the rule, one of the set's, matches each case's events."""
     only = ruleset.only(rule)
-    return [bool(_hits(only, frame(case.events))) for case in cases]
+    uniting = Uniting(only)
+    return [bool(_hits(only, uniting, frame(case.events))) for case in cases]
 
 
-def _hits(only: RuleSet, events: pl.DataFrame) -> int:
+def _hits(only: RuleSet, uniting: Uniting, events: pl.DataFrame) -> int:
     """How many hits the one rule of a set has in a short log."""
     events = events.with_columns(
         pl.Series("event.id", [f"{number:032x}" for number in range(events.height)])
     )
     matches = match(only, events)
+    if uniting:
+        matches = uniting.matches(events, matches, Counting(events, Flows()))
     found = correlate(only.correlated, events, matches, State(), ("event.id",))
     return found.hits.height + matches.filter(pl.col("rule").is_in([*only.alerting])).height

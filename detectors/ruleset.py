@@ -50,11 +50,13 @@ class Described:
 @dataclass(frozen=True, slots=True)
 class Rule(Described):
     """A rule about one record, ready to run. node: its condition. fields: what names it may use.
-    listed: lists in which a record for which the condition holds must be found."""
+    listed: lists in which a record for which the condition holds must be found. product: whether
+    its log source names one, so that it is about records of that alone."""
 
     node: Node = field(repr=False)
     fields: FieldMap = field(repr=False)
     listed: Listed | None = field(default=None, repr=False)
+    product: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any, Final
 
@@ -29,11 +29,16 @@ _SMALL: Final = 64 << 10
 
 @dataclass(slots=True)
 class _Read:
-    """Lines that were read, whose records are not all given on. state: of the parser before."""
+    """Lines that were read, whose records are not all given on. before, after: the records of
+    their piece, and how it is known again behind them. state: of the parser before. rows: records
+    in them. parsed: the rest of what was made of them; text and records would take room twice."""
 
     number: int
-    lines: Lines
+    piece: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
     state: Any
+    rows: int
     parsed: Parsed
     told: bool = False
 
@@ -57,7 +62,7 @@ class Course:
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
     late: int = 0
     modified: float = 0.0
-    buffer: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_WAITING))
+    buffer: pl.DataFrame = field(default_factory=lambda: _NONE)
     unknown: set[str] = field(default_factory=set)
     changed: bool = False
     _log_time: LogTime = field(default_factory=LogTime)
@@ -108,7 +113,12 @@ class Course:
         frames = []
         for lines, before, made in self._parsed(read):
             number = self._next
-            self._reads.append(_Read(number, lines, before, made))
+            rest = replace(made, events=_NONE)
+            self._reads.append(
+                _Read(
+                    number, lines.piece, lines.before, lines.after, before, made.events.height, rest
+                )
+            )
             self._next += 1
             self.unknown |= made.unknown_fields
             events = self._not_taken(lines, made.events)
@@ -180,7 +190,9 @@ class Course:
     def give(self, rows: int) -> pl.DataFrame:
         """The next records; reading goes on only now."""
         self.empty = None
-        part, self.buffer = self.buffer.head(rows), self.buffer.slice(rows)
+        part = self.buffer.head(rows)
+        # Nothing of a frame would still hold all of it.
+        self.buffer = self.buffer.slice(rows) if rows < self.buffer.height else _NONE
         if rows:
             self.latest = int(part[LOG_TIME].dt.epoch("us")[-1])
             self.changed = True
@@ -202,17 +214,17 @@ class Course:
         positions: dict[str, Any] = {}
         while self._reads and (waiting is None or self._reads[0].number < waiting[0]):
             done = self._reads.popleft()
-            positions[f"piece/{done.lines.piece}"] = {"at": dict(done.lines.after), "given": 0}
+            positions[f"piece/{done.piece}"] = {"at": dict(done.after), "given": 0}
             self._count(done.parsed)
         again: dict[str, Any] = {}
         given = 0
         if waiting is not None:
-            given = 1 + self._reads[0].parsed.events.height - waiting[1]
+            given = 1 + self._reads[0].rows - waiting[1]
         for number, read in enumerate(self._reads):
-            again.setdefault(read.lines.piece, read.state)
-            key = f"piece/{read.lines.piece}"
+            again.setdefault(read.piece, read.state)
+            key = f"piece/{read.piece}"
             if number == 0 or key not in positions:
-                positions[key] = {"at": _back_at(read.lines), "given": given}
+                positions[key] = {"at": _back_at(read), "given": given}
             given = 0
         self._states.keep(self.stream.in_hand)
         positions[f"stream/{self.stream.id}"] = {
@@ -241,10 +253,11 @@ class Course:
         self.counts["comments"] += made.comments
 
 
-def _back_at(lines: Lines) -> dict[str, Any]:
+def _back_at(read: _Read) -> dict[str, Any]:
     """The record of a piece before lines that are read again after a restart. How the piece is
     known again is what was read by now: at its beginning there would be nothing else."""
-    return {**lines.before, "seen": lines.after["head"]}
+    return {**read.before, "seen": read.after["head"]}
 
 
 _WAITING: Final[dict[str, pl.DataType]] = {**STORED, _NUMBER: pl.Int64()}
+_NONE: Final[pl.DataFrame] = pl.DataFrame(schema=_WAITING)

@@ -16,17 +16,19 @@ import polars as pl
 
 from connwatch.schema import UTC, empty
 
+from .blocks import SIZE
 from .course import Course
 from .follow import Stream
 from .log_time import LOG_TIME
 
-#: bytes read of one stream at once; the least when many streams share that
+#: bytes read of all streams at once, about; of one at the most, and at the least when many share
 READ: Final = 8 << 20
+READ_MOST: Final = SIZE
 READ_LEAST: Final = 256 << 10
-#: seconds for which records are gathered: of a log as it is written, and while whole pieces wait to
-#: be read, each of which may have few
+#: seconds for which records are gathered: of a log as it is written, and while there is more than
+#: is read at once, for in a large batch each record costs less
 GATHER: Final = 0.05
-GATHER_PIECES: Final = 1.0
+GATHER_BEHIND: Final = 1.0
 
 #: what is done to records before they are given: index of their source, records
 Prepare = Callable[[int, pl.DataFrame], pl.DataFrame]
@@ -43,7 +45,7 @@ class Given:
 
     late: records that came too late for windows; their log time is that of the others. events:
     the rest. rejects: of the lines read. positions: saved state that changed, by key. behind:
-    whether pieces waited to be read.
+    whether more waited to be read than is read at once.
     """
 
     late: pl.DataFrame
@@ -91,20 +93,11 @@ class LiveMerge:
     def given(self) -> Given | None:
         """What can be given now; None: nothing was read. What is there is gathered for a while, and
         what is still to be written is not waited for."""
-        begun = self.clock()
-        behind = any(course.stream.behind for course in self.courses.values())
-        patience = GATHER_PIECES if behind else GATHER
-        late: list[pl.DataFrame] = []
-        events: list[pl.DataFrame] = []
-        while True:
-            read = self._read()
-            too_late, part = self._released()
-            late.extend(too_late)
-            events.extend(part)
-            rows = sum(frame.height for frame in (*late, *events))
-            full = rows >= self.batch or self.clock() - begun > patience
-            if full or not (read or too_late or part) or not self._has_more():
-                break
+        size = self._size()
+        behind = any(
+            one.stream.behind or one.stream.pending > size for one in self.courses.values()
+        )
+        late, events = self._gathered(size, GATHER_BEHIND if behind else GATHER)
         rejects = [frame for one in self.courses.values() for frame in one.rejects()]
         positions: dict[str, Any] = {}
         for course in self.courses.values():
@@ -113,10 +106,30 @@ class LiveMerge:
             return None
         return Given(self._prepared(late), self._prepared(events), rejects, positions, behind)
 
-    def _read(self) -> bool:
+    def _gathered(
+        self, size: int, patience: float
+    ) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
+        """Late records and others, of reads of so many bytes, for so many seconds."""
+        begun = self.clock()
+        late: list[pl.DataFrame] = []
+        events: list[pl.DataFrame] = []
+        while True:
+            read = self._read(size)
+            too_late, part = self._released()
+            late.extend(too_late)
+            events.extend(part)
+            rows = sum(frame.height for frame in (*late, *events))
+            full = rows >= self.batch or self.clock() - begun > patience
+            if full or not (read or too_late or part) or not self._has_more():
+                return late, events
+
+    def _size(self) -> int:
+        """Bytes read of each stream at once."""
+        return min(READ_MOST, max(READ_LEAST, READ // max(1, len(self.courses))))
+
+    def _read(self, size: int) -> bool:
         """Read on in every stream of which nothing waits; whether there was anything."""
         now = self.clock()
-        size = max(READ_LEAST, READ // max(1, len(self.courses)))
         anything = False
         for course in self.courses.values():
             if not course.buffer.is_empty():
@@ -173,10 +186,12 @@ class LiveMerge:
             self.reordered += int((times == self.latest).sum())
 
     def _prepared(self, frames: list[pl.DataFrame]) -> pl.DataFrame:
-        """Put together, and prepared as the source of each record wants it."""
+        """Put together, and prepared as the source of each record wants it; the list is emptied, so
+        that they are not in memory twice."""
         if not frames:
             return _NOTHING
-        events = frames[0] if len(frames) == 1 else pl.concat(frames)
+        events = frames[0] if len(frames) == 1 else pl.concat(frames, rechunk=True)
+        frames.clear()
         sources = events[_SOURCE]
         events = events.drop(_SOURCE)
         wanted = sources.unique().to_list()

@@ -56,7 +56,8 @@ class LogTime:
             return events
         ends = events.select_seq(DERIVED["event.end"].dt.epoch("us")).to_series().to_numpy()
         times, certain, future = _log_times(ends, self.latest, last=last)
-        self._doubted = events.slice(certain)
+        # Nothing of a frame would still hold all of it.
+        self._doubted = events.slice(certain) if certain < events.height else events.clear()
         self.future += future
         if certain:
             self.latest = int(times[-1])

@@ -278,6 +278,30 @@ def test_who_was_stopped_for_long_has_not_found_a_stream_idle(
     follower.close()
 
 
+def test_a_backlog_is_given_in_batches_of_many_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though each read takes longer than records of a log are gathered as it is written."""
+    monkeypatch.setattr(live, "READ_MOST", 500)
+    monkeypatch.setattr(live, "READ_LEAST", 500)
+    log = tmp_path / "conn.log"
+    log.write_text(header() + rows(0, 200))
+    follower = followed(log, {})
+    times = itertools.count(step=live.GATHER)
+    merge = LiveMerge({}, lambda source, events: events, 60.0, lambda: next(times), 30)
+    for stream in follower.streams.values():
+        merge.add(stream)
+    given = []
+    while (one := merge.given()) is not None:
+        given.append(one)
+    follower.close()
+    assert [line for one in given for line in one.events["source.port"]] == list(range(200))
+    sizes = [one.events.height for one in given]
+    assert min(sizes[:-1]) >= 30
+    assert max(sizes) < 60
+    assert given[0].behind
+
+
 def test_every_record_is_prepared_as_its_source_wants_it(tmp_path: Path) -> None:
     """And many pieces of few records are given together."""
     for place, name in enumerate(("one", "other")):

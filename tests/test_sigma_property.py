@@ -6,6 +6,7 @@ import fnmatch
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from examples import examples
 from hypothesis import given, settings
@@ -15,6 +16,8 @@ from test_sigma import EVENTS, MATCHES, load, write
 from connwatch.detectors.cases import frame
 from connwatch.detectors.ruleset import load_rules, match
 
+#: rows of a batch of which distinct values are compared
+_MANY = 5_000
 _FIELDS = {
     "destination.port": [80, 443, None],
     "zeek.connection.service": ["ssl", "HTTP", "dns,ssl", None],
@@ -91,7 +94,11 @@ def test_conditions_mean_what_a_plain_interpreter_says(
         names = {name: plainly(*atom, event) for name, atom in zip("abc", atoms, strict=True)}
         if eval(condition, {"__builtins__": {}}, names):  # noqa: S307  our own words only
             wanted.append(row)
-    assert match(rules, frame(events))["row"].to_list() == wanted
+    batch = frame(events)
+    assert match(rules, batch)["row"].to_list() == wanted
+    times = _MANY // batch.height + 1
+    again = [turn * batch.height + row for turn in range(times) for row in wanted]
+    assert match(rules, pl.concat([batch] * times))["row"].to_list() == again
 
 
 def test_rules_that_look_alike_are_told_apart(tmp_path: Path) -> None:

@@ -23,11 +23,11 @@ from connwatch.cli.explain_records import (
     count_plot,
     event_text,
     group_facts,
-    part_facts,
     plot,
     run,
     window_facts,
 )
+from connwatch.cli.explain_united import hit_parts
 from connwatch.cli.timeline import over_time
 from connwatch.detectors.alerts import asked
 from connwatch.detectors.ruleset import Correlation, Rule, RuleSet
@@ -183,7 +183,7 @@ def _listed(
         facts["lines"] = count_plot(series, "events behind the alert")
     if isinstance(rule, Rule) and "measure" not in facts["values"] and times.height:
         event = events.head(1).collect()
-        facts["parts"] = part_facts(rule, event)
+        facts["parts"] = hit_parts(source, rule, event)
         if not all(part["outcome"] for part in facts["parts"] if not part["depth"]):
             facts["rule"]["changed"].append("its condition does not hold for the first event")
 
@@ -210,7 +210,9 @@ def alert_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"{ended:<12} {moment(facts['ends'])}, {quiet} of log time after its last event"
     if "parts" in facts:
         yield ""
-        yield "the condition, with the values of the first event:"
+        several = any("by" in part for part in facts["parts"])
+        whose = "records of its connection" if several else "the first event"
+        yield f"the condition, with the values of {whose}:"
         yield from part_lines(facts["parts"])
     yield from _value_lines(facts)
     if "lines" in facts:

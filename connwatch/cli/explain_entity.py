@@ -283,7 +283,9 @@ def _alike(part: Mapping[str, Any]) -> tuple[int, bool | None, str, str]:
     values = {n: value for n, value in part["values"].items() if value is not None}
     told = ", ".join(f"{n} = {value}" for n, value in values.items())
     key = name if compares and name in part["values"] else part["text"]
-    return part["depth"], part["outcome"], f"   [{told}]" if told else "", key
+    by = part.get("by") if values else None
+    where = f"  {by['event.dataset']} ({by['log.file.path']}:{by['event.sequence']})" if by else ""
+    return part["depth"], part["outcome"], (f"   [{told}]" if told else "") + where, key
 
 
 def _window_lines(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from connwatch.cli import wording
 from connwatch.cli.timeline import BLOCKS, PLAIN, Series, draw, drawable, level
 from connwatch.detectors.alerts import asked
 from connwatch.detectors.ruleset import Correlation, Rule, RuleSet, match
+from connwatch.detectors.sigma.explain import Part, explain
 from connwatch.detectors.windows.entity import Alternatives, Entity, stored
 from connwatch.detectors.windows.spec import Presence, Threshold
 from connwatch.detectors.windows.trace import Near, Trace, inside, trace
@@ -213,17 +214,17 @@ def event_facts(event: pl.DataFrame) -> dict[str, Any]:
 
 def part_facts(rule: Rule, event: pl.DataFrame) -> list[dict[str, Any]]:
     """Every part of a condition, with its outcome and values for one record."""
-    from connwatch.detectors.sigma.explain import explain
+    return [facts_of(part) for part in explain(rule, event)]
 
-    return [
-        {
-            "depth": part.depth,
-            "text": part.text,
-            "outcome": part.outcome,
-            "values": {
-                name: iso(value) if isinstance(value, datetime) else value
-                for name, value in part.values.items()
-            },
-        }
-        for part in explain(rule, event)
-    ]
+
+def facts_of(part: Part) -> dict[str, Any]:
+    """One of them, as JSON shows it."""
+    return {
+        "depth": part.depth,
+        "text": part.text,
+        "outcome": part.outcome,
+        "values": {
+            name: iso(value) if isinstance(value, datetime) else value
+            for name, value in part.values.items()
+        },
+    }

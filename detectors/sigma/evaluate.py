@@ -39,10 +39,12 @@ Outcome = pl.Series | bool
 @dataclass(slots=True)
 class _Column:
     """A column's distinct values; the column itself when there are too many of them. Beside it what
-    comparisons read of it: lower case, numbers."""
+    comparisons read of it: lower case, numbers. codes: which of the values a row has, where that
+    came with finding them."""
 
     values: pl.DataFrame
     distinct: bool
+    codes: NDArray[np.intp] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,6 +178,8 @@ class Evaluation:
         return self._columns[name]
 
     def _code(self, name: str) -> NDArray[np.intp]:
+        if name not in self._codes and (known := self._columns[name].codes) is not None:
+            self._codes[name] = known
         if name not in self._codes:
             values = self._columns[name].values.select(name).with_row_index("_code")
             whole = self._events.select(DERIVED.get(name, pl.col(name)).alias(name))
@@ -239,9 +243,25 @@ def _distinct(whole: pl.Series) -> _Column:
     """A column's distinct values, where they are a quarter of it or less."""
     if whole.head(_SAMPLE).n_unique() * 2 > _SAMPLE:
         return _Column(whole.to_frame(), distinct=False)
+    if whole.dtype == pl.String:
+        return _distinct_texts(whole)
     values = whole.unique()
     few = len(values) * 4 <= len(whole)
     return _Column((values if few else whole).to_frame(), few)
+
+
+def _distinct_texts(whole: pl.Series) -> _Column:
+    """The same of text, where values and codes together take less than values and then a join."""
+    found = pl.Categories.random()  # its own: of the common ones none is ever forgotten
+    coded = whole.cast(pl.Categorical(found))  # without it `found` has nothing any more
+    values = found.to_series().alias(whole.name)
+    codes = coded.to_physical()
+    if codes.has_nulls():
+        codes = codes.fill_null(len(values))
+        values = values.extend_constant(None, 1)
+    if len(values) * 4 > len(whole):
+        return _Column(whole.to_frame(), distinct=False)
+    return _Column(values.to_frame(), distinct=True, codes=codes.to_numpy().astype(np.intp))
 
 
 def _of_rows(found: pl.Series, code: NDArray[np.intp]) -> pl.Series:

@@ -25,8 +25,13 @@ class Part:
 
 def explain(rule: Rule, event: pl.DataFrame) -> list[Part]:
     """The parts of a rule's condition for one event (a frame of one row), from the whole down."""
-    parts = list(_parts(rule.node, prepare(event, [rule.node.expr]), 0))
+    parts = explain_node(rule.node, event)
     return parts if rule.listed is None else [*parts, *_listed(rule.listed, event)]
+
+
+def explain_node(node: Node, event: pl.DataFrame, depth: int = 0) -> list[Part]:
+    """The same of a condition alone; depth: of the whole."""
+    return list(_parts(node, prepare(event, [node.expr]), depth))
 
 
 def _listed(listed: Listed, event: pl.DataFrame) -> Iterator[Part]:

@@ -79,6 +79,7 @@ def single(document: RuleDocument, context: Context) -> Rule | Unfed:
         datasets=fields.datasets,
         node=node,
         fields=fields,
+        product=source["product"] is not None,
     )
 
 

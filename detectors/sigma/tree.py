@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Literal
 
 import polars as pl
@@ -76,3 +77,10 @@ def columns(node: Node) -> Iterator[str]:
     else:
         for child in node.children:
             yield from columns(child)
+
+
+def mark(node: Node) -> str:
+    """What tells a condition from others: the same text, the same comparisons."""
+    if isinstance(node, Atom):
+        return sha256(node.key).hexdigest()
+    return f"{node.kind}({' '.join(mark(child) for child in node.children)})"

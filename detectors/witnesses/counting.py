@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -129,6 +130,27 @@ class Counting:
             for rows in [part["row"].to_numpy().astype(np.int64)]
         ]
         return pl.concat(kept)
+
+    @cached_property
+    def _several(self) -> Positions:
+        """The flows of this batch that several records tell of."""
+        return np.unique(self._flow[self._shared])
+
+    def noted(self, place: str, rows: Positions) -> Positions:
+        """Note that these rows (ascending) say something of their flows. Of each flow of this batch
+        that several records tell of: the first row that says so, -1 if one before this batch did,
+        the number of rows if none has."""
+        said = np.full(len(self._several), len(self._flow), dtype=np.int64)
+        if not len(self._batch.rows):
+            return said
+        word, mask = self._bit(place)
+        rows = rows[self._flow[rows] >= 0]
+        flow = self._flow[rows]
+        shared = self._shared[rows]
+        np.minimum.at(said, np.searchsorted(self._several, flow[shared]), rows[shared])
+        said[self._counted[self._several, word] & mask != 0] = _NONE
+        self._counted[flow, word] |= mask
+        return said
 
     def after(self) -> Flows:
         """What the next batch must know."""
