@@ -240,18 +240,18 @@ def _by_flow(holes: Holes, serials: Ints) -> Holes:
     return {(place[serial], x): told for (serial, x), told in holes.items() if serial in place}
 
 
-def _texts(old: pl.DataFrame, new: pl.DataFrame, carried: Ints, added: list[str]) -> pl.DataFrame:
+def _texts(old: pl.DataFrame, new: pl.DataFrame, carried: Ints, added: pl.Series) -> pl.DataFrame:
     """Texts of flows. old, new: of those that were open, and of those that began. added: to their
     histories."""
     goes_on = np.flatnonzero(carried != NIL)
     if not len(goes_on):
-        return new.with_columns(history=pl.Series(added, dtype=pl.String))
+        return new.with_columns(history=added)
     went_on = old[carried[goes_on]]
     place = np.empty(len(carried), np.int64)
     begun = np.flatnonzero(carried == NIL)
     place[goes_on], place[begun] = np.arange(len(goes_on)), np.arange(len(goes_on), len(carried))
     texts = pl.concat([went_on, new.with_columns(history=pl.lit(""))])[place]
-    return texts.with_columns(history=texts["history"] + pl.Series(added, dtype=pl.String))
+    return texts.with_columns(history=texts["history"] + added)
 
 
 def _sides(

@@ -68,12 +68,19 @@ def events(flows: pl.DataFrame, origin: Origin) -> pl.DataFrame:
             f"{end}.port": pl.when(port).then(f"{side}_port"),
             f"{end}.bytes": pl.when(sized).then(f"{side}_bytes"),
             f"{end}.packets": pl.col(f"{side}_packets"),
-            f"{end}.mac": pl.col(f"{side}_mac").str.to_uppercase().str.replace_all(":", "-"),
+            f"{end}.mac": _mac(flows[f"{side}_mac"]),
             f"zeek.connection.{side}_bytes": pl.when(lasted).then(f"{side}_size"),
         }
     if origin.sensor:
         columns["observer.name"] = pl.lit(origin.sensor)
     return conform(flows.select(expr.alias(name) for name, expr in columns.items()))
+
+
+def _mac(column: pl.Series) -> pl.Expr:
+    """As the schema writes them; mostly there is none."""
+    if column.null_count() == len(column):
+        return pl.lit(None, _S)
+    return pl.col(column.name).str.to_uppercase().str.replace_all(":", "-")
 
 
 def _known(name: str) -> pl.Expr:

@@ -109,17 +109,8 @@ def _tag(kept: Kept, place: Ints, number: int) -> Ints:
 
 def _texts(kept: Kept, place: Ints, by_x: Flags, ordinal: Ints, prefix: str) -> pl.DataFrame:
     """place: by flow, row of its first packet. by_x: whether the end x sent it."""
-    names = ("src_mac", "dst_mac", "transport", "raw", "depth")
-    rows = kept.frame.select(names)[place].hstack(
-        [
-            kept.x[place].alias("x"),
-            kept.y[place].alias("y"),
-            pl.Series("ordinal", ordinal),
-            pl.Series("by_x", by_x),
-        ]
-    )
-    told = pl.concat_str(
-        pl.lit(f"{prefix}\0"), "depth", pl.lit("\0"), "ordinal", pl.lit("\0"), "raw"
+    rows = kept.frame.select("src_mac", "dst_mac", "transport")[place].hstack(
+        [kept.x[place].alias("x"), kept.y[place].alias("y"), pl.Series("by_x", by_x)]
     )
     columns: dict[str, pl.Expr] = {}
     for x, sender, y, receiver in (("x", "x", "y", "y"), ("x_mac", "src_mac", "y_mac", "dst_mac")):
@@ -133,7 +124,28 @@ def _texts(kept: Kept, place: Ints, by_x: Flags, ordinal: Ints, prefix: str) -> 
     columns["transport"] = pl.col("transport")
     # Texts of their own: those that were cut out of a block's text would keep all of it in memory.
     own = {name: expr + pl.lit("") for name, expr in columns.items()}
-    return rows.select(**own, id=hashed(told)).select(name for name in TEXTS if name != "history")
+    made = rows.select(**own, id=_ids(kept, place, ordinal, prefix))
+    return made.select(name for name in TEXTS if name != "history")
+
+
+def _ids(kept: Kept, place: Ints, ordinal: Ints, prefix: str) -> pl.Series:
+    """128 bits of hash over a flow's first packet, as it is printed. It is worked out in the order
+    of the file: texts that lie one behind the other are read many times faster than here and
+    there."""
+    begins = np.zeros(kept.frame.height, bool)
+    begins[place] = True
+    at = np.flatnonzero(begins)
+    turn = np.empty(len(begins), np.int64)
+    turn[place] = ordinal
+    rows = kept.frame.select("depth", "raw")[at].with_columns(ordinal=pl.Series(turn[at]))
+    nul = pl.lit("\0")
+    if rows["depth"].max() == rows["ordinal"].max() == 0:  # as nearly always
+        told = pl.concat_str(pl.lit(f"{prefix}\x000\x000\0"), "raw")
+    else:
+        told = pl.concat_str(pl.lit(f"{prefix}\0"), "depth", nul, "ordinal", nul, "raw")
+    ids = rows.select(hashed(told)).to_series()
+    turn[at] = np.arange(len(at))
+    return ids[turn[place]]
 
 
 def _ordinals(packets: Packets, cut: Split, now: Ints) -> Ints:

@@ -7,10 +7,12 @@ window) at the 1st, 10th, 100th … time; I and Q for flags that do not go toget
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from .arrays import NIL, Flags, Ints, lasts, starts
@@ -41,7 +43,7 @@ class Tcp:
     gaps: tuple[Ints, Ints, Flags]
 
 
-def letters(packets: Packets, cut: Split, tcp: Tcp, now: Ints) -> list[str]:
+def letters(packets: Packets, cut: Split, tcp: Tcp, now: Ints) -> pl.Series:
     """By flow, what these packets add to its history.
 
     now: `table.NUMBERS` by flow. Of these, `shown` (which letters are written already, a bit for
@@ -55,10 +57,9 @@ def letters(packets: Packets, cut: Split, tcp: Tcp, now: Ints) -> list[str]:
     _again(packets, cut, is_orig, tcp.seen, now, written)
     _scaled(packets, cut, is_orig, tcp, now, written)
     at = np.flatnonzero(written)
-    text = written[at].tobytes().decode("ascii")
-    ends = np.cumsum(np.bincount(cut.flow[at // _PLACES], minlength=len(cut.conv))).tolist()
-    # One flow at a time: Polars has nothing that cuts a text into many.
-    return [text[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+    lines = np.full(len(at) + len(cut.conv), ord("\n"), np.uint8)
+    lines[np.arange(len(at)) + cut.flow[at // _PLACES]] = written[at]
+    return pl.read_lines(io.BytesIO(lines.tobytes()), name="history").to_series().rechunk()
 
 
 def _turns(packets: Packets, cut: Split, written: Letters) -> None:

@@ -148,14 +148,16 @@ def together(parts: Sequence[Flows]) -> Flows:
         return filled[0] if filled else Flows.none()
     return Flows(
         np.concatenate([part.numbers for part in filled], axis=1),
-        pl.concat([part.texts for part in filled]),
+        # Rows are taken out of one piece many times faster than out of several.
+        pl.concat([part.texts for part in filled], rechunk=True),
     )
 
 
 def going_on(flows: Flows, carried: Ints) -> Ints:
     """Numbers of as many flows as `carried` has: of the row that it says, or, NIL, of a flow
     without a packet so far."""
-    made = np.repeat(_BLANK, len(carried), axis=1)
+    made = np.empty((len(NUMBERS), len(carried)), np.int64)
+    made[:] = _BLANK
     old = np.flatnonzero(carried != NIL)
     made[:, old] = flows.numbers.take(carried[old], axis=1)
     return made

@@ -81,10 +81,11 @@ class Plain:
         """The records as they are, each of which becomes a line of the text. last: their last
         lines."""
         if len(last) == self.lines:
-            return pl.read_lines(io.BytesIO(self.data), name="raw").to_series()
+            # One piece: rows are taken out of it many times faster than out of several.
+            return pl.read_lines(io.BytesIO(self.data), name="raw").to_series().rechunk()
         self.text.join(last, _MARK)
         marked = pl.read_lines(io.BytesIO(self.text.bytes.data), name="raw").to_series()
-        return marked.str.replace_all(chr(_MARK), "\n", literal=True)
+        return marked.str.replace_all(chr(_MARK), "\n", literal=True).rechunk()
 
     def _told(self, rows: Numbers) -> Text:
         """The text without dumps, of which each record is a line. rows: where records begin."""
