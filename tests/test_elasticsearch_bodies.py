@@ -214,3 +214,18 @@ def test_columns_that_copy_others_are_not_computed() -> None:
     }
     assert copies == COPIES
     assert PAIRS == {"related.ip": ("source.ip", "destination.ip")}
+
+
+def test_what_few_columns_say_is_each_events_own_however_many_there_are() -> None:
+    """Also when more of them come than are kept, long ones among them, and the same again."""
+    texts = [f"rule {number}" + "-" * (5_000 if number % 9 == 0 else 0) for number in range(1_200)]
+    rows = [
+        one(**{"observer.name": text, "zeek.connection.local_orig": bool(place % 2)})
+        for place, text in enumerate([*texts, *texts[:20], *texts[:20]])
+    ]
+    for height in (40, len(rows)):
+        events = frame(*rows[-height:])
+        said = [json.loads(text) for text in documents(events)]
+        assert [text["observer"]["name"] for text in said] == events["observer.name"].to_list()
+        ours = [text["zeek"]["connection"]["local_orig"] for text in said]
+        assert ours == events["zeek.connection.local_orig"].to_list()

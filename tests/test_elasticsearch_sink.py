@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ from connwatch.sinks.elasticsearch import (
 )
 from connwatch.sinks.elasticsearch.bodies import Alert
 from connwatch.sinks.elasticsearch.bulk import Fate, Outcome, outcome
-from connwatch.sinks.elasticsearch.client import Response
+from connwatch.sinks.elasticsearch.client import Response, all_created
 from connwatch.sinks.elasticsearch.layout import Layout
 from connwatch.sinks.elasticsearch.pace import Pace
 from connwatch.sinks.elasticsearch.setup import setup
@@ -185,6 +186,8 @@ WHOLE: dict[str, tuple[Response, type[ServerError] | None, dict[str, Any]]] = {
     "nothing": (answer(200, None), ServerKindError, {"cut": True}),
     "half an answer": (answer(200, {"items": [{"create": {"status": 201}}]}), ServerKindError, {"cut": True}),
     "no statuses": (answer(200, {"items": [{}, {}]}), ServerKindError, {"cut": True}),
+    "items that are none": (answer(200, {"items": ["create", 201]}), ServerKindError, {"cut": True}),
+    "no list of items": (answer(200, {"items": {"create": 201, "status": 201}}), ServerKindError, {"cut": True}),
     "an error that says nothing": (answer(200, {"items": [{"create": {"status": 400}}] * 2}), ServerKindError, {"cut": True}),
 }  # fmt: skip
 
@@ -315,3 +318,20 @@ def test_a_server_that_is_away_leaves_everything_to_be_sent_later() -> None:
         assert sent.fates.to_list() == ["retry", "retry"]
         assert "the connection is refused" in (sink.state.error or "")
         assert sink.state.failures > 3
+
+
+@given(
+    st.integers(0, 40),
+    st.lists(st.tuples(st.integers(0, 1_100), st.binary(max_size=3)), max_size=2),
+)
+@settings(max_examples=examples(300))
+def test_an_answer_that_is_not_read_item_by_item_says_the_same(
+    count: int, changes: list[tuple[int, bytes]]
+) -> None:
+    said = {"errors": False, "items": [{"create": {"status": 201}}] * count}
+    data = json.dumps(said, separators=(",", ":")).encode()
+    assert count == 0 or all_created(data) == said
+    for place, other in changes:
+        data = data[:place] + other + data[place + 1 :]
+        found = all_created(data)
+        assert found is None or found == json.loads(data)

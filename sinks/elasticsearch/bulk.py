@@ -27,7 +27,7 @@ from connwatch.errors import (
 )
 
 from .bodies import compressed
-from .client import NDJSON, Response, Server, refusal
+from .client import CREATED, NDJSON, Response, Server, refusal
 from .transport import timed_out, unsent
 
 #: what is asked of the answer: an item's place says which document it is
@@ -151,9 +151,9 @@ def outcome(answer: Response, count: int) -> Outcome:
 def _of_items(answer: Response, count: int) -> Outcome:
     try:
         items = answer.body["items"]
-        if len(items) == count:
+        if isinstance(items, list) and len(items) == count:
             return _read(items, answer.node)
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         pass
     half = ServerKindError(
         "its answer does not say what became of each document",
@@ -164,7 +164,9 @@ def _of_items(answer: Response, count: int) -> Outcome:
 
 
 def _read(items: list[Mapping[str, Any]], node: str) -> Outcome:
-    """KeyError, TypeError, ValueError: these are not the items of an answer."""
+    """AttributeError, KeyError, TypeError, ValueError: these are not the items of an answer."""
+    if items.count(CREATED) == len(items):
+        return Outcome(np.full(len(items), Fate.STORED, np.uint8), {})
     fates = np.empty(len(items), np.uint8)
     reasons: dict[int, str] = {}
     trouble: ServerError | None = None

@@ -16,7 +16,11 @@ from urllib.parse import quote, urlencode
 
 from elastic_transport import ConnectionTimeout, HttpHeaders, TransportError
 from elasticsearch import Elasticsearch
-from elasticsearch.serializer import DEFAULT_SERIALIZERS, CompatibilityModeJsonSerializer
+from elasticsearch.serializer import (
+    DEFAULT_SERIALIZERS,
+    CompatibilityModeJsonSerializer,
+    CompatibilityModeNdjsonSerializer,
+)
 
 from connwatch.errors import (
     ServerAccessError,
@@ -49,7 +53,37 @@ class _Json(CompatibilityModeJsonSerializer):
     """Reads numbers as the text that they are where that is asked for."""
 
     def loads(self, data: bytes) -> Any:
-        return loads(data) if _VERBATIM.get() else super().loads(data)
+        if _VERBATIM.get():
+            return loads(data)
+        found = all_created(data)
+        return super().loads(data) if found is None else found
+
+
+class _Ndjson(CompatibilityModeNdjsonSerializer):
+    """Bodies that are bytes already are sent as they are: the client's own would copy them, and put
+    a line's end behind gzip."""
+
+    def dumps(self, data: Any) -> bytes:
+        return data if isinstance(data, bytes) else super().dumps(data)
+
+
+#: an item of an answer to a bulk request, of a document that was created
+CREATED: Final = {"create": {"status": 201}}
+_BEFORE, _CREATED, _AFTER = b'{"errors":false,"items":[', b'{"create":{"status":201}}', b"]}"
+
+
+def all_created(data: bytes) -> dict[str, Any] | None:
+    """What an answer says by which every document of a bulk request was created, as reading each
+    of its bytes would give it; None: it says anything else, or says it in other words.
+
+    All of its items are `CREATED` itself.
+    """
+    if not data.startswith(_BEFORE + _CREATED):
+        return None
+    count = (len(data) - len(_BEFORE) - len(_AFTER) + 1) // (len(_CREATED) + 1)
+    if data != _BEFORE + b",".join([_CREATED] * count) + _AFTER:
+        return None
+    return {"errors": False, "items": [CREATED] * count}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +120,11 @@ class Server:
         self.client = Elasticsearch(
             node_configs(settings, headers, connections),
             node_class=node_class(settings),
-            serializers={**DEFAULT_SERIALIZERS, _Json.mimetype: _Json()},
+            serializers={
+                **DEFAULT_SERIALIZERS,
+                _Json.mimetype: _Json(),
+                _Ndjson.mimetype: _Ndjson(),
+            },
             randomize_nodes_in_pool=False,
             max_retries=len(settings.nodes) - 1,
             retry_on_status=(),

@@ -37,6 +37,10 @@ Tree: TypeAlias = dict[str, "str | Tree"]
 
 #: the columns that few columns make
 _TOGETHER: Final = [DERIVED.get(name, pl.col(name)).alias(name) for name in TOGETHER]
+#: what `_said` came to, as batch after batch has the same; texts no longer than this, and so many
+_SAID: Final[dict[tuple[tuple[str, ...], tuple[Any, ...]], tuple[str, ...]]] = {}
+_LONGEST_SAID: Final = 4_000
+_MOST_SAID: Final = 1_000
 
 
 def tree(names: Iterable[str]) -> Tree:
@@ -147,21 +151,36 @@ def _combinations(
 
     Texts begin with a comma, or are empty; and for each row, which of them is its own.
     """
-    here = [name for name in FEW if not _one_value(events[name])]
+    here = [one.name for one in events.get_columns() if one.name in FEW and not _one_value(one)]
     if here:  # the first row that has the same values
         numbered = events.select(here).with_row_index("row")
         first = numbered.select(pl.col("row").first().over(here)).to_series()
     else:
         first = pl.repeat(0, events.height, dtype=pl.UInt32, eager=True)
     firsts = first.unique().sort()
-    rows = events[firsts].select(_TOGETHER).to_dicts()
-    texts: dict[str, list[str]] = {path: [] for path in paths}
-    for one in rows:
-        inside = _inside(one, texts)
-        for path, found in texts.items():
-            found.append("".join(f",{quoted(name)}:{text}" for name, text in inside[path]))
+    texts = zip(*_said(events[firsts], tuple(paths)), strict=True)
     place = firsts.search_sorted(first)
-    return {path: pl.Series(found, dtype=pl.String) for path, found in texts.items()}, place
+    return {
+        path: pl.Series(found, dtype=pl.String) for path, found in zip(paths, texts, strict=True)
+    }, place
+
+
+def _said(events: pl.DataFrame, paths: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Of each event, what its columns with few values add to the objects at `paths`."""
+    keys = [(paths, row) for row in events.select(FEW).rows()]
+    found = [_SAID.get(key) for key in keys]
+    new = [place for place, texts in enumerate(found) if texts is None]
+    rows = events[new].select(_TOGETHER).to_dicts() if new else []
+    for place, one in zip(new, rows, strict=True):
+        inside = _inside(one, paths)
+        found[place] = texts = tuple(
+            "".join(f",{quoted(name)}:{text}" for name, text in inside[path]) for path in paths
+        )
+        if len(_SAID) >= _MOST_SAID:
+            _SAID.clear()
+        if sum(map(len, texts)) <= _LONGEST_SAID:
+            _SAID[keys[place]] = texts
+    return [texts for texts in found if texts is not None]
 
 
 def _one_value(column: pl.Series) -> bool:
@@ -206,7 +225,7 @@ def _json(value: Any) -> str:
 
 def _values(events: pl.DataFrame) -> dict[str, list[Piece]]:
     """Column -> pieces of its values as JSON, for those that may be anything, unless all null."""
-    nulls = {name: events[name].null_count() for name in STORED}
+    nulls = {one.name: one.null_count() for one in events.get_columns()}
     copies = {
         name: same[0]
         for name, same in COPIES.items()

@@ -38,20 +38,24 @@ _HALF: Final = re.compile(r"[\ud800-\udfff]")
 
 def fitting(events: pl.DataFrame) -> pl.DataFrame:
     """The same stored columns, with every value such that a server takes it."""
-    texts = [name for name, dtype in STORED.items() if dtype == pl.String and name not in OBJECTS]
-    lists = [name for name, dtype in STORED.items() if dtype == STRINGS]
+    some = [
+        one.name
+        for one in events.get_columns()
+        if one.name in STORED and one.null_count() < events.height
+    ]
+    texts = [name for name in some if STORED[name] == pl.String and name not in OBJECTS]
+    lists = [name for name in some if STORED[name] == STRINGS]
     longest = events.select(
+        pl.len(),
         *(pl.col(name).str.len_bytes().max() for name in texts),
         *(pl.col(name).list.eval(pl.element().str.len_bytes()).list.max().max() for name in lists),
     ).row(0, named=True)
     changed = [
         pl.Series(name, [_cut_all(one) for one in events[name]], dtype=STORED[name])
-        for name, most in longest.items()
-        if most is not None and most > LONGEST
+        for name in (*texts, *lists)
+        if (most := longest[name]) is not None and most > LONGEST
     ]
-    changed += [
-        _tamed(events[name]) for name in OBJECTS if events[name].null_count() < events.height
-    ]
+    changed += [_tamed(events[name]) for name in OBJECTS if name in some]
     return events.with_columns(changed) if changed else events
 
 

@@ -38,7 +38,9 @@ class Few:
         return len(self.texts) * _MANY <= len(self.place)
 
     def with_(self, before: str = "", after: str = "") -> Few:
-        return Few(before + self.texts + after, self.place)
+        # Texts that grow are not many.
+        texts = [f"{before}{text}{after}" for text in self.texts.to_list()]
+        return Few(pl.Series(texts, dtype=pl.String), self.place)
 
 
 #: text as it is, or one for each row
