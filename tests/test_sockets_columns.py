@@ -26,7 +26,9 @@ ORDINARY = [
 ODD = [
     "ino:", "uid:", "sk:", "rtt:x", "rtt:", "retrans:0", "retrans:/", "cwnd:-1", "timer:on",
     "bytes_sent:9999999999999999999", "options:x", "send send", 'a:"b"', "back\\slash", "é:1",
-    'users:(("a b",pid=1,fd=2))', 'users:(("x",pid=1', "cwnd:1_0", "cwnd:٣", ":", "a:", "send", "delivery_rate",
+    'users:(("a b",pid=1,fd=2))', 'users:(("x",pid=1', "cwnd:1_0", "cwnd:٣",
+    "cwnd:+5", "cwnd:-0", "cwnd:007", "cwnd:1e5", "cwnd:5.0", "bytes_sent:9223372036854775807",
+    "bytes_sent:9223372036854775808", "rtt:1e5", "rtt:inf", "rtt:-1", "rtt:1./2", "rtt:.5", ":", "a:", "send", "delivery_rate",
 ]  # fmt: skip
 WORDS = st.lists(st.sampled_from([*USERS, *ORDINARY, *ODD]), max_size=12)
 

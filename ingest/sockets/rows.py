@@ -5,7 +5,8 @@ Every tool's reader ends here, so a socket means the same whichever tool printed
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import polars as pl
 import polars_hash as plh
@@ -57,8 +58,30 @@ _FAMILIES: Final = {
     "tipc": "tipc", "ti_st": "tipc", "ti_dg": "tipc", "ti_rd": "tipc", "ti_sq": "tipc",
     "???": "unknown",
 }  # fmt: skip
+#: kinds of socket whose ports are numbers of protocols, without 4, 6 or 46 at their end
+_RAW: Final = frozenset({"raw", "icmp", "icm", "ip", "div"})
 #: a port below this is a service's where nothing else tells the two ends apart
 _SERVICE: Final = 1024
+
+_NULLS: Final = {name: pl.lit(None, dtype).alias(name) for name, dtype in ROW.items()}
+_NETWORK: Final = pl.col("_family").is_null()
+_PEERLESS: Final = pl.col("paddr").is_null() | pl.any_horizontal(
+    pl.col("paddr") == "*", *(pl.col("peer_ip") == one for one in ANYWHERE)
+).fill_null(value=False)
+_LISTENS: Final = _NETWORK & (pl.col("state") == "listen") & pl.col("local_port").is_not_null()
+#: netstat shows no state for what is neither bound to a peer nor waits for one
+_STATE: Final = (
+    pl.when(
+        (
+            _NETWORK
+            & pl.col("peerless")
+            & pl.col("state").is_null()
+            & (pl.col("transport") != "tcp")
+        ).fill_null(value=False)
+    )
+    .then(pl.lit("unconnected"))
+    .otherwise("state")
+)
 
 
 def make(
@@ -100,20 +123,38 @@ def rejected(bad: pl.DataFrame, lines: pl.DataFrame, origin: Origin) -> pl.DataF
 
 
 def _typed(rows: pl.DataFrame) -> pl.DataFrame:
-    """All columns of `ROW`, and family, base (netid without 4 or 6) and transport."""
-    missing = [pl.lit(None, dtype).alias(name) for name, dtype in ROW.items() if name not in rows]
-    rows = rows.with_columns(missing)
-    kinds = rows["netid"].unique().drop_nulls().to_list()
-    bases = {kind: kind if kind in _FAMILIES else kind.lower().rstrip("v46") for kind in kinds}
-    base = pl.col("netid").replace_strict(bases, default=None, return_dtype=_S)
-    family = pl.col("netid").replace_strict(_FAMILIES, default=None, return_dtype=_S)
-    return rows.with_columns(base=base, _family=family).with_columns(
-        transport=pl.col("base").replace_strict(_TRANSPORTS, default=None, return_dtype=_S)
+    """All columns of `ROW`, and what netid tells: family, transport, and israw: whether ports are
+    numbers of protocols."""
+    rows = rows.with_columns(null for name, null in _NULLS.items() if name not in rows)
+    kinds = rows["netid"].unique().to_list()
+    bases = {
+        kind: kind if kind in _FAMILIES else kind.lower().rstrip("v46")
+        for kind in kinds
+        if kind is not None
+    }
+    transports = {kind: _TRANSPORTS.get(base) for kind, base in bases.items()}
+    raw = {kind: base in _RAW for kind, base in bases.items()}
+    return rows.with_columns(
+        _family=_of_kind(kinds, _FAMILIES, _S),
+        transport=_of_kind(kinds, transports, _S),
+        israw=_of_kind(kinds, raw, pl.Boolean()).fill_null(value=False),
     )
+
+
+def _of_kind(kinds: list[str | None], words: Mapping[str, Any], dtype: pl.DataType) -> pl.Expr:
+    """What these words say of netid, whose values are `kinds`: mostly one."""
+    if len(kinds) == 1:
+        return pl.lit(None if kinds[0] is None else words.get(kinds[0]), dtype)
+    return pl.col("netid").replace_strict(words, default=None, return_dtype=dtype)
 
 
 def _judged(rows: pl.DataFrame) -> pl.DataFrame:
     """With field and fault of what cannot be true; a reader's own come first."""
+    if not any(
+        rows[f"{side}_odd"].any() or (rows[f"{side}_port"] > PORT).any()
+        for side in ("local", "peer")
+    ):
+        return rows
     field, fault = pl.col("field"), pl.col("fault")
     inside = pl.col("_family").is_null()
     for side, address, port in (("local", "laddr", "lport"), ("peer", "paddr", "pport")):
@@ -132,34 +173,18 @@ def _judged(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _with_roles(rows: pl.DataFrame) -> pl.DataFrame:
     """With `role`, and `peerless`: whether there is nothing at the other end."""
-    network = pl.col("_family").is_null()
-    raw = pl.col("base").is_in(["raw", "icmp", "icm", "ip", "div"])
-    nobody = (pl.col("paddr") == "*") | pl.col("peer_ip").is_in(ANYWHERE)
-    rows = rows.with_columns(
-        peerless=pl.col("paddr").is_null() | nobody.fill_null(value=False),
-        israw=raw.fill_null(value=False),
-    )
-    # netstat shows no state for what is neither bound to a peer nor waits for one.
-    idle = network & pl.col("peerless") & pl.col("state").is_null() & (pl.col("transport") != "tcp")
-    rows = rows.with_columns(
-        state=pl.when(idle.fill_null(value=False)).then(pl.lit("unconnected")).otherwise("state")
-    )
-    listening = rows.filter(
-        network & (pl.col("state") == "listen") & pl.col("local_port").is_not_null()
-    )
-    anywhere = pl.col("local_ip").is_in(ANYWHERE) | pl.col("local_ip").is_null()
-    wild = listening.filter(anywhere).select(_door()).to_series().unique()
-    bound = listening.filter(~anywhere).select(_door(address=True)).to_series().unique()
-    accepted = _door().is_in(wild.implode()) | _door(address=True).is_in(bound.implode())
-    by_state = pl.col("state").is_in(["syn_recv", "new_syn_recv"])
+    rows = rows.with_columns(peerless=_PEERLESS)
+    if rows["state"].null_count():
+        rows = rows.with_columns(state=_STATE)
+    listening = rows.filter(_LISTENS)
     low = (pl.col("local_port") < _SERVICE) & (pl.col("peer_port") >= _SERVICE)
-    told = pl.col("shot").is_in(listening["shot"].unique().implode())
-    accepted = pl.when(told).then(accepted).otherwise(low)
+    accepted = low if listening.is_empty() else _accepted(listening, low)
+    by_state = pl.any_horizontal(pl.col("state") == one for one in ("syn_recv", "new_syn_recv"))
     server = by_state | (
         accepted.fill_null(value=False) & (pl.col("state") != "syn_sent").fill_null(value=True)
     )
     return rows.with_columns(
-        role=pl.when(~network)
+        role=pl.when(~_NETWORK)
         .then(pl.lit("local"))
         .when("peerless")
         .then(
@@ -173,6 +198,17 @@ def _with_roles(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _accepted(listening: pl.DataFrame, low: pl.Expr) -> pl.Expr:
+    """Whether a socket's door is one of those at which these rows listen; `low` in snapshots where
+    none do."""
+    anywhere = pl.col("local_ip").is_in(ANYWHERE) | pl.col("local_ip").is_null()
+    wild = listening.filter(anywhere).select(_door()).to_series().unique()
+    bound = listening.filter(~anywhere).select(_door(address=True)).to_series().unique()
+    accepted = _door().is_in(wild.implode()) | _door(address=True).is_in(bound.implode())
+    told = pl.col("shot").is_in(listening["shot"].unique().implode())
+    return pl.when(told).then(accepted).otherwise(low)
+
+
 def _door(*, address: bool = False) -> pl.Expr:
     """Where connections are taken: snapshot, transport and port, and the address."""
     parts = [pl.col("shot").cast(_S), pl.col("transport"), pl.col("local_port").cast(_S)]
@@ -180,21 +216,8 @@ def _door(*, address: bool = False) -> pl.Expr:
 
 
 def _events(rows: pl.DataFrame, origin: Origin) -> pl.DataFrame:
-    network = pl.col("_family").is_null()
-    here = pl.col("role") == "client"  # the local end is the source
-    there = network & ~pl.col("peerless")
-    number = pl.when("israw").then(
-        pl.coalesce(pl.col("lport").replace_strict(NUMBERS, default=None, return_dtype=_S), "lport")
-    )
-    by_number = number.replace_strict(_BY_NUMBER, default=None, return_dtype=_S)
     columns: dict[str, pl.Expr] = {target: pl.col(name) for target, name in _PLAIN.items()}
-    for what in ("ip", "domain", "port"):
-        local = pl.when(network & ~pl.col("israw") if what == "port" else network).then(
-            f"local_{what}"
-        )
-        peer = pl.when(there & ~pl.col("israw") if what == "port" else there).then(f"peer_{what}")
-        columns[f"source.{what}"] = pl.when(here).then(local).otherwise(peer)
-        columns[f"destination.{what}"] = pl.when(here).then(peer).otherwise(local)
+    columns |= _both_ends(rows) | _protocol(rows)
     address = pl.coalesce("local_ip", "peer_ip")
     six = pl.col("netid").str.contains(r"[^4]6$") | address.str.contains(":", literal=True)
     columns |= {
@@ -204,10 +227,6 @@ def _events(rows: pl.DataFrame, origin: Origin) -> pl.DataFrame:
         "event.sequence": pl.col("line"),
         "log.file.path": pl.lit(origin.path),
         "log.offset": pl.col("offset"),
-        "network.transport": pl.when("israw").then(by_number).otherwise("transport"),
-        "network.iana_number": pl.when("israw")
-        .then(number.cast(_I, strict=False).cast(_S))
-        .otherwise(pl.col("transport").replace_strict(NUMBERS, default=None, return_dtype=_S)),
         "socket.role": pl.col("role"),
         "socket.family": pl.coalesce(
             "_family",
@@ -221,6 +240,45 @@ def _events(rows: pl.DataFrame, origin: Origin) -> pl.DataFrame:
     if origin.sensor:
         columns["observer.name"] = pl.lit(origin.sensor)
     return conform(rows.select(expr.alias(name) for name, expr in columns.items()))
+
+
+def _both_ends(rows: pl.DataFrame) -> dict[str, pl.Expr]:
+    """Columns of source and destination; the source is the local end of a client."""
+    here = pl.col("role") == "client"
+    there = _NETWORK & ~pl.col("peerless")
+    columns: dict[str, pl.Expr] = {}
+    plain = not (rows["role"] == "local").any() and not rows["israw"].any()
+    whole = plain and not rows["peerless"].any()
+    for what in ("ip", "domain", "port"):
+        ported = ~pl.col("israw") if what == "port" else pl.lit(value=True)
+        local: pl.Expr = pl.col(f"local_{what}")
+        peer: pl.Expr = pl.col(f"peer_{what}")
+        if not plain:
+            local = pl.when(_NETWORK & ported).then(local)
+        if not whole:
+            peer = pl.when(there & ported).then(peer)
+        columns[f"source.{what}"] = pl.when(here).then(local).otherwise(peer)
+        columns[f"destination.{what}"] = pl.when(here).then(peer).otherwise(local)
+    return columns
+
+
+def _protocol(rows: pl.DataFrame) -> dict[str, pl.Expr]:
+    """Columns of the transport: of a raw socket, its port is the number or the name of one."""
+    known = rows["transport"].unique()
+    transport: pl.Expr = pl.col("transport")
+    iana: pl.Expr = (
+        pl.lit(NUMBERS.get(known[0] or ""), _S)
+        if len(known) == 1
+        else transport.replace_strict(NUMBERS, default=None, return_dtype=_S)
+    )
+    if rows["israw"].any():
+        name = pl.col("lport").replace_strict(NUMBERS, default=None, return_dtype=_S)
+        number: pl.Expr = pl.when("israw").then(pl.coalesce(name, "lport"))
+        by_number = number.replace_strict(_BY_NUMBER, default=None, return_dtype=_S)
+        transport = pl.when("israw").then(by_number).otherwise(transport)
+        number = number.cast(_I, strict=False).cast(_S)
+        iana = pl.when("israw").then(number).otherwise(iana)
+    return {"network.transport": transport, "network.iana_number": iana}
 
 
 def _repeated(rows: pl.DataFrame) -> bool:

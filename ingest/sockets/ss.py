@@ -175,7 +175,9 @@ def _fast(records: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
     frame = records.with_columns(pl.col("recv", "send").cast(pl.Int64))
     if "state" in frame:
         frame = frame.with_columns(pl.col("state").replace_strict(STATES, return_dtype=pl.String))
-    tail = frame["tail"].str.strip_chars_start(" ")
+    tail = frame["tail"]
+    if tail.str.starts_with(" ").any():
+        tail = tail.str.strip_chars_start(" ")
     if tail.str.contains("  ", literal=True).any() or tail.str.contains("\t", literal=True).any():
         tail = tail.str.replace_all(r"[ \t]{2,}|\t", " ")
     behind, odd = tails(tail)

@@ -18,8 +18,7 @@ _NUMBER: Final = "(?:0|[1-9][0-9]{0,8})"
 _NAMED: Final = rf'\("[A-Za-z0-9_./@+-]+",pid={_NUMBER},fd={_NUMBER}\)'
 _USERS: Final = rf"^users:\({_NAMED}(?:,{_NAMED})*\)$"
 _I: Final = pl.Int64()
-_DIGITS: Final = "^[0-9]{1,18}$"
-_MILLIS: Final = r"^([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:/[!-~]*)?$"
+_MILLIS: Final = r"^[0-9]{1,9}(?:\.[0-9]{1,9})?(?:/[!-~]*)?$"
 _TOTAL: Final = r"^[!-.0-~]*/([0-9]{1,18})$"
 
 
@@ -29,11 +28,13 @@ def tails(texts: pl.Series) -> tuple[dict[str, pl.Series], pl.Series]:
     split = texts.str.splitn(" ", 2).struct.unnest()
     users = split["field_0"].str.starts_with("users:(")
     if users.any():
-        odd = users & ~split["field_0"].str.contains(_USERS)
-        listed = split.select(pl.when(users & ~odd).then("field_0")).to_series()
-        rest = (
-            split.select(pl.when(users).then("field_1").otherwise(texts)).to_series().fill_null("")
-        )
+        whole = users & split["field_0"].str.contains(_USERS)
+        odd = users & ~whole
+        listed, rest = split["field_0"], split["field_1"]
+        if not whole.all():
+            listed = listed.zip_with(whole, pl.Series([None], dtype=pl.String))
+            rest = rest.zip_with(users, texts)
+        rest = rest.fill_null("")
     else:
         odd, listed, rest = users, None, texts
     if not (rest != "").any():
@@ -182,14 +183,17 @@ def _named(words: pl.DataFrame, count: int) -> tuple[dict[str, pl.Series], pl.Se
 def _value(key: str, value: pl.Expr) -> pl.Expr:
     """What `ss_tail.READERS` make of it; null where they find none, or it is not sure."""
     if key == "rtt":
-        return (value.str.extract(_MILLIS).cast(pl.Float64) * 1000).round().cast(_I)
+        first = value.str.splitn("/", 2).struct.field("field_0")
+        millis = pl.when(value.str.contains(_MILLIS)).then(first).cast(pl.Float64)
+        return (millis * 1000).round().cast(_I)
     if key == "retrans":
         return value.str.extract(_TOTAL).cast(_I)
     if key == "timer":
         return value.str.extract(r"^\(([!-~]*)\)$")
     if key in TEXTS:
         return pl.when(value.str.contains("^[!-~]+$")).then(value)
-    return pl.when(value.str.contains(_DIGITS)).then(value).cast(_I)
+    # A sign, which is none of a count, comes before all digits.
+    return pl.when(value >= "0").then(value).cast(_I, strict=False)
 
 
 def _extra(words: pl.DataFrame, count: int) -> pl.Series:

@@ -102,7 +102,7 @@ def cut(texts: pl.DataFrame, shape: Shape) -> pl.DataFrame:
     split = pl.col("text").str.splitn(" ", len(names)).struct.rename_fields(names)
     words = texts.select("row", split.alias("w")).unnest("w")
     values = {
-        key: pl.col(names[place]).str.slice(skip) if skip else pl.col(names[place])
+        key: pl.col(names[place]).str.tail(-skip) if skip else pl.col(names[place])
         for key, (place, skip) in shape.values.items()
     }
     fits = shape.fits(names)
@@ -113,7 +113,9 @@ def cut(texts: pl.DataFrame, shape: Shape) -> pl.DataFrame:
     free += [pl.col(names[place]) for place in shape.words if shape.shown[place].endswith(":")]
     plain = pl.concat_str(free).str.contains(PLAIN) if free else pl.lit(value=True)
     extra = _extra(shape, values, names)
-    return words.filter(fits).select("row", *own, extra=extra, plain=plain)
+    fitting = words.select(fits).to_series()
+    words = words if fitting.all() else words.filter(fitting)
+    return words.select("row", *own, extra=extra, plain=plain)
 
 
 def _extra(shape: Shape, values: dict[str, pl.Expr], names: list[str]) -> pl.Expr:
