@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple, Protocol
 
 import polars as pl
@@ -138,7 +138,7 @@ def written(alerts: pl.DataFrame, rules: Mapping[str, Describing]) -> list[Writt
     if alerts.is_empty():
         return []
     said = {key: _Said(rules[key]) for key in alerts["rule"].unique()}
-    named = [name for name in EVIDENCE if any(name in one.names for one in said.values())]
+    named = tuple(name for name in EVIDENCE if any(name in one.names for one in said.values()))
     return [
         said[row[1]].document(_Row._make(row))
         for part in alerts.iter_slices(_AT_ONCE)
@@ -146,21 +146,24 @@ def written(alerts: pl.DataFrame, rules: Mapping[str, Describing]) -> list[Writt
     ]
 
 
-def _rows(alerts: pl.DataFrame, named: Sequence[str]) -> pl.DataFrame:
+def _rows(alerts: pl.DataFrame, named: tuple[str, ...]) -> pl.DataFrame:
     """`_Row` of each alert; named: fields that messages name."""
-    return alerts.select(
-        "alert",
-        "rule",
-        "group",
+    return alerts.select(_columns(named))
+
+
+@lru_cache(maxsize=64)
+def _columns(named: tuple[str, ...]) -> list[pl.Expr]:
+    return [
+        *(pl.col(name) for name in ("alert", "rule", "group")),
         pl.col("count").alias("hits"),
         pl.col("first", "last", "fired").dt.strftime(_TIME),
         pl.col("first", "last").dt.epoch("us").name.suffix("_us"),
-        events=_events(),
-        **{name.replace(".", "_"): _shared(name) for name in _SIDES},
-        addresses=_addresses(),
-        named=_first(named),
-        **{name: pl.col(name) for name in ("window", "value", "peak", "counted", "shown")},
-    )
+        _events().alias("events"),
+        *(_shared(name).alias(name.replace(".", "_")) for name in _SIDES),
+        _addresses().alias("addresses"),
+        _first(named).alias("named"),
+        *(pl.col(name) for name in ("window", "value", "peak", "counted", "shown")),
+    ]
 
 
 def _events() -> pl.Expr:

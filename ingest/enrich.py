@@ -83,8 +83,14 @@ def _direction(events: pl.DataFrame, v4: pl.DataFrame, home: HomeNetworks | None
     frame = events.select(
         orig="zeek.connection.local_orig", resp="zeek.connection.local_resp"
     ).with_columns(source, destination)
+    return frame.select(_sides(configured=home is not None)).to_series()
+
+
+@cache
+def _sides(*, configured: bool) -> pl.Expr:
+    """The direction, by whether each end is home, and what Zeek says of it."""
     known = pl.col("orig").is_not_null() & pl.col("resp").is_not_null()
-    use = pl.lit(value=False) if home is not None else known
+    use = pl.lit(value=False) if configured else known
     from_home = pl.when(use).then("orig").otherwise("source.ip")
     # The look-up leaves a group address null: it is where its sender is.
     to_home = pl.coalesce(
@@ -92,7 +98,7 @@ def _direction(events: pl.DataFrame, v4: pl.DataFrame, home: HomeNetworks | None
         "destination.ip",
         from_home,
     )
-    return frame.select(
+    return (
         pl.when(from_home & to_home)
         .then(pl.lit("internal"))
         .when(from_home)
@@ -100,7 +106,7 @@ def _direction(events: pl.DataFrame, v4: pl.DataFrame, home: HomeNetworks | None
         .when(to_home)
         .then(pl.lit("inbound"))
         .otherwise(pl.lit("external"))
-    ).to_series()
+    )
 
 
 def _inside(addresses: pl.Series, numbers: pl.Series, home: HomeNetworks | None) -> pl.Series:
@@ -109,8 +115,7 @@ def _inside(addresses: pl.Series, numbers: pl.Series, home: HomeNetworks | None)
     numbers: the IPv4 addresses among them as numbers, null where it is IPv6.
     """
     networks = home.networks if home else PRIVATE
-    v4 = pl.when(~_among(_LOCAL_ONLY)).then(_among(networks))
-    inside = numbers.to_frame("n").select(inside=v4).to_series()
+    inside = numbers.to_frame("n").select(_inside_v4(networks)).to_series()
     if numbers.null_count():
         six = addresses.to_frame("a").filter(numbers.is_null()).unique()
         marked = six.select(
@@ -123,6 +128,11 @@ def _inside(addresses: pl.Series, numbers: pl.Series, home: HomeNetworks | None)
             .to_series()
         )
     return inside.alias(addresses.name)
+
+
+@cache
+def _inside_v4(networks: tuple[str, ...]) -> pl.Expr:
+    return pl.when(~_among(_LOCAL_ONLY)).then(_among(networks)).alias("inside")
 
 
 @cache

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import polars as pl
@@ -20,6 +21,8 @@ from .zeek import FIELDS, REQUIRED
 from .zeek_transport import of_transport
 
 _LATEST: Final = 4_102_444_800_000_000  # 2100-01-01 in µs: later is a broken clock or a wrong unit
+#: headers of which it is kept what their fields ask for; there are few
+_HEADERS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,9 @@ def make(records: Records, origin: Origin) -> tuple[pl.DataFrame, pl.DataFrame]:
         for name in ("id.orig_h", "id.resp_h")
         if name in records.fields.columns
     }
-    faults = list(_faults(records.fields, addresses))
-    if not any(bool(wrong.any()) for wrong, _, _ in faults):
+    if _is_clean(records.fields, addresses):
         return _events(records, addresses, origin), reject_rows()
+    faults = list(_faults(records.fields, addresses))
     field: pl.Expr = pl.lit(None, pl.String)
     reason: pl.Expr = pl.lit(None, pl.String)
     marked = records.fields.with_columns(
@@ -90,6 +93,15 @@ def make(records: Records, origin: Origin) -> tuple[pl.DataFrame, pl.DataFrame]:
     return _events(records.filter(~bad), good, origin), rejects
 
 
+def _is_clean(fields: pl.DataFrame, addresses: dict[str, pl.Series]) -> bool:
+    """Whether there are none of `_faults`."""
+    if any(name not in fields.columns or fields[name].null_count() for name in REQUIRED):
+        return False
+    if any(column.null_count() > fields[name].null_count() for name, column in addresses.items()):
+        return False
+    return not any(fields.select_seq(_any_beyond(tuple(fields.columns))).row(0))
+
+
 def _faults(
     fields: pl.DataFrame, addresses: dict[str, pl.Series]
 ) -> Iterator[tuple[pl.Series, str, pl.Expr]]:
@@ -99,30 +111,52 @@ def _faults(
             yield pl.repeat(True, fields.height, eager=True), name, pl.lit("is not set")
         elif fields[name].null_count():
             yield fields[name].is_null(), name, pl.lit("is not set")
-    if "ts" in fields.columns:
-        wrong = (fields["ts"] < 0) | (fields["ts"] >= _LATEST)
-        yield wrong, "ts", pl.lit("is not a time between 1970 and 2100")
+    limits = _limits(tuple(fields.columns))
+    for wrong, name, reason in limits:
+        if name == "ts":
+            yield fields.select_seq(wrong).to_series(), name, reason
     for name, column in addresses.items():
         if column.null_count() > fields[name].null_count():
-            wrong = column.is_null() & fields[name].is_not_null()
-            yield wrong, name, pl.format("'{}' is not an IP address", pl.col(name))
-    limits = {"ip_proto": 255, "vlan": 4095, "inner_vlan": 4095}
-    for name in fields.columns:
+            rows = column.is_null() & fields[name].is_not_null()
+            yield rows, name, pl.format("'{}' is not an IP address", pl.col(name))
+    for wrong, name, reason in limits:
+        if name != "ts":
+            yield fields.select_seq(wrong).to_series(), name, reason
+
+
+@lru_cache(maxsize=_HEADERS)
+def _limits(names: tuple[str, ...]) -> tuple[tuple[pl.Expr, str, pl.Expr], ...]:
+    """What a value of each of these fields may not be: (condition, field, reason)."""
+    most = {"ip_proto": 255, "vlan": 4095, "inner_vlan": 4095}
+    found: list[tuple[pl.Expr, str, pl.Expr]] = []
+    for name in names:
         kind = FIELDS[name][1]
-        text = pl.col(name).cast(pl.String)
-        if kind == "port":
-            wrong = (fields[name] < 0) | (fields[name] > 65535)
-            yield wrong, name, pl.format("{} is not a port (0 to 65535)", text)
+        value, text = pl.col(name), pl.col(name).cast(pl.String)
+        if name == "ts":
+            wrong = (value < 0) | (value >= _LATEST)
+            found.append((wrong, name, pl.lit("is not a time between 1970 and 2100")))
+        elif kind == "port":
+            wrong = (value < 0) | (value > 65535)
+            found.append((wrong, name, pl.format("{} is not a port (0 to 65535)", text)))
         elif kind == "count":
-            yield fields[name] < 0, name, pl.format("{} is negative", text)
-            if limit := limits.get(name):
-                yield fields[name] > limit, name, pl.format("{} is above {}", text, pl.lit(limit))
+            found.append((value < 0, name, pl.format("{} is negative", text)))
+            if limit := most.get(name):
+                reason = pl.format("{} is above {}", text, pl.lit(limit))
+                found.append((value > limit, name, reason))
         elif kind == "interval":
-            seconds = (pl.col(name) / 1_000_000).cast(pl.String)
-            yield fields[name] < 0, name, pl.format("{} s is negative", seconds)
-            late = fields[name] + fields["ts"] >= _LATEST if "ts" in fields.columns else None
-            if late is not None:
-                yield late, name, pl.format("{} s ends after the year 2100", seconds)
+            seconds = (value / 1_000_000).cast(pl.String)
+            found.append((value < 0, name, pl.format("{} s is negative", seconds)))
+            if "ts" in names:
+                late = value + pl.col("ts") >= _LATEST
+                found.append((late, name, pl.format("{} s ends after the year 2100", seconds)))
+    return tuple(found)
+
+
+@lru_cache(maxsize=_HEADERS)
+def _any_beyond(names: tuple[str, ...]) -> list[pl.Expr]:
+    """Whether any value is one of those that it may not be; null is none of them."""
+    wrong = (wrong for wrong, _, _ in _limits(names))
+    return [one.any().alias(str(number)) for number, one in enumerate(wrong)]
 
 
 def _events(records: Records, addresses: dict[str, pl.Series], origin: Origin) -> pl.DataFrame:

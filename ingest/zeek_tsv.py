@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
+from functools import lru_cache
 from typing import Any, Final
 
 import polars as pl
@@ -34,6 +35,8 @@ from .zeek_unknown import unknown_member
 
 NAME: Final = "zeek-tsv"
 
+#: headers of which it is kept what their fields ask for; there are few
+_HEADERS: Final = 64
 #: the exact path's business: escapes, NUL and CR
 _UNCLEAN: Final = (b"\\", b"\x00", b"\r")
 
@@ -325,6 +328,12 @@ def _last(header: Header) -> pl.Expr:
 
 
 def _sound(typed: pl.DataFrame, header: Header) -> bool:
+    # NaN compares as greater than any number here, so it is not sound either.
+    return all(typed.select_seq(_checks(header)).row(0))
+
+
+@lru_cache(maxsize=_HEADERS)
+def _checks(header: Header) -> list[pl.Expr]:
     checks = []
     for name in header.fields:
         kind = header.kind(name)
@@ -333,14 +342,21 @@ def _sound(typed: pl.DataFrame, header: Header) -> bool:
         elif kind == "bool":
             checks.append(pl.col(name).is_in(["T", "F"]).all())
     last = header.fields[-1]
-    if typed.schema[last] == pl.Int64():
+    if _read_as(header.kind(last)) == pl.Int64():
         checks.append((pl.col(last) >= 0).all())
-    # NaN compares as greater than any number here, so it is not sound either.
-    return all(typed.select_seq(check.alias(str(i)) for i, check in enumerate(checks)).row(0))
+    return [check.alias(str(number)) for number, check in enumerate(checks)]
 
 
 def _known(typed: pl.DataFrame, header: Header) -> pl.DataFrame:
     """Typed columns as `zeek.TYPES` has them."""
+    sets = (name for name in header.fields if header.kind(name) == "set")
+    unset = frozenset(name for name in sets if typed[name].null_count() == typed.height)
+    return typed.select_seq(_converted(header, unset))
+
+
+@lru_cache(maxsize=_HEADERS)
+def _converted(header: Header, unset: frozenset[str]) -> list[pl.Expr]:
+    """unset: sets that no record has."""
     known = []
     for name in header.fields:
         kind = header.kind(name)
@@ -349,8 +365,8 @@ def _known(typed: pl.DataFrame, header: Header) -> pl.DataFrame:
             known.append((column * 1_000_000).round().cast(pl.Int64))
         elif kind == "bool":
             known.append(column == "T")
-        elif kind == "set" and typed[name].null_count() == typed.height:
-            known.append(pl.lit(None, TYPES[kind]).alias(name))
+        elif name in unset:
+            known.append(pl.lit(None, TYPES["set"]).alias(name))
         elif kind == "set":
             known.append(set_items(column, header).alias(name))
         elif kind in ("string", "addr"):
@@ -359,4 +375,4 @@ def _known(typed: pl.DataFrame, header: Header) -> pl.DataFrame:
             )
         elif kind is not None:
             known.append(column)
-    return typed.select_seq(known)
+    return known
