@@ -10,7 +10,6 @@ then is.
 from __future__ import annotations
 
 import copy
-import io
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ from connwatch.schema import empty
 from connwatch.sinks.embedded import Run
 from connwatch.stages import Behind
 
+from .journal import packed
 from .memory import give_back
 from .progress import Totals
 
@@ -197,7 +197,7 @@ class Commits:
             self._snapped = now
         delivery = self._delivery(batch, found, alerts)
         if not snapshot and batch.events.height:
-            delivery = replace(delivery, journal=_journal(batch.events))
+            delivery = replace(delivery, journal=packed(batch.events))
         detection = copy.copy(self._detection) if snapshot else None
         commit = _Commit(delivery, batch.keys, batch.known, detection, False, later)
         self._writer.put(commit, taken=batch.events.height >= LARGE)
@@ -256,12 +256,6 @@ def _among(alerts: Collection[str]) -> pl.Expr:
 def _touched(found: Sequence[Detected]) -> pl.DataFrame:
     """The alerts touched, each once, as it is now."""
     return newest(pl.concat([_NO_ALERTS, *(one.touched for one in found)]))
-
-
-def _journal(events: pl.DataFrame) -> bytes:
-    data = io.BytesIO()
-    events.write_ipc(data, compression="lz4")
-    return data.getvalue()
 
 
 _NO_ALERTS: Final = begin()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -22,6 +21,7 @@ from connwatch.sinks.embedded import Resumed, Run
 from connwatch.stages import Handed, ahead
 
 from .commits import LARGE, TOTALS, Batch, Commits
+from .journal import unpacked
 from .progress import Totals
 
 #: seconds from the beginning of a batch that is not large to that of the next one
@@ -66,6 +66,7 @@ class Session:
         self._wake, self._run, self._stop, self._hooks = wake, run, stop, hooks
         self._at: dict[str, Mapping[str, Any]] = {}
         self._handed = Handed()
+        self._looked = False
 
     def resume(self, resumed: Resumed) -> None:
         """Take up the state of detection that was committed last, and go through the journal.
@@ -81,7 +82,7 @@ class Session:
             self.totals.take_up(before)
         self.commits.told.update(self.detection.open["alert"])
         for data in resumed.journal:
-            self.commits.again(self._detect(_taken_up(pl.read_ipc(io.BytesIO(data)))))
+            self.commits.again(self._detect(_taken_up(unpacked(data))))
         self.commits.settle()
 
     def run(self, until_idle: float | None = None) -> None:
@@ -123,6 +124,7 @@ class Session:
         """What is read, in order; None now and then when there is nothing."""
         looked = told = last = 0.0
         last = time.monotonic()
+        self.merge.ends = until_idle
         while not self._stop.is_set():
             begun = time.monotonic()
             due = begun - looked >= _LOOK or looked == 0.0
@@ -143,13 +145,16 @@ class Session:
                 del given
                 self._rest(begun, large=large)
                 continue
-            enough = _LOOK if self.follower.over else until_idle
+            self.merge.ends = enough = _LOOK if self.follower.over else until_idle
             quiet = begun - last
             if enough is not None and quiet >= enough and not self._unread(quiet):
                 return
             if now - told >= _TICK:
                 told = now
                 yield None
+            if self._looked:  # nobody waits for it: watching many folders takes a while
+                self._wake.watch(self.follower.watched())
+                self._looked = False
             self._wake.wait(self._pause())
 
     def _rest(self, begun: float, *, large: bool) -> None:
@@ -170,7 +175,7 @@ class Session:
         for name, stream in self.follower.streams.items():
             if name not in self.merge.courses:
                 self.merge.add(stream)
-        self._wake.watch(self.follower.watched())
+        self._looked = True
 
     def _with_updates(self, given: Given | None) -> Given | None:
         """With what changed of files without lines: where they are now, and that they are done."""
@@ -194,10 +199,13 @@ class Session:
 
     def _unread(self, quiet: float) -> bool:
         """Whether something is to come after so many quiet seconds: records that wait for other
-        streams, or files that are waited for, such as one that is being compressed."""
+        streams, what is told at their ends, or files that are waited for, such as one that is being
+        compressed."""
         courses = self.merge.courses.values()
         settling = quiet < 2 * self.follower.settle + _LOOK
-        return any(one.waits or (settling and one.stream.pending) for one in courses)
+        return any(
+            one.waits or not one.finished or (settling and one.stream.pending) for one in courses
+        )
 
     def _pause(self) -> float:
         """Seconds until the next look, if nothing happens before."""
