@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from support import parse
 
-from connwatch.ingest.flows import connections, packets
+from connwatch.ingest.flows import connections, fill, packets
 from connwatch.ingest.flows.assemble import Assembler, State
 from connwatch.ingest.flows.events import events
 from connwatch.ingest.formats import FORMATS
+from connwatch.ingest.sockets.rows import hashed
 from connwatch.ingest.tcpdump.packet import PACKET
 from connwatch.ingest.zeek_events import Origin
 
@@ -130,6 +131,28 @@ def test_conversations_that_are_mixed_up_are_told_apart(
 
     with mock.patch.object(packets._Ends, "of", of):
         assert_frame_equal(whole, assembled(shown, [cut], Assembler()))
+
+
+@settings(max_examples=examples(100))
+@given(st.data(), st.lists(packet, min_size=1, max_size=12), st.sampled_from(("", "sensor")))
+def test_an_id_is_that_of_its_flow_alone_whatever_begins_beside_it(
+    data: st.DataObject,
+    made: list[tuple],  # type: ignore[type-arg]
+    prefix: str,
+) -> None:
+    """Mostly all flows of a block lie at depth 0 and are the first of their time; then less text is
+    put together, and the hash must not tell."""
+    few = st.sampled_from(data.draw(st.sampled_from(((0,), (0, 0, 1), (0, 1, 12)))))
+    numbers = st.lists(few, min_size=len(made), max_size=len(made))
+    depths, ordinals = data.draw(numbers), data.draw(numbers)
+    shown = frame(made).with_columns(depth=pl.Series(depths, dtype=PACKET["depth"]))
+    place = data.draw(st.lists(st.integers(0, len(made) - 1), min_size=1, unique=True))
+    ordinal = np.array([ordinals[row] for row in place], np.int64)
+    kept = packets.relevant(shown, None)
+    ids = fill._ids(kept, np.array(place, np.int64), ordinal, prefix)
+    for one, row in zip(ids, place, strict=True):
+        told = "\0".join((prefix, str(depths[row]), str(ordinals[row]), shown["raw"][row]))
+        assert one == pl.select(hashed(pl.lit(told))).item()
 
 
 TEXT = (
