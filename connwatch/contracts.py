@@ -20,6 +20,7 @@ import polars as pl
 from connwatch.schema import UTC
 
 State = TypeVar("State")
+Seen = TypeVar("Seen", contravariant=True)
 _NEWLINE: Final = ord("\n")
 #: bytes looked at together: of a whole block, what is found would need fresh memory each time
 _STEP: Final = 1 << 17
@@ -183,6 +184,18 @@ class Chaining(Protocol[State]):
     def chain(self, blocks: Sequence[Block], state: State) -> list[tuple[Parsed, State]]:
         """What `parse` makes of these blocks one after the other, each from the state that the one
         before it left."""
+        ...
+
+
+@runtime_checkable
+class Holding(Protocol[Seen]):
+    """A format that holds lines back. rests: whether what it holds is whole when nothing came for
+    long; if something comes all the same, it is of another part."""
+
+    rests: bool
+
+    def held(self, state: Seen) -> bool:
+        """Whether a last block would tell of something."""
         ...
 
 

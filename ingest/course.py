@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import polars as pl
 
-from connwatch.contracts import Chaining, Parsed
-from connwatch.schema import STORED
+from connwatch.contracts import Chaining, Holding, Parsed
+from connwatch.schema import STORED, empty
 
 from .follow import Lines, Stream
 from .log_time import LOG_TIME, LogTime
@@ -52,7 +52,9 @@ class Course:
     (dataset, first record's log time and id), None before its first record. latest: log time of the
     last record given on (µs), None before. counts: lines, records, rejects and comments that are
     done with. late: how many records came too late for windows. modified: of the file, Unix
-    seconds. buffer: records with log time. unknown: fields that the schema does not know.
+    seconds. buffer: records with log time. unknown: fields that the schema does not know. rests:
+    nothing came for long, and what that tells was read. finished: likewise, and nothing more is to
+    come.
     """
 
     stream: Stream
@@ -65,6 +67,9 @@ class Course:
     buffer: pl.DataFrame = field(default_factory=lambda: _NONE)
     unknown: set[str] = field(default_factory=set)
     changed: bool = False
+    rests: bool = False
+    finished: bool = False
+    _told: bool = False
     _log_time: LogTime = field(default_factory=LogTime)
     _changes: Changes = field(default_factory=Changes)
     _states: PieceStates = field(init=False)
@@ -73,6 +78,7 @@ class Course:
     #: by piece, how many of its next records were given on before a restart
     _taken: dict[str, int] = field(default_factory=dict)
     _future: int = 0
+    _past: int = 0
 
     def __post_init__(self) -> None:
         self._states = PieceStates(self.stream.format, self.stream.dataset)
@@ -81,6 +87,11 @@ class Course:
     def future(self) -> int:
         """Records from the future, in this run and in those before."""
         return self._future + self._log_time.future
+
+    @property
+    def past(self) -> int:
+        """Records from the past, in this run and in those before."""
+        return self._past + self._log_time.past
 
     @property
     def bound(self) -> int | None:
@@ -98,6 +109,7 @@ class Course:
         self.key = None if saved["key"] is None else tuple(saved["key"])
         self.latest = self._log_time.latest = saved["latest"]
         self.counts, self.late, self._future = dict(saved["counts"]), saved["late"], saved["future"]
+        self._past = saved.get("past", 0)  # older runs did not count them
         self._states.resume(saved)
         if "sockets" in saved:
             self._changes.restore(saved["sockets"])
@@ -109,7 +121,34 @@ class Course:
         if not read:
             self.empty = now if self.empty is None else self.empty
             return False
-        self.empty, self.modified, self.changed = None, read[-1].modified, True
+        self.empty, self.rests, self.finished, self._told = None, False, False, False
+        self._feed(read)
+        return True
+
+    def rest(self) -> None:
+        """Nothing came for long: what was held back is whole, if its format takes it so."""
+        form = self.stream.format
+        if not self.rests and isinstance(form, Holding) and form.rests:
+            self._end(form)
+        self.rests = True
+
+    def finish(self) -> None:
+        """Nothing more is to come: nothing is held back."""
+        form = self.stream.format
+        if not self.finished and isinstance(form, Holding):
+            self._end(form)
+        self.settle()
+        self.finished = True
+
+    def _end(self, form: Holding[Any]) -> None:
+        """Read what was held back as if its files ended here."""
+        ends = self.stream.endings()
+        if read := [one for one in ends if form.held(self._states.of(one.piece))]:
+            self._feed(read)
+
+    def _feed(self, read: Sequence[Lines]) -> None:
+        """Take in the records of these lines."""
+        self.modified, self.changed = read[-1].modified, True
         frames = []
         for lines, before, made in self._parsed(read):
             number = self._next
@@ -127,7 +166,6 @@ class Course:
         if frames:
             events = frames[0] if len(frames) == 1 else pl.concat(frames)
             self._take(self._log_time.feed(events))
-        return True
 
     def _next_lines(self, size: int) -> list[Lines]:
         """The next lines, about `size` bytes at most: of one piece, or of many small ones if the
@@ -198,6 +236,15 @@ class Course:
             self.changed = True
         return self._changes.step(part.drop(_NUMBER))
 
+    def tail(self) -> pl.DataFrame:
+        """What is told only when nothing more is to come, once all else was given; once."""
+        if self._told or self.waits:
+            return empty()
+        self._told = True
+        made = self._changes.flush()
+        self.changed |= bool(made.height)
+        return made
+
     def rejects(self) -> Iterator[pl.DataFrame]:
         """Those of lines read since they were asked for last."""
         for read in self._reads:
@@ -233,6 +280,7 @@ class Course:
             "counts": dict(self.counts),
             "late": self.late,
             "future": self.future,
+            "past": self.past,
             **({"sockets": self._changes.saved()} if self._changes.used else {}),
             **self._states.saved(again),
         }

@@ -10,6 +10,7 @@ class Headless:
 
     #: what is printed over several lines waits for the last one
     holds = True
+    rests = False
 
     def __init__(self, sensor: str = "", clock: Clock = Clock()) -> None:  # noqa: B008  frozen
         self.sensor = sensor

@@ -30,6 +30,10 @@ READ_LEAST: Final = 256 << 10
 GATHER: Final = 0.05
 GATHER_BEHIND: Final = 1.0
 
+#: seconds without anything new after which what is held back is whole: a table that is being
+#: printed waits for names, at times
+REST: Final = 30.0
+
 #: what is done to records before they are given: index of their source, records
 Prepare = Callable[[int, pl.DataFrame], pl.DataFrame]
 
@@ -60,7 +64,8 @@ class LiveMerge:
     """The streams of a live run.
 
     saved: what an earlier run saved, by key. batch: records that are given together, about, at the
-    most. prepare: see `Prepare`. looked: when files were looked for last, by `clock`. latest: log
+    most. prepare: see `Prepare`. looked: when files were looked for last, by `clock`. ends: seconds
+    without anything new after which a stream ends as in a replay; None: it goes on. latest: log
     time of what was given (µs; None: nothing yet). reordered: records that were given behind others
     with the same log time that they belong before.
     """
@@ -72,6 +77,7 @@ class LiveMerge:
     batch: int
     courses: dict[str, Course] = field(default_factory=dict)
     looked: float = -math.inf
+    ends: float | None = None
     latest: int | None = None
     reordered: int = 0
     _last_key: tuple[str, int, str] = _UNRANKED
@@ -136,9 +142,19 @@ class LiveMerge:
                 continue
             if course.read(size, now):
                 anything = True
-            elif not self._may_come(course):
-                course.settle()
+            else:
+                self._settle(course)
         return anything
+
+    def _settle(self, course: Course) -> None:
+        """Nothing came of a stream: what that tells, when it has lasted for a while."""
+        quiet = 0.0 if course.empty is None else self.looked - course.empty
+        if self.ends is not None and (quiet >= self.ends or _is_over(course)):
+            course.finish()
+        elif quiet >= REST:
+            course.rest()
+        if not self._may_come(course):
+            course.settle()
 
     def _has_more(self) -> bool:
         """Whether something unread is there that the next look can take."""
@@ -148,11 +164,14 @@ class LiveMerge:
         """Whether others wait for what may still come of a stream: until it had nothing, files were
         looked for again after the limit, and it still has nothing. Time alone does not tell: who
         was stopped meanwhile, or waited for a disk, has not looked."""
-        if not (course.stream.live or course.stream.pending):
+        if course.finished:
             return False
+        if _is_over(course):
+            return self.ends is not None
         if course.empty is None or not course.buffer.is_empty():
             return True
-        return self.looked - course.empty < self.idle_limit
+        # What a stream tells at its end is not to come late.
+        return self.looked - course.empty < max(self.idle_limit, self.ends or 0.0)
 
     def _released(self) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
         """What nothing still to come can precede: records that are late, and the others."""
@@ -166,10 +185,8 @@ class LiveMerge:
         late, parts = [], []
         for rank, course in enumerate(ranked):
             cut = _cut(course, bound, after=rank > first)
-            if not cut:
-                continue
             behind = 0
-            if self.latest is not None:
+            if cut and self.latest is not None:
                 behind = min(cut, int(course.times().search_sorted(self.latest, "left")))
                 self._count_reordered(course, cut)
             if behind:
@@ -177,6 +194,12 @@ class LiveMerge:
                 late.append(_given(course, behind))
             if cut > behind:
                 parts.append(_given(course, cut - behind).with_columns(_rank=rank))
+            if course.finished and (tail := _sourced(course, course.tail())).height:
+                if self.latest is not None and (course.latest or 0) < self.latest:
+                    course.late += tail.height
+                    late.append(tail)
+                else:
+                    parts.append(tail.with_columns(_rank=rank))
         return self._raised(late), self._ordered(parts, ranked)
 
     def _count_reordered(self, course: Course, cut: int) -> None:
@@ -222,6 +245,11 @@ _NOTHING: Final = empty()
 _EVER: Final = -(2**62)
 
 
+def _is_over(course: Course) -> bool:
+    """Whether all of a stream was read, and nothing can follow."""
+    return not (course.stream.live or course.stream.pending)
+
+
 def _cut(course: Course, bound: int | None, *, after: bool) -> int:
     """How many waiting records of a stream nothing can precede. bound: log time that what is still
     to come may have; after: this stream comes after the one that it may come from."""
@@ -240,5 +268,8 @@ def _taken(saved: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _given(course: Course, rows: int) -> pl.DataFrame:
-    source = pl.lit(course.stream.source, pl.UInt32).alias(_SOURCE)
-    return course.give(rows).with_columns(source)
+    return _sourced(course, course.give(rows))
+
+
+def _sourced(course: Course, events: pl.DataFrame) -> pl.DataFrame:
+    return events.with_columns(pl.lit(course.stream.source, pl.UInt32).alias(_SOURCE))

@@ -4,7 +4,8 @@ A clock that is wrong by hours must not close windows, so a record whose event.e
 `LIMIT` after the stream's log time is in doubt until the records behind it are seen. If one of the
 next `AHEAD` is back within `LIMIT`, those in doubt before it are *from the future*: they get the
 log time that was, and are counted. Else nothing was written for a long time, and log time goes on.
-So log time depends on the records alone.
+So log time depends on the records alone. A record *from the past* ends more than `LIMIT` before
+the log time that it gets: parts of a log in the wrong order, or a clock that was set back.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ _Times = npt.NDArray[np.int64]
 @dataclass(slots=True)
 class LogTime:
     """The log time of one stream. latest: of the records given (µs since the epoch; None: none
-    yet). future: how many of them were from the future."""
+    yet). future: how many of them were from the future. past: how many from the past."""
 
     latest: int | None = None
     future: int = 0
+    past: int = 0
     _doubted: pl.DataFrame = field(default_factory=empty)
 
     @property
@@ -59,6 +61,7 @@ class LogTime:
         # Nothing of a frame would still hold all of it.
         self._doubted = events.slice(certain) if certain < events.height else events.clear()
         self.future += future
+        self.past += int(np.count_nonzero(times - ends[:certain] > LIMIT))
         if certain:
             self.latest = int(times[-1])
         # Not with_columns: of columns cut at different places it would make new ones, all of them.

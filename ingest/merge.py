@@ -151,6 +151,12 @@ def _frames(stream: Stream, watch: Watch, failed: Failed, note: Note) -> Iterato
             f"{where}: {log_time.future} records are from the future (more than an hour ahead of "
             "those behind them); they did not move the log's time"
         )
+    if log_time.past:
+        note(
+            f"{where}: {log_time.past} records are from the past (they end more than an hour "
+            "before one that is written earlier); windows have them at the time of that one. If "
+            "parts of the log are in the wrong order: as files of their own they are read in order"
+        )
 
 
 def merged(

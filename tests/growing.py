@@ -47,6 +47,7 @@ def grown(path: Path, text: bytes, begin: int, steps: Steps) -> pl.DataFrame:
             live.follower.close()
             live.restart()
     live.step(1000)
+    live.finish()
     live.follower.close()
     return pl.concat(live.given)
 
@@ -79,4 +80,22 @@ class Live:
             while self.course.read(1 << 20, 0.0):
                 pass
             self.given.append(self.course.give(min(rows, self.course.buffer.height)))
-            self.saved.update(json.loads(json.dumps(self.course.positions())))
+            self._save()
+
+    def rest(self) -> None:
+        """Nothing came for long."""
+        assert self.course is not None
+        self.course.rest()
+        self.given.append(self.course.give(self.course.buffer.height))
+        self._save()
+
+    def finish(self) -> None:
+        """Nothing more is to come."""
+        assert self.course is not None
+        self.course.finish()
+        self.given += [self.course.give(self.course.buffer.height), self.course.tail()]
+        self._save()
+
+    def _save(self) -> None:
+        assert self.course is not None
+        self.saved.update(json.loads(json.dumps(self.course.positions())))

@@ -37,11 +37,20 @@ SOURCE = SourceStatus(
     comments=5,
     late=2,
     future=1,
+    past=6,
     lag_bytes=4_096,
     lag_seconds=2.5,
     log_time="2026-11-20T10:00:00.000Z",
     rate=80.0,
-    before={"lines": 208, "records": 200, "rejects": 1, "comments": 5, "late": 0, "future": 1},
+    before={
+        "lines": 208,
+        "records": 200,
+        "rejects": 1,
+        "comments": 5,
+        "late": 0,
+        "future": 1,
+        "past": 0,
+    },
 )
 
 STATUS = Status(

@@ -349,6 +349,11 @@ def test_a_folder_that_appears_later(tmp_path: Path) -> None:
     reader = Reader(tmp_path / "a" / "b" / "conn.log", tmp_path / "c")
     reader.take()
     assert [p.reason for p in reader.follower.problems] == ["does not exist"] * 2  # type: ignore[union-attr]
+    (tmp_path / "c").mkdir()
+    reader.take()
+    assert reader.follower.problems[1].reason == "is a folder without files"  # type: ignore[union-attr]
+    (tmp_path / "c").rmdir()
+    reader.take()
     assert reader.follower.watched() == [str(tmp_path)]  # type: ignore[union-attr]
     write(tmp_path / "a" / "b" / "conn.log", header() + rows(0, 3))
     write(tmp_path / "c" / "d" / "e" / "conn.log", header() + rows(3, 5))

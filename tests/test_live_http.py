@@ -192,6 +192,7 @@ def test_counters_count_what_this_process_did() -> None:
         "connwatch_rejects_total{S}": 2,
         "connwatch_late_records_total{S}": 2,
         "connwatch_future_records_total{S}": 0,
+        "connwatch_past_records_total{S}": 6,
         "connwatch_source_lag_bytes{S}": 4_096,
         "connwatch_source_lag_seconds{S}": 2.5,
         "connwatch_source_log_time_seconds{S}": 1_795_168_800,

@@ -32,7 +32,7 @@ def fake_course() -> Any:
         pending=0,
     )
     counts = dict.fromkeys(("lines", "records", "rejects", "comments"), 0)
-    return SimpleNamespace(stream=stream, counts=counts, late=0, future=0, latest=None)
+    return SimpleNamespace(stream=stream, counts=counts, late=0, future=0, past=0, latest=None)
 
 
 def test_a_full_disk_is_told_while_it_lasts(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def test_the_view_fits_80_columns() -> None:
         lag_seconds=260_000.0,
         late=0,
         future=0,
+        past=0,
     )
     text = shown(status(sources=[source(), other]).document())
     assert text == (
@@ -73,6 +74,7 @@ def test_the_view_fits_80_columns() -> None:
         "4 records were given out of order\n"
         "/var/log/zeek/current/conn.log: 2 records too late for windows\n"
         "/var/log/zeek/current/conn.log: 1 records from the future\n"
+        "/var/log/zeek/current/conn.log: 6 records from the past\n"
     )
 
 

@@ -46,25 +46,29 @@ def expected(ends: list[int], ahead: int) -> tuple[list[int], int]:
 
 
 @pytest.mark.parametrize(
-    ("ends", "times", "future"),
+    ("ends", "times", "future", "past"),
     [
-        ([0, 5, 3, 7], [0, 5, 5, 7], 0),
+        ([0, 5, 3, 7], [0, 5, 5, 7], 0, 0),
         # a quiet night is no wrong clock
-        ([0, 9 * HOUR, 9 * HOUR + 1], [0, 9 * HOUR, 9 * HOUR + 1], 0),
+        ([0, 9 * HOUR, 9 * HOUR + 1], [0, 9 * HOUR, 9 * HOUR + 1], 0, 0),
         # one record from the future, then several
-        ([0, 5 * HOUR, 1], [0, 0, 1], 1),
-        ([0, 1, 5 * HOUR, 6 * HOUR, 2, 3], [0, 1, 1, 1, 2, 3], 2),
+        ([0, 5 * HOUR, 1], [0, 0, 1], 1, 0),
+        ([0, 1, 5 * HOUR, 6 * HOUR, 2, 3], [0, 1, 1, 1, 2, 3], 2, 0),
         # exactly the limit is not in doubt
-        ([0, HOUR, 1], [0, HOUR, HOUR], 0),
+        ([0, HOUR, 1], [0, HOUR, HOUR], 0, 0),
         # the last record has nothing behind it
-        ([0, 5 * HOUR], [0, 5 * HOUR], 0),
+        ([0, 5 * HOUR], [0, 5 * HOUR], 0, 0),
+        # an hour behind is Zeek's own delay, more is the past: one record, and parts in the wrong order
+        ([HOUR, 0, HOUR], [HOUR, HOUR, HOUR], 0, 0),
+        ([HOUR + 1, 0, HOUR + 2], [HOUR + 1, HOUR + 1, HOUR + 2], 0, 1),
+        ([9 * HOUR, 9 * HOUR + 1, 0, 1, 2], [9 * HOUR, *[9 * HOUR + 1] * 4], 0, 3),
     ],
 )
-def test_log_time(ends: list[int], times: list[int], future: int) -> None:
+def test_log_time(ends: list[int], times: list[int], future: int, past: int) -> None:
     one = LogTime()
     frame = pl.concat([one.feed(events(ends)), one.flush()])
     assert seconds(frame) == times
-    assert one.future == future
+    assert (one.future, one.past) == (future, past)
     assert frame.height == len(ends)
 
 
@@ -97,5 +101,7 @@ def test_log_time_does_not_depend_on_how_records_arrive(
         bounds = [0, *sorted(min(cut, len(ends)) for cut in cuts), len(ends)]
         parts = [one.feed(events(ends[low:high])) for low, high in pairwise(bounds)]
         made = pl.concat([part for part in [*parts, one.flush()] if part.height])
-    assert (seconds(made), one.future) == expected(ends, ahead)
+    times, future = expected(ends, ahead)
+    assert (seconds(made), one.future) == (times, future)
+    assert one.past == sum(now - end > HOUR for now, end in zip(times, ends, strict=True))
     assert seconds(made.select(pl.col("@timestamp").alias(LOG_TIME))) == ends

@@ -8,6 +8,7 @@ import io
 import lzma
 import os
 import random
+import re
 import subprocess
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from connwatch.ingest import blocks as blocks_module
 from connwatch.ingest.blocks import blocks
 from connwatch.ingest.files import discover
 from connwatch.ingest.formats import formats
+from connwatch.ingest.merge import merged
 from connwatch.ingest.opening import Opened
 from connwatch.ingest.streams import streams
 
@@ -258,6 +260,28 @@ def test_rotated_files_are_one_stream_in_the_order_of_their_headers(tmp_path: Pa
     assert notes == []
     events, _, _ = ordered([tmp_path])
     assert events["zeek.session_id"].to_list() == ["C3600", "C100", "C7200", "C3700", "C9000"]
+
+
+def test_parts_of_a_log_in_the_wrong_order_are_said(tmp_path: Path) -> None:
+    """As one file; as files of their own they are read in order."""
+    first, second = log(0, 60), log(90_000, 90_060)
+    (tmp_path / "all.log").write_bytes(second + first)
+    notes: list[str] = []
+    made, _ = streams(discover([str(tmp_path)], formats()).sources)
+    assert pl.concat(merged(made, _unseen, _unseen, notes.append)).height == 4
+    assert [re.sub(r" \(.*", "", note) for note in notes] == [
+        f"{tmp_path / 'all.log'}: 2 records are from the past"
+    ]
+    (tmp_path / "all.log").unlink()
+    for name, content in (("a.log", second), ("b.log", first)):
+        (tmp_path / name).write_bytes(content)
+    made, _ = streams(discover([str(tmp_path)], formats()).sources)
+    assert pl.concat(merged(made, _unseen, _unseen, notes.append)).height == 4
+    assert len(notes) == 1
+
+
+def _unseen(*_what: object) -> None:
+    """Nobody looks."""
 
 
 def test_files_that_overlap_are_streams_of_their_own_and_that_is_said(tmp_path: Path) -> None:

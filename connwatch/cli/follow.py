@@ -45,7 +45,7 @@ idle_option = click.option(
     "--until-idle",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="End when everything is read and nothing came for so long.",
+    help="End as a replay does when everything is read and nothing came for so long.",
 )
 
 

@@ -20,6 +20,12 @@ Status = dict[str, Any]
 
 #: errors that are shown, of those that the status holds
 _ERRORS = 5
+#: counts of a source, of records that windows see not at all or not at their time
+_MISPLACED = {
+    "late": "too late for windows",
+    "future": "from the future",
+    "past": "from the past",
+}
 #: sources that are shown on a screen; those that are furthest behind, when there are more
 _SOURCES = 200
 
@@ -146,7 +152,7 @@ def _trouble(status: Status) -> Iterator[str]:
     if status["reordered"]:
         yield f"{number(status['reordered'])} records were given out of order"
     for one in status["sources"]:
-        for count, what in (("late", "too late for windows"), ("future", "from the future")):
+        for count, what in _MISPLACED.items():
             if one[count]:
                 yield f"{one['path']}: {number(one[count])} records {what}"
     yield from (f"note: {note}" for note in status["notes"])

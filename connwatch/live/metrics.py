@@ -27,6 +27,7 @@ _SOURCE_COUNTS: Final = {
     "comments": ("connwatch_comments", "Lines that hold no record, such as headers."),
     "late": ("connwatch_late_records", "Records too late for windows."),
     "future": ("connwatch_future_records", "Records with a time that cannot be."),
+    "past": ("connwatch_past_records", "Records far behind those written before them."),
 }
 #: of the whole run: key of `Status.totals` -> name and meaning
 _TOTALS: Final = {

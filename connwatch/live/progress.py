@@ -60,6 +60,7 @@ class SourceStatus:
     comments: int
     late: int
     future: int
+    past: int
     lag_bytes: int
     lag_seconds: float
     log_time: str | None

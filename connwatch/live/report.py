@@ -111,8 +111,9 @@ class Reporter:
         }
         for key, value in session.merge.saved.items():
             if key.startswith(_STREAM):
-                late, future = value["late"], value["future"]
-                counts = {**value["counts"], "late": late, "future": future}
+                counts = {**value["counts"]} | {
+                    n: value.get(n, 0) for n in ("late", "future", "past")
+                }
                 self._found[key.removeprefix(_STREAM)] = counts
 
     def _follow(self, courses: Sequence[Course], now: float) -> None:
@@ -250,6 +251,7 @@ class Reporter:
             size=size,
             late=course.late,
             future=course.future,
+            past=course.past,
             lag_bytes=stream.pending,
             lag_seconds=0.0 if behind is None else round(time.monotonic() - behind, 3),
             log_time=_iso(course.latest),

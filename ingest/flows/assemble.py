@@ -51,6 +51,11 @@ class State:
     begun: int = 0
     evicted: int = 0
 
+    @property
+    def behind(self) -> State:
+        """What is known behind packets of which all flows were told (`Assembler.finish`)."""
+        return replace(self, open=Flows.none(), done=Flows.none(), holes={})
+
     def saved(self) -> dict[str, Any]:
         """As JSON values."""
         return {

@@ -24,7 +24,6 @@ _THOROUGH: Final = 64
 _PATIENCE: Final = 2.0
 _LEAST: Final = 0.02
 _PAUSE: Final = 0.005
-_LATER: Final = "it is read when it appears"
 
 
 class Follower:
@@ -116,10 +115,7 @@ class Follower:
             *newcomers.failed.values(),
             *self._pipes.failed.values(),
             *(Problem.of(path, error) for path, error in places.failed.items()),
-            *(
-                Problem(path, "does not exist", "it is read when it appears")
-                for path in places.missing
-            ),
+            *map(Problem.absent, places.missing),
         ]
 
     @property

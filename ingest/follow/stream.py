@@ -95,6 +95,13 @@ class Stream:
                 break
         return None
 
+    def endings(self) -> Iterator[Lines]:
+        """Blocks without data behind what was read of the pieces in hand, as at their ends."""
+        for piece in (*self.beside, *self.queue[:1]):
+            if piece.started and not (piece.lost or piece.done or piece.packed or piece.skipping):
+                at = piece.record(self.id)
+                yield Lines(piece.ending(), self.piece_id(piece), at, at, piece.mtime / 1e9)
+
     @property
     def pending(self) -> int:
         """Bytes known to be unread; of compressed pieces their size on disk."""

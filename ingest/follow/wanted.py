@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import glob
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -68,6 +70,15 @@ class Problem:
     path: str
     reason: str
     hint: str | None = None
+
+    @classmethod
+    def absent(cls, path: str) -> Problem:
+        """Nothing is there that a name, a pattern or a folder stands for."""
+        if glob.has_magic(path):
+            return cls(path, "matches no file", "files are read when they appear")
+        if os.path.isdir(path):  # noqa: PTH112  never raises
+            return cls(path, "is a folder without files", "they are read when they appear")
+        return cls(path, "does not exist", "it is read when it appears")
 
     @classmethod
     def of(cls, path: str, error: OSError | InputError) -> Problem:

@@ -102,12 +102,11 @@ class Changes:
         return both.select(pl.all().gather(pl.Series(np.argsort(order, kind="stable"))))
 
     def flush(self) -> pl.DataFrame:
-        """The events that the last snapshot tells of: nothing more is to come."""
+        """The events that the last snapshot tells of: no more of it is to come."""
         if self._scopes.last is None:
             return empty()
         last = self._scopes.last[0] + 1
         self._compared(empty(), _NO_ROWS, last)
-        self._open = self._open.clear()
         due = self._due(last).drop(_DUE)
         return due.with_columns(pl.lit(self._log_time, pl.Int64).cast(UTC).alias(_LOG_TIME))
 

@@ -119,13 +119,17 @@ def sections(
     edges = np.searchsorted([mark.row for mark in marks], [one.first for one in spans]).tolist()
     found: list[list[Found]] = []
     for span, low, high in zip(spans, edges, [*edges[1:], len(marks)], strict=True):
-        shots = _shots(rows, marks[low:high], span)
+        shots, draft = _shots(rows, marks[low:high], span)
         here: list[Found] = []
         for shot, following in itertools.zip_longest(shots, shots[1:]):
-            end = (span.end, shot.first) if last else None
+            end = (span.end, draft) if last else None
             if following is not None:
                 end = following.start, following.first
             here.extend(_parts(lines, shot, tools, part, end))
+        if last and here and here[-1].runs:
+            # Should anything follow all the same, it is of another part.
+            after = replace(draft, part=here[-1].draft.part + 1)
+            here[-1] = replace(here[-1], after=after)
         found.append(here)
     return lines, found
 
@@ -171,8 +175,9 @@ def _marks(frame: pl.DataFrame, tools: Mapping[str, Tool]) -> tuple[pl.Series, l
     return pl.Series(silent), marks
 
 
-def _shots(rows: NDArray[np.uint32], marks: list[_Mark], span: Span) -> list[_Shot]:
-    """Snapshots in order; one without rows where there is nothing else."""
+def _shots(rows: NDArray[np.uint32], marks: list[_Mark], span: Span) -> tuple[list[_Shot], Draft]:
+    """Snapshots in order; one without rows where there is nothing else. And what is known behind
+    the last line."""
     draft = span.draft
     shots = [_Shot(span.first, draft)]
     places = [span.first, *(mark.row for mark in marks), span.end]
@@ -188,7 +193,7 @@ def _shots(rows: NDArray[np.uint32], marks: list[_Mark], span: Span) -> list[_Sh
             draft = replace(draft, seen=(), title="", turn=draft.turn + 1, part=0, begun=False)
             shots.append(_Shot(mark.row, draft))
         draft = _told(mark, draft)
-    return shots
+    return shots, draft
 
 
 def _is_new(mark: _Mark, draft: Draft) -> bool:

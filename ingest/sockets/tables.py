@@ -77,6 +77,7 @@ class _File:
 class Tables(Headless):
     """A format of socket tables."""
 
+    rests = True
     name: str
     description: str
     own: str
@@ -104,6 +105,9 @@ class Tables(Headless):
         parsed, state = self._read(state.held + block.data, block.path, state, last=block.last)
         made.append(parsed)
         return _together(made), state
+
+    def held(self, state: State) -> bool:
+        return bool(state.held)
 
     def saved(self, state: State) -> dict[str, Any]:
         return {**asdict(state), "held": state.held.decode("latin-1")}
@@ -216,10 +220,10 @@ class Tables(Headless):
         if "fault" in rows and (mute := rows["fault"].eq_missing("")).any():
             silent = rows.filter(mute).select(*_SILENT.columns)
             rows = rows.filter(~mute)
-        first = lines["line"].search_sorted(rows["line"], "left")
+        first = np.searchsorted(lines["line"].to_numpy(), rows["line"].to_numpy())
         rows = rows.with_columns(lines["shot"].gather(first).alias("shot"))
         origin = Origin(path, f"{tool}.socket", self.sensor, self.name)
-        contents = lines.group_by("shot").agg(pl.col("raw").str.join("\n"))
+        contents = lines.group_by("shot").agg("raw").with_columns(pl.col("raw").list.join("\n"))
         told = pl.concat_str(
             pl.lit(f"{origin.dataset}\0{self.sensor}\0"), "told", pl.lit("\0"), "raw"
         )

@@ -60,6 +60,8 @@ class TcpdumpFlows(Headless):
 
     def first(self, block: Block, state: State) -> tuple[_Found, State]:
         """Its packets."""
+        if block.offset == 0:
+            state = replace(state, text=text.State())  # another file's is not of this one
         parts = reads(block, state.text, self.clock)
         lines = parts[-1][1]
         found = as_one([read for read, _ in parts]), lines.notes
@@ -69,10 +71,11 @@ class TcpdumpFlows(Headless):
         """Their flows."""
         origin = Origin(block.path, OVER, self.sensor, self.name)
         read, told = found
-        over, flows = self.assembler.assemble(read.packets, state.flows)
+        before = Flows() if block.offset == 0 else state.flows
+        over, flows = self.assembler.assemble(read.packets, before)
         if block.last:
-            over = pl.concat([over, self.assembler.finish(flows)])
-        made = parsed(read, _in_order(over, read, state.flows.clock, origin), origin)
+            over, flows = pl.concat([over, self.assembler.finish(flows)]), flows.behind
+        made = parsed(read, _in_order(over, read, before.clock, origin), origin)
         notes = set(told)
         if block.last and flows.evicted:
             notes.add(
@@ -80,6 +83,9 @@ class TcpdumpFlows(Headless):
                 f"{self.assembler.limit} were open"
             )
         return replace(made, notes=frozenset(notes)), replace(state, flows=flows)
+
+    def held(self, state: State) -> bool:
+        return bool(state.text.held or state.flows.open.height or state.flows.done.height)
 
     def saved(self, state: State) -> dict[str, Any]:
         return {"text": Tcpdump().saved(state.text), "flows": state.flows.saved()}

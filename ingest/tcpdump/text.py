@@ -95,10 +95,15 @@ class Tcpdump(Headless):
     def parse(self, block: Block, state: State) -> tuple[Parsed, State]:
         origin = Origin(block.path, PACKETS, self.sensor, self.name)
         made: list[Parsed] = []
+        if block.offset == 0:
+            state = State()  # another file's is not of this one
         for read, after in reads(block, state, self.clock):
             made.append(parsed(read, events_of(read, origin), origin))
             state = after
         return together(made, frozenset(state.notes)), replace(state, notes=())
+
+    def held(self, state: State) -> bool:
+        return bool(state.held)
 
     def saved(self, state: State) -> dict[str, Any]:
         return {**asdict(state), "held": state.held.decode("latin-1"), "notes": list(state.notes)}
