@@ -43,6 +43,7 @@ from connwatch.ingest.streams import streams
 from connwatch.ingest.zeek import DATASETS
 from connwatch.ingest.zeek_tsv import NAME as ZEEK_TSV
 from connwatch.ledger import Ledger
+from connwatch.memory import keep_much
 from connwatch.schema import empty, sums_up
 from connwatch.sinks.embedded import EmbeddedStore, Run
 from connwatch.stages import Behind, ahead
@@ -127,6 +128,7 @@ def replay(
     when the store fails; what was committed before stays, and the same replay again completes it.
     """
     begun = time.monotonic()
+    keep_much()
     run = store.begin_run()
     earlier = Earlier(store.folder, run)
     work = _Replay(found, rules, run, earlier, options, on_alert, on_progress)

@@ -25,12 +25,12 @@ from connwatch.contracts import HIT_SCHEMA, REJECT_SCHEMA, SHOWN_SCHEMA, SPAN_SC
 from connwatch.detection import Detected, Detection, newest
 from connwatch.detectors.compact import compact
 from connwatch.detectors.fold import begin
+from connwatch.memory import give_back
 from connwatch.schema import empty
 from connwatch.sinks.embedded import Run
 from connwatch.stages import Behind
 
 from .journal import packed
-from .memory import give_back
 from .progress import Totals
 
 #: rows from which on a batch is committed with a snapshot, not with the journal

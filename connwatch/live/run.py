@@ -27,10 +27,10 @@ from connwatch.ingest.enrich import HomeNetworks, enrich
 from connwatch.ingest.follow import Command, Follower, Wake, Wanted
 from connwatch.ingest.formats import formats
 from connwatch.ingest.live import LiveMerge
+from connwatch.memory import keep_little
 from connwatch.sinks.embedded import EmbeddedStore
 from connwatch.sinks.embedded.catalogue import NAME as CATALOGUE
 
-from .memory import keep_little
 from .naming import Naming
 from .session import Hooks, Session
 from .upkeep import Upkeep

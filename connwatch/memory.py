@@ -1,4 +1,7 @@
-"""Memory of a process that runs for months: what is free goes back to the system."""
+"""What the C library does with memory that is free, where it is glibc: numpy's arrays are in it.
+
+A replay wants the same again at once; a process that runs for months gives it back.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,21 @@ from typing import Any, Final
 #: parameters of glibc's mallopt, see malloc.h
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
-#: bytes of a block from which on it is one of its own, and given back once it is free
+#: bytes of a block from which on it is one of its own, and given back once it is free: of what runs
+#: for months; and the most that glibc takes
 _LARGE: Final = 1024 << 10
+_LARGEST: Final = 32 << 20
+#: bytes that may be free at the end of a heap before they are given back
+_KEPT: Final = 256 << 20
+
+
+def keep_much() -> None:
+    """Have the C library keep what is free, to be used again: pages that were given back have to
+    be asked for and cleared with every block. Nothing where there is no glibc."""
+    mallopt = _function("mallopt")
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _LARGEST)
+        mallopt(_TRIM_THRESHOLD, _KEPT)
 
 
 def keep_little() -> None:
