@@ -173,3 +173,33 @@ def shift(path: Path, keep: int = 9) -> Path:
 
 def expected(*spans: Sequence[int]) -> list[int]:
     return [number for span in spans for number in span]
+
+
+def followed(path: Path, saved: dict[str, object]) -> Follower:
+    """One that has looked for its files. saved: what it goes on with; empty: it begins."""
+    wanted = Wanted(str(path), formats(""))
+    follower = Follower([wanted], saved, first=not saved, settle=0.0)
+    follower.scan()
+    return follower
+
+
+def pieces_of(positions: dict[str, Any]) -> dict[str, Any]:
+    """What a follower goes on with."""
+    return {
+        key.removeprefix("piece/"): value["at"]
+        for key, value in positions.items()
+        if key.startswith("piece/")
+    }
+
+
+def other_columns(text: str) -> str:
+    """The same log with the columns of the ports exchanged."""
+    lines = []
+    for line in text.splitlines():
+        cells = line.split("\t")
+        if line.startswith(("#fields", "#types")):
+            cells[4], cells[6] = cells[6], cells[4]
+        elif not line.startswith("#"):
+            cells[3], cells[5] = cells[5], cells[3]
+        lines.append("\t".join(cells))
+    return "\n".join(lines) + "\n"
