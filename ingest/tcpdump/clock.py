@@ -57,6 +57,8 @@ START: Final = (
     r"\.[0-9]{6}(?:[0-9]{3})?(?: |$)"
 )
 _LOCAL: Final = ("clock", "date")
+#: places of a date
+_DATE: Final = len("YYYY-MM-DD")
 #: a clock that goes back by more than this has passed midnight, one that goes forward by more than
 #: the rest of a day has come back over it
 _MIDNIGHT: Final = DAY // 2
@@ -201,11 +203,12 @@ def _read(letters: NDArray[np.uint8], form: str) -> Numbers:
     shape = LETTERS[form]
     letters = letters - np.uint8(48)
 
-    def field(letter: str, most: int) -> Numbers:
+    def field(letter: str, most: int, letters: NDArray[np.uint8] = letters) -> Numbers:
+        places = [at for at, one in enumerate(shape) if one == letter][:most]
         value = np.zeros(letters.shape[1], np.int64)
-        for place in [at for at, one in enumerate(shape) if one == letter][:most]:
-            value *= 10
-            value += letters[place]
+        for tens, ones in zip(places[::2], places[1::2], strict=True):
+            value *= 100
+            value += letters[tens] * np.uint8(10) + letters[ones]
         return value
 
     part = field("f", 6)
@@ -220,8 +223,10 @@ def _read(letters: NDArray[np.uint8], form: str) -> Numbers:
         return np.asarray(np.where(wrong, 0, value))
     wrong |= hour > 23
     if form.startswith("date"):
-        year, month, day = field("Y", 4), field("M", 2), field("D", 2)
-        days, real = _days(year, month, day)
+        dates = letters[:_DATE]
+        if (dates == dates[:, :1]).all():
+            dates = dates[:, :1]  # mostly it is one day
+        days, real = _days(field("Y", 4, dates), field("M", 2, dates), field("D", 2, dates))
         value, wrong = value + days * DAY, wrong | ~real
     return np.asarray(np.where(wrong, -1, value))
 

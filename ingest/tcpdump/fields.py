@@ -56,16 +56,15 @@ def lead(lines: Lines, made: Made) -> Flags:
             six &= words.text.bytes[end - 1] == ord("6")
         words.sound &= six | (size == 2)
         return np.asarray(six)
+    # The ends of the word before them and of their own: words.end(first + n) is ends[n + 1].
+    ends = [words.start(first) - 1, *(words.end(first + at) for at in range(8))]
     for word, letters in enumerate((17, 1, 18, 9, 4, 9, 6)):
-        words.size(first + word, letters)
-    place = words.start(first + 4)
+        words.sound &= ends[word + 1] - ends[word] == letters + 1
+    place = ends[4] + 1
     six = words.text.bytes[place + 3] == ord("6")
     for version, told in _TYPES:
-        same = np.ones(len(six), np.bool_)
-        for at, letter in enumerate(told):
-            same &= words.text.bytes[np.minimum(place + at, words.stop)] == letter
-        words.sound &= same | (six != version)
-    words.letter(words.end(first + 7) - 1, ":")
+        words.sound &= words.text.shows(np.minimum(place, words.stop), told) | (six != version)
+    words.letter(ends[8] - 1, ":")
     made["macs"] = words.start(first) - words.begin
     return np.asarray(six)
 

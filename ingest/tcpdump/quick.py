@@ -24,7 +24,7 @@ from .fields import Lines, Made, echo, ends, head, lead, length, options, segmen
 from .lead import mac
 from .options import options_length
 from .packet import NO_PACKETS
-from .skeleton import DIGITS, Skeletons, skeletons
+from .skeleton import DIGITS, Skeletons, numbered, skeletons
 from .words import Numbers, Text, Value, Words
 
 #: different skeletons of one block that are looked at; rarer ones are read by `exact`
@@ -35,6 +35,9 @@ _BROKEN: Final = b")\n    "
 _JOINED: Final = b")\x1f    "
 _S: Final = pl.String()
 _I: Final = pl.Int64()
+#: characters of a link address, and of two with an arrow between them
+_ONE: Final = 17
+_PAIR: Final = 37
 _MAC: Final = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 #: columns that are numbers of a line; -1 stands for null until the end
 _NUMBERS: Final = (
@@ -279,13 +282,13 @@ def _with_options(made: dict[str, pl.Series], places: Numbers, sizes: Numbers) -
 def _macs(raw: pl.Series, places: Numbers) -> dict[str, pl.Series]:
     """Link addresses as the schema has them, null for what is none. places: -1: there is none."""
     frame = pl.DataFrame({"raw": raw, "place": places})
-    both = pl.col("raw").str.slice(pl.when(pl.col("place") >= 0).then("place"), 37)
-    shown = frame.select(both=both)["both"]
-    # Few stations are seen many times.
-    pairs = [one for one in shown.unique().drop_nulls() if len(one) == 37]
+    both = pl.col("raw").str.slice(pl.when(pl.col("place") >= 0).then("place"), _PAIR)
+    shown = frame.select(both=both.fill_null(""))["both"]
+    number, rows = numbered(shown)  # few stations are seen many times
+    pairs = [one if len(one) == _PAIR else "" for one in shown.gather(rows)]
     made = {}
-    for name, at in (("src_mac", 0), ("dst_mac", 20)):
-        parts = [(one, one[at : at + 17]) for one in pairs]
-        known = {one: mac(part) for one, part in parts if _MAC.fullmatch(part)}
-        made[name] = shown.replace_strict(known, default=None, return_dtype=_S)
+    for name, at in (("src_mac", 0), ("dst_mac", _PAIR - _ONE)):
+        parts = (one[at : at + _ONE] for one in pairs)
+        known = [mac(part) if _MAC.fullmatch(part) else None for part in parts]
+        made[name] = pl.Series(known, dtype=_S)[number]
     return made

@@ -119,13 +119,11 @@ class Skeletons:
 def skeletons(lines: pl.Series, most: int) -> Skeletons:
     """Of lines without their digits; where there are more different ones than that, of the
     commonest."""
-    codes = lines.cast(pl.Categorical(pl.Categories.random())).to_physical().to_numpy()
+    codes, somewhere = numbered(lines)
     counts = np.bincount(codes)
     looked = np.flatnonzero(counts)
     if len(looked) > most:
         looked = np.sort(np.argsort(-counts, kind="stable")[:most])
-    somewhere = np.zeros(len(counts), np.int64)
-    somewhere[codes] = np.arange(len(codes))
     known: list[Known] = []
     numbers = np.full(len(counts), -1, np.int64)
     texts = lines.gather(somewhere[looked]).to_list()
@@ -144,6 +142,15 @@ def skeletons(lines: pl.Series, most: int) -> Skeletons:
         {kind: np.array(some) for kind, some in kinds.items()},
         np.ascontiguousarray(table.T),
     )
+
+
+def numbered(texts: pl.Series) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """A number for each of these texts, of which none is null: the same for the same ones. And of
+    each number, a row that has it."""
+    numbers = texts.cast(pl.Categorical(pl.Categories.random())).to_physical().to_numpy()
+    rows = np.zeros(int(numbers.max(initial=0)) + 1, np.int64)
+    rows[numbers] = np.arange(len(numbers))
+    return numbers, rows
 
 
 @lru_cache(maxsize=4_096)

@@ -17,16 +17,21 @@ _WIDEST: Final = 32
 _ZEROS: Final = np.uint64(0x3030303030303030)
 _ABOVE: Final = np.uint64(0x7676767676767676)
 _HIGH: Final = np.uint64(0x8080808080808080)
-_PAIRS: Final = np.uint64(0x00FF00FF00FF00FF)
-_FOURS: Final = np.uint64(0x0000FFFF0000FFFF)
-_EIGHTS: Final = np.uint64(0x00000000FFFFFFFF)
 _SHIFTS: Final = tuple(np.uint64(shift) for shift in (8, 16, 32))
+#: digits to pairs, to fours, to eight: by what the first half is multiplied, where it stands, and
+#: what is kept
+_JOINS: Final = (
+    (np.uint64(10), np.uint64(8), np.uint64(0x00FF00FF00FF00FF)),
+    (np.uint64(100), np.uint64(16), np.uint64(0x0000FFFF0000FFFF)),
+    (np.uint64(10_000), np.uint64(32), np.uint64(0x00000000FFFFFFFF)),
+)
 
 
 class Text:
     """ASCII bytes of lines, each with its newline, and where their words end."""
 
     def __init__(self, data: bytes) -> None:
+        self._data: bytes | None = data
         # Digits around them: a number's last digits are read with what precedes it, and what a
         # line begins with together, be it shorter.
         self._padded = bytearray(b"0" * _EIGHT)
@@ -34,7 +39,7 @@ class Text:
         self._padded += b"0" * _WIDEST
         whole = np.frombuffer(self._padded, np.uint8)
         self._eights: NDArray[np.uint64] = np.ndarray(
-            (len(data) + 1,), "<u8", whole.data, strides=(1,)
+            (len(data) + _WIDEST + 1,), "<u8", whole.data, strides=(1,)
         )
         self.bytes = whole[_EIGHT : _EIGHT + len(data)]
         self.ends = np.flatnonzero(self.bytes <= ord(" "))
@@ -53,19 +58,30 @@ class Text:
 
     def join(self, whole: Numbers, mark: int) -> None:
         """Make lines of what is up to these lines; newlines within become that byte."""
+        self._data = None
         self.bytes[self.ends[self.last]] = mark
         self.last = self.last[whole]
         self.bytes[self.ends[self.last]] = ord("\n")
 
-    def without(self, letters: bytes) -> bytearray:
+    def without(self, letters: bytes) -> bytes:
         """The bytes without these, digits among them."""
-        return self._padded.translate(None, letters)
+        text = bytes(self._padded) if self._data is None else self._data
+        return text.translate(None, letters)
 
     def lines_at(self, starts: Numbers) -> Numbers:
         """The numbers of the lines that begin there."""
         if len(starts) == self.lines:
             return np.arange(self.lines)
         return np.searchsorted(self.ends[self.last], starts)
+
+    def shows(self, place: Numbers, text: bytes) -> Flags:
+        """Whether this text, of 8 to 16 bytes, stands there."""
+        last = len(text) - _EIGHT
+        first, second = (np.frombuffer(text[at : at + _EIGHT], "<u8")[0] for at in (0, last))
+        at = place + _EIGHT
+        found: Flags = self._eights[at] == first
+        found &= self._eights[at + last] == second
+        return found
 
     def number(self, end: Numbers) -> tuple[Numbers, Numbers]:
         """The numbers whose digits end there (exclusive), and how many digits each has, eleven for
@@ -80,18 +96,24 @@ class Text:
 
     def _digits(self, end: Numbers) -> tuple[Numbers, Numbers]:
         """The same of at most eight, all of which are read at once."""
-        word = self._eights[end] ^ _ZEROS
+        word = self._eights[end]
+        word ^= _ZEROS
         # A mark in each byte that is no digit, then in all that come before the last such.
-        other = (word + _ABOVE) & _HIGH
+        other = word + _ABOVE
+        other &= _HIGH
+        room = np.empty_like(word)  # one for all steps: fresh memory costs as much as they do
         for shift in _SHIFTS:
-            other |= other >> shift
-        few = np.uint8(_EIGHT) - np.bitwise_count(other)
-        lost = (np.uint8(_EIGHT) - few).astype(np.uint64) << np.uint64(3)
-        word = (word >> lost) << lost
-        word = (word * np.uint64(10) + (word >> np.uint64(8))) & _PAIRS
-        word = (word * np.uint64(100) + (word >> np.uint64(16))) & _FOURS
-        word = (word * np.uint64(10_000) + (word >> np.uint64(32))) & _EIGHTS
-        return word.view(np.int64), few.astype(np.int64)
+            other |= np.right_shift(other, shift, out=room)
+        lost = np.bitwise_count(other)
+        unread = np.multiply(lost, _EIGHT, dtype=np.uint64)
+        word >>= unread
+        word <<= unread
+        for factor, shift, kept in _JOINS:
+            np.right_shift(word, shift, out=room)
+            word *= factor
+            word += room
+            word &= kept
+        return word.view(np.int64), (np.uint8(_EIGHT) - lost).astype(np.int64)
 
 
 class Words:
