@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 CAP: Final = 250_000
 #: items from which on it is worth while to forget those that change nothing
 THINNED: Final = 50_000
+#: numbers of records, for each of those that are kept, up to which a flag for each costs less than
+#: looking them up
+_DENSE: Final = 16
 
 _NONE: Final = pl.DataFrame()
 _TIME: Final = "connwatch.log_time"
@@ -198,11 +201,19 @@ class Batch:
     def seen_by(self, items: Iterable[Held]) -> Records:
         """The records that windows still see, and some others."""
         before = len(self._known)
-        seen = np.zeros(before + len(self._numbers), dtype=np.bool_)
-        for one in items:
-            seen[self._rows(one.record)] = True
-        new = self._kept_of_batch(seen[before:])
-        return self._records.without(seen[:before]).followed_by(new, self._height)
+        first = int(self._known[0]) if before else self._first
+        if self._first - first <= _DENSE * before:
+            numbered = np.zeros(self._first - first + self._height, dtype=np.bool_)
+            for one in items:
+                numbered[one.record - first] = True
+            old, fresh = numbered[self._known - first], numbered[self._numbers - first]
+        else:
+            rows = np.zeros(before + len(self._numbers), dtype=np.bool_)
+            for one in items:
+                rows[self._rows(one.record)] = True
+            old, fresh = rows[:before], rows[before:]
+        new = self._kept_of_batch(fresh)
+        return self._records.without(old).followed_by(new, self._height)
 
     @cached_property
     def counted(self) -> pl.DataFrame:
@@ -287,7 +298,8 @@ class Batch:
         if len(left) < THINNED:
             return left
         needed = [left.latest(place, window) for place, window in enumerate(rule.windows)]
-        return left.take(np.flatnonzero(np.logical_or.reduce(needed)))
+        wanted = np.logical_or.reduce(needed)
+        return left if wanted.all() else left.take(np.flatnonzero(wanted))
 
     def arranged(self, place: int, window: Window, held: Held, at: Positions) -> Items:
         """Items at positions in `held`, as the arithmetic of one window wants them."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 import polars_hash as plh
 
-from .arrays import Hashes, Positions, changes, stable_order
+from .arrays import Hashes, Positions, stable_order
 from .spec import Flags, Window
 
 #: what hashes are multiplied by, where two become one
@@ -148,18 +148,18 @@ class Held:
         """What one window must remember: items that may yet become hits, and as many of the latest
         of each group, of each value the last one, as it counts."""
         part = self.part[place]
-        if window.ceiling is None or not part.any():
+        kept = part & ~self.hit
+        if window.ceiling is None or np.array_equal(kept, part):
             return part
         at = np.flatnonzero(part)
         if window.measure == "value_count":
             at = at[last_of_each(self.value[place][at])]
         group = self.group[place][at]
         order = stable_order(group)
-        begins = np.flatnonzero(changes(group[order]))
-        ends = np.append(begins[1:], len(order))
-        until = np.repeat(ends, ends - begins) - np.arange(len(order))
-        kept = part & ~self.hit
-        kept[at[order[until <= window.ceiling]]] = True
+        group = group[order]
+        latest = np.ones(len(order), dtype=np.bool_)
+        latest[: -window.ceiling] = group[: -window.ceiling] != group[window.ceiling :]
+        kept[at[order[latest]]] = True
         return kept
 
 
@@ -169,7 +169,9 @@ def last_of_each(values: Values) -> Positions:
     ordered = values[order]
     last = np.ones(len(order), dtype=np.bool_)
     last[:-1] = ordered[1:] != ordered[:-1]
-    return np.sort(order[last])
+    found = np.zeros(len(order), dtype=np.bool_)
+    found[order[last]] = True
+    return np.flatnonzero(found)
 
 
 def _pairs(record: Positions, alert: Hashes) -> Hashes:
