@@ -20,13 +20,25 @@ from connwatch.schema import UTC
 #: rows that come, the share of those before that is still seen, and a seed
 _STEP = st.tuples(st.integers(0, 9), st.floats(0, 1), st.integers(0, 2**32 - 1))
 _NUMBERS = (None, 0, -1, 255, 2**31, 2**63 - 1, -(2**63))
-_TEXTS = ("event.id", "log.file.path", "zeek.connection.state")
+_TEXTS = (
+    "event.id", "log.file.path", "zeek.connection.state", "zeek.session_id", "source.ip",
+    "destination.ip", "destination.domain",
+)  # fmt: skip
 
 
 def rows(first: int, number: int, seed: int) -> pl.DataFrame:
-    """So many records; some have no path, and states repeat."""
+    """So many records; some have no path, and states repeat. Texts are all of one size or not,
+    addresses all of version 4 or not, by seed."""
     chance = np.random.default_rng(seed)
     states = [("SF", "S0", None)[n] for n in chance.integers(0, 3, number)]
+    odd = chance.choice(9)  # from 5 on none is
+    places = range(first, first + number)
+    uids = [None if n % 7 == 1 else f"C{n:017d}"[: 18 - (odd == n % 5)] for n in places]
+    addresses = [f"10.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}" for n in places]
+    others = [
+        f"2001:db8::{n:x}" if odd == n % 5 else one
+        for n, one in zip(places, addresses, strict=True)
+    ]
     times = pl.Series(range(first * 10, (first + number) * 10, 10), dtype=pl.Int64)
     return pl.DataFrame(
         {
@@ -34,6 +46,12 @@ def rows(first: int, number: int, seed: int) -> pl.DataFrame:
             "event.id": [f"{first + n:032x}" for n in range(number)],
             "log.file.path": [None if s is None else f"/{s}" for s in states],
             "zeek.connection.state": states,
+            "zeek.session_id": uids,
+            "source.ip": addresses,
+            "destination.ip": [None if n % 9 == 4 else one for n, one in enumerate(others)],
+            "destination.domain": [
+                ("", "é.example", "ü.example")[n % (1 + odd % 3)] for n in places
+            ],
             "source.port": chance.choice([0, 127, 128, 65_535], number),
             "source.bytes": [_NUMBERS[n] for n in chance.integers(0, len(_NUMBERS), number)],
             "record": np.arange(first, first + number),

@@ -2,7 +2,8 @@
 
 What comes is a part of its own, so that what is there need not be copied with it; small parts are
 put together. A large one is packed: texts of columns that repeat few of them are kept once, numbers
-in as few bytes as they need, ids as bytes instead of digits.
+in as few bytes as they need, addresses as numbers, ids as bytes instead of digits, and texts that
+are all of one size without a place and a size for each.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+import polars_iptools as ip
 
 from ..compact import compact
 from .arrays import Positions
@@ -25,6 +27,8 @@ _TRIED: Final = 1 << 10
 _REPEATED: Final = 4
 #: column of 32 hex digits
 _ID: Final = "event.id"
+#: how columns of addresses end
+_ADDRESS: Final = ".ip"
 #: columns that are read with every batch
 _READ: Final = ("record", "connwatch.log_time")
 #: rows that a part has at most when it is put together of others
@@ -134,31 +138,47 @@ def _small_column(column: pl.Series) -> pl.Series:
     if column.dtype != pl.String:
         return column
     if column.name == _ID:
-        found = column.str.decode("hex", strict=False)
+        return _sized(column, column.str.decode("hex", strict=False))
+    if column.head(_TRIED).n_unique() * _REPEATED <= min(column.len(), _TRIED):
+        texts = column.n_unique()
+        if texts * _REPEATED <= column.len():
+            numbers = next((size for most, size in _NUMBERS if texts <= most), pl.UInt32)
+            return column.cast(pl.Categorical(pl.Categories.random(physical=numbers)))
+    if column.name.endswith(_ADDRESS):
+        found = column.to_frame().select(ip.ipv4_to_numeric(pl.all())).to_series()
         return found if found.null_count() == column.null_count() else column
-    if column.head(_TRIED).n_unique() * _REPEATED > min(column.len(), _TRIED):
+    return _sized(column, column.cast(pl.Binary))
+
+
+def _sized(column: pl.Series, data: pl.Series) -> pl.Series:
+    """Data as bytes one behind the other, if all is of one size; else the column that it is of."""
+    first = data.first(ignore_nulls=True)
+    if not (isinstance(first, bytes) and first):
         return column
-    texts = column.n_unique()
-    if texts * _REPEATED > column.len():
-        return column
-    numbers = next((size for most, size in _NUMBERS if texts <= most), pl.UInt32)
-    return column.cast(pl.Categorical(pl.Categories.random(physical=numbers)))
+    found = data.bin.reinterpret(dtype=pl.Array(pl.UInt8, len(first)))
+    return found if found.null_count() == column.null_count() else column
 
 
 def _is_packed(dtype: pl.DataType) -> bool:
-    return dtype in _NARROW or isinstance(dtype, pl.Categorical)
+    return dtype in _NARROW or isinstance(dtype, (pl.Categorical, pl.Array))
 
 
 def _plain(column: pl.Series) -> pl.Series:
     """As it was before it was packed."""
-    if isinstance(column.dtype, pl.Categorical):
+    dtype = column.dtype
+    if isinstance(dtype, pl.Categorical):
         return column.cast(pl.String)
-    if column.dtype == pl.Binary:
-        return column.bin.encode("hex")
-    return column.cast(pl.Int64) if column.dtype in _NARROW else column
+    if dtype == pl.UInt32:
+        return column.to_frame().select(ip.numeric_to_ipv4(pl.all())).to_series()
+    if isinstance(dtype, pl.Array):
+        column = column.cast(pl.List(pl.UInt8)).cast(pl.Binary)
+        return column.bin.encode("hex") if column.name == _ID else column.cast(pl.String)
+    if dtype == pl.Binary:
+        return column.bin.encode("hex")  # an id, as older snapshots have it
+    return column.cast(pl.Int64) if dtype in _NARROW else column
 
 
-#: what numbers and ids are packed as; no column of an event is that
-_NARROW: Final = (pl.Int8, pl.Int16, pl.Int32, pl.Binary)
+#: what numbers, addresses and ids are packed as; no column of an event is that
+_NARROW: Final = (pl.Int8, pl.Int16, pl.Int32, pl.UInt32, pl.Binary)
 #: texts up to which they are numbered in so few bytes; one number stands for none
 _NUMBERS: Final = ((1 << 8) - 2, pl.UInt8), ((1 << 16) - 2, pl.UInt16)
