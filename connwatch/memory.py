@@ -13,9 +13,10 @@ from typing import Any, Final
 #: parameters of glibc's mallopt, see malloc.h
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
+_ARENA_MAX: Final = -8
 #: bytes of a block from which on it is one of its own, and given back once it is free: of what runs
 #: for months; and the most that glibc takes
-_LARGE: Final = 1024 << 10
+_LARGE: Final = 512 << 10
 _LARGEST: Final = 32 << 20
 #: bytes that may be free at the end of a heap before they are given back
 _KEPT: Final = 256 << 20
@@ -33,11 +34,13 @@ def keep_much() -> None:
 def keep_little() -> None:
     """Have the C library give large blocks back as soon as they are free. By default glibc raises
     the size from which on it does that with every one that it sees, up to 32 MiB, and keeps what
-    is below. Nothing where there is no glibc."""
+    is below, for each thread apart: what is kept of a batch, between what is not, held a hundred
+    megabytes. Nothing where there is no glibc."""
     mallopt = _function("mallopt")
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, _LARGE)
         mallopt(_TRIM_THRESHOLD, _LARGE)
+        mallopt(_ARENA_MAX, 1)
 
 
 def give_back() -> None:

@@ -19,7 +19,7 @@ _ASK = (
 @pytest.mark.parametrize(
     ("arguments", "own", "told"),
     [
-        (["run", "-c", "x.yml"], None, "narenas:2,dirty_decay_ms:500,muzzy_decay_ms:0"),
+        (["run", "-c", "x.yml"], None, "narenas:1,dirty_decay_ms:500,muzzy_decay_ms:0"),
         (["tail", "x.log"], "narenas:1", "narenas:1"),
         (["replay", "x.log"], None, "narenas:2,dirty_decay_ms:10000"),
         ([], None, "narenas:2,dirty_decay_ms:10000"),

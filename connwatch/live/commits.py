@@ -231,6 +231,7 @@ class Commits:
         self._run.stage(commit.delivery, commit.keys, commit.known)
         commit.delivery = commit.keys = commit.known = None
         if commit.more:
+            give_back()  # until the next commit it may be many batches
             return
         has_snapshot = commit.detection is not None
         self._run.commit(

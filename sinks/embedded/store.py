@@ -321,7 +321,9 @@ class Run:
             kept += written(folder, "hits", hits)
         # What is in files, or out of date with the next delivery, need not wait for the commit.
         return _Staged(
-            replace(delivery, events=_NO_EVENTS, hits=_NO_HITS, alerts=(), shown=_NO_SHOWN),
+            replace(
+                delivery, events=_NO_EVENTS, hits=_NO_HITS, alerts=(), shown=_NO_SHOWN, spans=None
+            ),
             kept,
             keys_written(folder, "event-keys", event_keys),
             keys_written(folder, "hit-keys", hit_keys),
