@@ -144,9 +144,6 @@ class Words:
         at = self._first + np.maximum(word, 1)
         return self.text.ends[at - 1] + 1, self.text.ends[at]
 
-    def size(self, word: int, size: int) -> None:
-        self.sound &= self.end(word) - self.start(word) == size
-
     def letter(self, place: Numbers, letter: str) -> None:
         self.sound &= self.text.bytes[place] == ord(letter)
 
