@@ -23,3 +23,6 @@ _OPTIONS: Final = (
     else "narenas:2,dirty_decay_ms:10000"
 )
 os.environ.setdefault("_RJEM_MALLOC_CONF", _OPTIONS)
+# Nothing here multiplies matrices. numpy starts threads for that, one for each core, which spin for
+# a while when it is imported: a quarter of what a short command takes.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -7,6 +7,7 @@ alone, not on where batches end.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import polars as pl
@@ -89,7 +90,11 @@ class Detection:
         self._by_key = rules.by_key
         self._foldings = rules.foldings
         self._correlated = rules.correlated
-        self._uniting = Uniting(rules)
+
+    @cached_property
+    def _uniting(self) -> Uniting:
+        """Of many rules it takes a while to make, and only records of several logs want it."""
+        return Uniting(self.rules)
 
     def notes(self) -> list[str]:
         """What is to be said of the rules and lists before they run."""

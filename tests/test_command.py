@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -38,6 +39,19 @@ def test_what_runs_for_months_keeps_little_memory(
         check=True,
     )
     assert done.stdout.strip() == told
+
+
+def test_numpy_starts_no_threads() -> None:
+    """They would spin for a while, on every core."""
+    plain = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import connwatch, numpy, os; print(os.listdir('/proc/self/task'))"],
+        env=plain,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(ast.literal_eval(done.stdout)) == 1
 
 
 def test_a_live_run_and_a_replay_hold_the_same() -> None:
