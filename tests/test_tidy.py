@@ -14,6 +14,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from examples import examples
+from explaining import out
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sink_contract import delivery, events
@@ -70,7 +71,9 @@ def files(store: EmbeddedStore) -> Counter[str]:
     return Counter(dict(rows.fetchall()))
 
 
-def test_a_tiny_commit_makes_no_file_and_can_be_read_at_once(tmp_path: Path) -> None:
+def test_a_tiny_commit_makes_no_file_and_can_be_read_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = events(range(10))
     hits, alerts, _ = found(rows, 5)
     with EmbeddedStore(tmp_path) as store:
@@ -86,6 +89,8 @@ def test_a_tiny_commit_makes_no_file_and_can_be_read_at_once(tmp_path: Path) -> 
             assert (info["files"], info["small"]) == (0, 1)
             assert info["bytes"] > info["event_bytes"] > 0
             assert reader.verify() == []
+        assert "in no file 1 small parts" in out(capsys, "store", "info", "--store", tmp_path)
+    assert "in no file" not in out(capsys, "store", "info", "--store", tmp_path)
     with StoreReader(tmp_path) as reader:
         info = reader.info()
         assert (info["events"], info["files"], info["small"]) == (10, 1, 0), "closing makes files"

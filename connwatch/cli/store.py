@@ -35,6 +35,8 @@ def info(store: Path, as_json: bool) -> None:
         return
     for name in ("events", "alerts", "hits", "rejects", "days", "files"):
         click.echo(f"{name:<10} {number(found[name])}")
+    if found["small"]:
+        click.echo(f"{'in no file':<10} {number(found['small'])} small parts, which become files")
     click.echo(f"{'size':<10} {size(found['bytes'])}")
     for name in ("first_event", "last_event"):
         if found[name] is not None:
