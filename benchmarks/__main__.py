@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -23,6 +24,8 @@ from benchmarks.loop import loop
 from benchmarks.rules import RULES, write_rules
 from benchmarks.traffic import write_json, write_tsv
 
+#: what is searched for
+ADDRESS = "source.ip: 192.168.1.7 or destination.ip: 192.168.1.7"
 #: replays in a process of its own and prints seconds and peak memory (MB)
 _REPLAY = """
 import resource, sys, time
@@ -158,7 +161,7 @@ def search(store: Path, rows: int, table: Table) -> None:
     from connwatch.query import search as find
     from connwatch.sinks.embedded import StoreReader
 
-    query = parse("source.ip: 192.168.1.7 or destination.ip: 192.168.1.7")
+    query = parse(ADDRESS)
     with StoreReader(store) as reader:
         last = datetime.fromtimestamp(reader.info()["last_event"] / 1e6, UTC)
         span = {"start": last - timedelta(hours=24), "end": last + timedelta(seconds=1)}
@@ -167,6 +170,24 @@ def search(store: Path, rows: int, table: Table) -> None:
             for _ in range(5)
         )
     table.add_row(f"search by address and day in {rows:,}", f"{best * 1000:,.0f} ms", "", "150 ms")
+    times = [
+        f"{name}={when.isoformat()}" for name, when in (("--from", span["start"]), ("--to", last))
+    ]
+    whole = command("-m", "connwatch.cli", "search", f"--store={store}", *times, ADDRESS)
+    least = command("-c", "import polars")
+    table.add_row(
+        "the same as a command",
+        f"{whole * 1000:,.0f} ms",
+        f"{whole / least:.1f} times 'import polars'",
+        "",
+    )
+
+
+def command(*arguments: str) -> float:
+    """Seconds of a Python process with these arguments, the best of several."""
+    line, env = [sys.executable, *arguments], own_environment()
+    run = partial(subprocess.run, line, check=True, capture_output=True, env=env)
+    return min(timed(run) for _ in range(5))
 
 
 def main() -> None:

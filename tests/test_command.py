@@ -54,5 +54,16 @@ def test_numpy_starts_no_threads() -> None:
     assert len(ast.literal_eval(done.stdout)) == 1
 
 
+@pytest.mark.parametrize("command", ["search", "alerts", "dead_letters"])
+def test_what_only_reads_the_store_loads_no_formats(command: str) -> None:
+    """They take longer than the command itself."""
+    ask = (
+        f"import sys, connwatch.cli.{command}; "
+        "print([name for name in sys.modules if 'tcpdump' in name or 'connwatch.pipeline' in name])"
+    )
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert ast.literal_eval(done.stdout) == []
+
+
 def test_a_live_run_and_a_replay_hold_the_same() -> None:
     assert Limits().items == CAP

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from connwatch.cli.common import out
-from connwatch.cli.config import read_config
 from connwatch.config import Elasticsearch
 from connwatch.config.kinds import of_option
 from connwatch.config.model import AGE
@@ -47,7 +46,12 @@ def server_options(command: Command) -> Command:
 
 def section_of(config_file: Path | None, urls: tuple[str, ...]) -> Elasticsearch:
     """The section of the configuration, or its defaults where only addresses are given."""
-    section = Elasticsearch() if config_file is None else read_config(config_file).elasticsearch
+    section = Elasticsearch()
+    if config_file is not None:
+        # Loaded when it is needed: all formats come with it, which takes longer than a search.
+        from connwatch.cli.config import read_config
+
+        section = read_config(config_file).elasticsearch
     if not urls and not section.named:
         where = "elasticsearch.nodes" if config_file is None else f"{config_file}"
         raise UsageError(

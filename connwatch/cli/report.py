@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from connwatch.alert import SEVERITY, Document
 from connwatch.cli.common import say
-from connwatch.detectors.ruleset import RuleSet
-from connwatch.ingest.files import Found
 from connwatch.paths import default_store
-from connwatch.pipeline import Outcome
 from connwatch.render import console, moment, number, safe, size, table
+
+if TYPE_CHECKING:  # a list of alerts has nothing to do with replays
+    from connwatch.detectors.ruleset import RuleSet
+    from connwatch.ingest.files import Found
+    from connwatch.pipeline import Outcome
 
 #: alerts that are listed; `connwatch alerts` has all
 _LISTED: Final = 20
