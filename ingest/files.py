@@ -183,7 +183,7 @@ def _piece(path: str, other: Source) -> Source | None:
         return None
     opened = Opened(path)
     opened.close()
-    source = replace(other, path=path, opened=None, size=opened.size, header=header)
+    source = replace(other, path=path, opened=None, size=opened.size, header=header, tail=None)
     parsed = _parsed(source, head)
     if parsed.events.is_empty() or parsed.rejects.height > parsed.events.height:
         return None

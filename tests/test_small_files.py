@@ -206,6 +206,12 @@ def folder(tmp_path: Path) -> Path:
         rows = [ESTAB, LISTEN, ESTAB.replace("22", "443")][: chance.randint(1, 3)]
         snapshot = made / f"ss-2026-11-21T10:{number:02}:00Z.txt"
         snapshot.write_text("\n".join([HEADER, *rows]) + "\n")
+    copied = made / "copied"
+    copied.mkdir()
+    rows = [zeek(ts=f"{1517336042.0 + n}", uid=f"T{n}") for n in range(9)]
+    (copied / "conn.log.2").write_text(header() + "".join(rows[:3]))
+    (copied / "conn.log.1").write_text("".join(rows[3:6]))  # truncated under the one who writes
+    (copied / "conn.log").write_text("".join(rows[6:]))
     return made
 
 
@@ -237,6 +243,8 @@ def test_a_folder_gives_the_same_records_in_the_same_order(folder: Path) -> None
         alone = read(folder)
     assert together[0].rows() == alone[0].rows()
     assert together[1:] == alone[1:]
+    copied = together[0].filter(pl.col("log.file.path").str.contains("/copied/", literal=True))
+    assert copied["zeek.session_id"].to_list() == [f"T{n}" for n in range(9)]
     for size in (7,):
         with patch.object(merge, "TOGETHER", size), patch.object(files, "TOGETHER", size):
             assert read(folder)[0].rows() == alone[0].rows()
