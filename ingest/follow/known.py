@@ -197,7 +197,9 @@ class Known:
         live = placed and (piece is stream.newest or not marked(spot.path))
         if not piece.started:
             piece.size, piece.mtime = spot.size, spot.mtime
-        if piece.whole and not grown and not live:
+        # What a format holds back is given with the end, which is still to be said.
+        ended = piece.done or (piece.whole and not stream.format.holds)
+        if ended and not grown and not live:
             if piece is stream.newest and piece not in stream.recent:
                 stream.recent.append(piece)
             piece.done = True
@@ -265,7 +267,7 @@ class Known:
             if now - piece.since < self.host.settle:
                 continue
             self.lost.remove(piece)
-            piece.done, piece.changed = True, True
+            self.owner[piece].give_up(piece)
             self._gone.append(piece)
             if piece.unread:
                 missing.append(

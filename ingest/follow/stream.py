@@ -72,6 +72,7 @@ class Stream:
         self.queue: list[Piece] = []
         self.beside: list[Piece] = []
         self.newest: Piece | None = None
+        self._given_up: list[Piece] = []  # whose end is still to be said
         self._reached = 0  # the last piece, by number, of which something was read and kept
         self._host = host
 
@@ -81,6 +82,8 @@ class Stream:
         on: those behind what was just read; what holds nothing up is not looked at again.
         Never raises for what a file holds or for a file that is gone; that is a `Problem`.
         """
+        if self._given_up:
+            return self._end_of(self._given_up.pop())
         for _ in range(len(self.queue) + len(self.beside) + 8):
             first = self.queue[:1]
             for piece in first if on else (*self.beside, *first):
@@ -261,6 +264,20 @@ class Stream:
         # It stays where it is while a younger one is written: watched, but not waited for.
         self.beside.append(self.queue.pop(0))
         return True
+
+    def give_up(self, piece: Piece) -> None:
+        """What is left of it is gone; what was read and held back is whole as it is."""
+        if self.format.holds and piece.started:
+            self._given_up.append(piece)
+        else:
+            piece.done, piece.changed = True, True
+
+    def _end_of(self, piece: Piece) -> Lines:
+        """The block behind the last lines that were read of a piece which is given up."""
+        before = piece.record(self.id)
+        piece.done, piece.changed = True, True
+        after = piece.record(self.id)
+        return Lines(piece.ending(), self.piece_id(piece), before, after, piece.mtime / 1e9)
 
     def finish(self, piece: Piece) -> None:
         """All of it is read."""
