@@ -251,6 +251,22 @@ def test_rules_can_be_checked_listed_shown_and_tested(
     out(capsys, "rules", "check", str(tmp_path / "rule.yml"), code=2)
 
 
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0", "-1", "x"])
+def test_what_is_no_number_of_seconds_is_refused(seconds: str, logs: Path) -> None:
+    assert run(["tail", str(logs), "--until-idle", seconds]) == 2
+
+
+def test_a_store_is_no_file(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = logs.parent / "c.yml"
+    config.write_text("store: taken\nsources: [{path: none}]\n", encoding="utf-8")
+    config.with_name("taken").touch()
+    capsys.readouterr()
+    assert run(["run", "-c", str(config), "--until-idle", "1"]) == 3
+    said = capsys.readouterr().err
+    assert "taken: is a file" in said
+    assert "a store is a folder of its own" in said
+
+
 def test_the_store_is_looked_after(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out(capsys, "replay", str(logs))
     assert "events     21" in out(capsys, "store", "info")

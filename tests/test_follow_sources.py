@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from follow_support import Reader, follower, header, pack, record, row, rows, write
@@ -145,6 +147,29 @@ def test_exclude_and_what_is_no_log(tmp_path: Path) -> None:
     reader.take()
     assert reader.numbers() == [*range(5), 10, 11]
     assert str(tmp_path / "none") not in follower(reader).skipped
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"label": "x"}, "read as the source that names {} says"),
+        ({"forced": True}, None),
+        ({}, None),
+    ],
+)
+def test_a_file_that_two_sources_name_is_read_as_the_first_says(
+    other: dict[str, Any], why: str | None, tmp_path: Path
+) -> None:
+    """That the second one would read it otherwise is said."""
+    log = write(tmp_path / "conn.log", header() + rows(0, 5))
+    link = tmp_path / "link.log"
+    link.symlink_to(log)
+    reader = Reader(log)
+    reader.wanted = [*reader.wanted, replace(reader.wanted[0], path=str(link), **other)]
+    reader.restart()
+    reader.take()
+    assert reader.numbers() == list(range(5))
+    assert follower(reader).skipped == ({} if why is None else {str(link): why.format(log)})
 
 
 def test_a_header_written_bit_by_bit(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -41,9 +42,22 @@ if TYPE_CHECKING:
 #: seconds without a word of a live run, after which it is said to be silent
 _SILENT: Final = 30.0
 
+
+class _Seconds(click.FloatRange):
+    """A number of seconds that passes."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is no number of seconds.", param, ctx)
+        return float(seconds)
+
+
 idle_option = click.option(
     "--until-idle",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_Seconds(min=0, min_open=True),
     metavar="SECONDS",
     help="End as a replay does when everything is read and nothing came for so long.",
 )

@@ -109,7 +109,7 @@ class Follower:
         """What cannot be read at present."""
         places, newcomers = self._places, self._newcomers
         self._failed = {p: why for p, why in self._failed.items() if self._known.has_file(p)}
-        self.skipped = {**newcomers.skipped, **self._pipes.skipped}
+        self.skipped = {**newcomers.skipped, **self._pipes.skipped, **places.doubled}
         self.problems = [
             *self._failed.values(),
             *newcomers.failed.values(),

@@ -40,6 +40,7 @@ class Places:
 
     resting: files that need no look of their own while their names stay as they are.
     missing: named files that do not exist. failed: path -> error, of what cannot be looked at.
+    doubled: path -> reason, of files that are read as another source says.
     """
 
     wanted: Sequence[Wanted]
@@ -47,6 +48,7 @@ class Places:
     resting: set[Key] = field(default_factory=set)
     missing: list[str] = field(default_factory=list)
     failed: dict[str, OSError] = field(default_factory=dict)
+    doubled: dict[str, str] = field(default_factory=dict)
     folders: Folders = field(init=False)
     _spots: dict[str, tuple[float, Spot]] = field(default_factory=dict)
     _used: dict[str, tuple[float, Spot]] = field(default_factory=dict)
@@ -96,7 +98,7 @@ class Places:
         stems: (source, folder, stem) of logs known already. thorough: look at resting files too.
         """
         self.folders.begin()
-        self.missing, self.failed = [], {}
+        self.missing, self.failed, self.doubled = [], {}, {}
         hot: dict[str, Spot | None] = {}
         named: dict[Key, Sight] = {}
         logs = set(stems)
@@ -115,6 +117,8 @@ class Places:
                 before = named.get(spot.key)
                 if before is None or (placed and not before.placed and before.source == source):
                     named[spot.key] = Sight(spot, source, True, placed, pipe)
+                elif self.wanted[before.source].reads_otherwise(wanted):
+                    self.doubled[path] = f"read as the source that names {before.spot.path} says"
                 logs.add((source, _folder(path), stem(path)))
             if empty:
                 self.missing.append(wanted.path)

@@ -45,6 +45,11 @@ class Wanted:
         """Whether it is no place in the file system."""
         return self.command is not None or self.path == STDIN
 
+    def reads_otherwise(self, other: Wanted) -> bool:
+        """Whether it makes other records of a file than another source does."""
+        own, others = ([one.name for one in it.formats] for it in (self, other))
+        return self.label != other.label or own != others
+
 
 @dataclass(frozen=True, slots=True)
 class Lines:

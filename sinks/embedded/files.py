@@ -15,6 +15,8 @@ from typing import Final
 
 import polars as pl
 
+from connwatch.errors import StoreError
+
 TEMPORARY: Final = ".part"
 #: every @timestamp
 EVER: Final = (-(2**62), 2**62)
@@ -135,6 +137,10 @@ def no_room(folder: Path) -> bool:
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it, so that they outlast a loss of power."""
     if not folder.is_dir():
+        if folder.exists():
+            raise StoreError(
+                "is a file", where=str(folder), hint="a store is a folder of its own: name another"
+            )
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
