@@ -5,15 +5,20 @@ from __future__ import annotations
 
 import gzip
 import os
+import random
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 from conftest import ROOT
 from live_process import following, status
 from live_support import configuration, replayed_whole, start, stored, wait_for
+
+from connwatch.sinks.embedded import StoreReader
 
 INCIDENT = ROOT / "sample_logs" / "incident"
 
@@ -52,13 +57,18 @@ def truncated(log: Path) -> None:
 @pytest.mark.parametrize(
     ("pieces", "end", "rotated"),
     [
-        (packets, signal.SIGTERM, renamed),
         (packets, signal.SIGKILL, renamed),
-        (packets, signal.SIGTERM, compressed),
-        (packets, signal.SIGTERM, removed),
-        (packets, signal.SIGKILL, truncated),
-        (tables, signal.SIGTERM, renamed),
         (tables, signal.SIGTERM, removed),
+        *(
+            pytest.param(*one, marks=pytest.mark.slow)
+            for one in (
+                (packets, signal.SIGTERM, renamed),
+                (packets, signal.SIGTERM, compressed),
+                (packets, signal.SIGTERM, removed),
+                (packets, signal.SIGKILL, truncated),
+                (tables, signal.SIGTERM, renamed),
+            )
+        ),
     ],
 )
 def test_what_was_open_is_closed_when_its_file_was_rotated_meanwhile(
@@ -89,6 +99,48 @@ def test_what_was_open_is_closed_when_its_file_was_rotated_meanwhile(
     shutil.copy2(log, kept)
     assert start("run", "-c", str(config), "--until-idle", "2").wait(120) == 0
     assert stored(store)[0] == replayed_whole([kept], tmp_path / "replayed")[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_every_packet_is_in_one_flow_whatever_happens(seed: int, tmp_path: Path) -> None:
+    """Writing, rotations and kills in any order."""
+    chance = random.Random(seed)
+    lines = (INCIDENT / "tcpdump.txt").read_bytes().splitlines(keepends=True)
+    log, written, rotations = tmp_path / "logs" / "dump.txt", 0, 0
+    log.parent.mkdir()
+    config = configuration(tmp_path, [str(log)], "batch: 500\n", idle_limit=chance.choice([1, 60]))
+    process = start("run", "-c", str(config))
+    for what in chance.choices(["write", "write", "rotate", "kill"], k=16):
+        time.sleep(chance.choice([0, chance.uniform(0, 0.3), chance.uniform(0, 1.5)]))
+        if what == "write" or not log.exists():
+            more = chance.randint(1, 60)
+            with log.open("ab") as out:
+                out.write(b"".join(lines[written : written + more]))
+            written += more
+        elif what == "rotate":
+            rotations += 1
+            log.rename(log.with_name(f"dump.txt.{rotations:02}"))
+        else:
+            process.kill()
+            process.wait()
+            process = start("run", "-c", str(config))
+    process.kill()
+    process.wait()
+    assert start("run", "-c", str(config), "--until-idle", "2").wait(120) == 0
+    assert packets_stored(tmp_path / "store") == written
+    assert stored(tmp_path / "store")[0] == replayed_whole([log.parent], tmp_path / "replayed")[0]
+
+
+def packets_stored(folder: Path) -> int:
+    with StoreReader(folder) as reader:
+        flows = reader.events().filter(pl.col("event.dataset") == "tcpdump.connection")
+        return int(
+            flows.select(pl.col("source.packets", "destination.packets").sum())
+            .collect()
+            .to_numpy()
+            .sum()
+        )
 
 
 def test_what_was_open_in_a_pipe_is_closed_by_the_next_run(tmp_path: Path) -> None:
