@@ -200,10 +200,10 @@ class Session:
     def _unread(self, quiet: float) -> bool:
         """Whether something is to come after so many quiet seconds: records that wait for other
         streams, what is told at their ends, or files that are waited for, such as one that is being
-        compressed."""
+        compressed or is not where it was."""
         courses = self.merge.courses.values()
         settling = quiet < 2 * self.follower.settle + _LOOK
-        return any(
+        return (settling and self.follower.seeks) or any(
             one.waits or not one.finished or (settling and one.stream.pending) for one in courses
         )
 

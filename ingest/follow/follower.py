@@ -124,6 +124,11 @@ class Follower:
         alone = all(one.path == STDIN for one in self._wanted)
         return alone and self._round > 0 and self._pipes.stdin_ended
 
+    @property
+    def seeks(self) -> bool:
+        """Whether the content of a piece has gone from its file, and is still looked for."""
+        return bool(self._known.lost)
+
     def watched(self) -> list[str]:
         """Folders and files to put under watch."""
         watched = self._places.watched()
