@@ -136,6 +136,10 @@ def test_seconds_of_a_rule_are_nanoseconds_here(tmp_path: Path) -> None:
     (found,) = alerts(rules, series)
     assert found["connwatch"]["values"]["peak"] == 62_000_000_000
     assert alerts(rules, series[:1]) == []
+    short = {"event.duration": 67_000_000}  # which 0.067 times a thousand million is not, as floats
+    series = [event(0, "10.0.0.1", 22, **short)]
+    rules = load(tmp_path, base, correlation(body.replace("gte: 60", "gte: 0.067")))
+    assert len(alerts(rules, series)) == 1
 
 
 def test_without_group_by_all_records_are_one_group(tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ COMPARISONS = [
     ("state in lower case with case", "10 error case", "conn_state|cased: s0", "conn_state|cased: S0"),
     ("an address in upper case", "10 error case", "source.ip|startswith|cased: 'FE80:'", "source.ip|startswith: 'FE80:'"),
     ("a network as an address", "10 error value", "source.ip: 10.0.0.0/8", "source.ip|cidr: 10.0.0.0/8"),
+    ("a name and a number as an address", "10 error value", "destination.ip: 'host::1'", "destination.ip: '::ffff:1.2.3.4'"),
+    ("a fraction of nanoseconds", "10 error value", "duration: 0.0000000005", "duration: 0.067"),
     ("a name as an address", "10 error value", "destination.ip: localhost", "destination.ip: '::1'"),
     ("a letter that no history has", "10 error value", "history|contains: Z", "history|contains: R"),
     ("an anchor behind text", "10 error value", "history|re: 'S^h'", "history|re: '^Sh'"),

@@ -132,6 +132,9 @@ ERRORS: list[tuple[str, str, str, str, str | None]] = [
     ("bad level", "s: {destination.port: 4}\ncondition: s", "level: bad\n", "rule.yml:3", None),
     ("enabled is no bool", "s: {destination.port: 4}\ncondition: s", "enabled: maybe\n", "rule.yml:3", None),
     ("a placeholder without values", "s: {source.ip|expand: '%hosts%'}\ncondition: s", "", "rule.yml", "placeholders"),
+    ("an expression with a placeholder without values", "s: {uid|re|expand: '^%some%$'}\ncondition: s", "", "rule.yml", "placeholders"),
+    ("a duration as text", "s: {duration|contains: '5'}\ncondition: s", "", "rule.yml", "gte"),
+    ("a duration as an expression", "s: {duration|re: '^5$'}\ncondition: s", "", "rule.yml", "gte"),
     ("a hour of a port", "s: {destination.port|hour: 4}\ncondition: s", "", "rule.yml", "@timestamp"),
 ]  # fmt: skip
 
@@ -194,6 +197,16 @@ def test_placeholders_are_filled_in(tmp_path: Path) -> None:
     rules = load_rules([tmp_path])
     assert not rules.errors
     assert match(rules, frame(list(EVENTS.values())))["row"].to_list() == [0, 1]
+
+
+def test_placeholders_in_expressions_are_filled_in(tmp_path: Path) -> None:
+    (tmp_path / "values.yml").write_text("placeholders: {nets: ['93', '203']}\n", encoding="utf-8")
+    path = write(tmp_path, "s: {destination.ip|re|expand: '^%nets%[.]'}\ncondition: s")
+    rules = load_rules([tmp_path])
+    assert not rules.errors, rules.errors[0]
+    assert match(rules, frame(list(EVENTS.values())))["row"].to_list() == [0, 1]
+    path.write_text(path.read_text().replace("%nets%", "%nets%%none%"))
+    assert len(load_rules([tmp_path]).errors) == 1
 
 
 def test_filters_apply_to_the_rules_they_name(tmp_path: Path) -> None:

@@ -26,6 +26,12 @@ EVENTS: dict[str, dict[str, Any]] = {
     "late": {"@timestamp": datetime(2027, 1, 3, 23, 59, tzinfo=UTC)},
     "refused": {"zeek.connection.state": "REJ"},
     "marks": {"zeek.connection.service": "a b#c-d&e~f*g\\h"},
+    "long": {"event.duration": 67_000_000},
+    "short": {"event.duration": 66_999_999},
+    "six": {"destination.ip": "2001:db8::1"},
+    "four": {"destination.ip": "1.2.3.4"},
+    "tunnel": {"zeek.connection.tunnel_parents": ["CAbc", "CDef"]},
+    "port": {"destination.port": 80},
 }
 SERVICE = "zeek.connection.service"
 
@@ -48,6 +54,25 @@ FOUND: list[tuple[str, str, str]] = [
     ("a translated value with a wildcard", "{action: 'den*'}", "refused"),
     ("an expression on translated values", "{action|re: '^(drop|deny)$'}", "refused"),
     ("a value nothing is translated from", "{action: sung}", ""),
+    ("a fraction of a second", "{duration: 0.067}", "long"),
+    ("a fraction of a second as text", "{duration: '0.067'}", "long"),
+    ("from a fraction on", "{duration|gte: 0.067}", "long"),
+    ("above a fraction", "{duration|gt: 0.067}", ""),
+    ("below a fraction", "{duration|lt: 0.067}", "short"),
+    ("numbers that no column holds", "{duration: [0.067, 86400000000000, 1.0e+300]}", "long"),
+    ("less than a number that no column holds", "{duration|lt: 1.0e+300}", "long short"),
+    ("a port of more than 64 bits", "{destination.port: [80, 18446744073709551616]}", "port"),
+    ("a port of many digits", f"{{destination.port: '{'9' * 5000}'}}", ""),
+    ("digits", "{destination.port: '80'}", "port"),
+    ("what Python takes for digits", "{destination.port: ['8_0', '80 ', '\u0668\u0660']}", ""),
+    ("all addresses of IPv6", "{destination.ip|cidr: '::/0'}", "six"),
+    ("all addresses of IPv4", "{destination.ip|cidr: 0.0.0.0/0, destination.ip|endswith: 2.3.4}", "four"),
+    ("an address in another form", "{destination.ip: '2001:db8:0::1'}", "six"),
+    ("among several an address in another form", "{related.ip: '2001:db8:0::1'}", "six"),
+    ("among several a mapped address", "{related.ip: '::ffff:1.2.3.4'}", "four"),
+    ("among several all addresses of IPv6", "{related.ip|cidr: '::/0'}", "six"),
+    ("among several all addresses of IPv4", "{related.ip|cidr: 0.0.0.0/0, destination.ip|endswith: 2.3.4}", "four"),
+    ("a keyword among several texts", "[cdef]", "tunnel"),
     ("marks that mean something in expressions", f"{{{SERVICE}: 'a b#?-d&e~f\\*g*h'}}", "marks"),
 ]  # fmt: skip
 

@@ -18,7 +18,7 @@ from sigma.rule import SigmaRule
 from sigma.types import SigmaNumber, SigmaRegularExpression, SigmaString, SigmaType, SpecialChars
 
 from connwatch.errors import RuleError
-from connwatch.schema import STORED
+from connwatch.schema import STORED, STRINGS
 
 from .fields import FieldMap, Target
 from .tree import Atom, Branch, Node
@@ -28,7 +28,8 @@ from .values import equality, test
 _SEARCHED: Final = tuple(
     name
     for name, dtype in STORED.items()
-    if dtype == pl.String() and name not in ("event.id", "log.file.path", "network.community_id")
+    if dtype in (pl.String(), STRINGS)
+    and name not in ("event.id", "log.file.path", "network.community_id")
 )
 _NUMBERS: Final = tuple(
     name

@@ -124,7 +124,7 @@ class _Reading:
         if isinstance(parsed.condition, SigmaExtendedCorrelationCondition):
             condition = self._presence(parsed.condition.parsed)
         else:
-            number = float(parsed.condition.count)
+            number: float = parsed.condition.count
             named = parsed.condition.fieldref
             if measure.startswith("value_"):
                 targets = [
@@ -133,7 +133,7 @@ class _Reading:
                 ]
                 fields = tuple(zip(*((t.column for t in per) for per in targets), strict=True))
                 if measure in METRICS:
-                    number *= self._scale(targets)
+                    number = self._measured(targets).own(number)
             elif named:
                 raise RuleError(
                     f"{measure} counts records, not the values of a field",
@@ -146,7 +146,7 @@ class _Reading:
                 raise RuleError(
                     "a percentile lies between 1 and 99", where=self.document.where("percentile")
                 )
-            condition = Threshold(parsed.condition.op.name.lower(), number)
+            condition = Threshold(parsed.condition.op.name.lower(), float(number))
         groups = [self._targets(name) for name in parsed.group_by or ()]
         return Window(
             measure,
@@ -198,8 +198,8 @@ class _Reading:
             )
         return target
 
-    def _scale(self, targets: Sequence[Sequence[Target]]) -> int:
-        """How much a number of the rule is in the unit of the column."""
+    def _measured(self, targets: Sequence[Sequence[Target]]) -> Target:
+        """What is measured, in the unit that it has in every rule."""
         if len(targets) != 1:
             raise RuleError("one field can be measured", where=self.document.where("field"))
         scales = {target.scale for target in targets[0]}
@@ -213,7 +213,7 @@ class _Reading:
             raise RuleError(
                 "the field has different units in the rules", where=self.document.where("field")
             )
-        return scales.pop()
+        return targets[0][0]
 
     def _presence(self, node: Any) -> Presence:
         if isinstance(node, SigmaRuleReference):

@@ -5,9 +5,12 @@ The maps are data (`rules/fields/*.yml`), so that unmodified rules from elsewher
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from fractions import Fraction
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final
@@ -19,6 +22,9 @@ from connwatch.schema import BY_NAME
 
 _KEYS: Final = frozenset({"logsources", "datasets", "fields"})
 _TARGET_KEYS: Final = frozenset({"column", "scale", "values"})
+#: what a column of 64 bits cannot hold any more, and the largest float
+_BEYOND: Final = 2**63
+_LARGEST: Final = sys.float_info.max
 
 
 class UnfedError(Exception):
@@ -33,6 +39,16 @@ class Target:
     column: str
     scale: int = 1
     values: Mapping[str, tuple[str, ...]] | None = None
+
+    def own(self, number: float) -> int | float:
+        """A rule's number in the unit of the column: an int where it is whole and has 64 bits at
+        most. 0.067 s are 67,000,000 ns, which the product of floats is not."""
+        if not math.isfinite(number):
+            return number
+        exact = Fraction(str(number)) * self.scale
+        if exact.denominator == 1 and -_BEYOND <= exact < _BEYOND:
+            return int(exact)
+        return float(exact) if abs(exact) <= _LARGEST else math.inf if exact > 0 else -math.inf
 
 
 @dataclass(frozen=True, slots=True)

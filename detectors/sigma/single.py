@@ -10,7 +10,7 @@ from sigma.exceptions import SigmaError
 from sigma.filters import SigmaFilter
 from sigma.modifiers import SigmaWideModifier, modifier_mapping
 from sigma.rule import SigmaRule
-from sigma.types import Placeholder, SigmaString
+from sigma.types import Placeholder, SigmaRegularExpression, SigmaString
 
 from connwatch.errors import RuleError
 
@@ -59,8 +59,8 @@ def single(document: RuleDocument, context: Context) -> Rule | Unfed:
     if fields is None:
         named = ", ".join(f"{key} {value}" for key, value in source.items() if value)
         return Unfed(title, document.where("logsource"), f"no source here feeds {named}")
-    fill_in(parsed, context.placeholders)
     try:
+        fill_in(parsed, context.placeholders)
         node = compile_rule(parsed, fields)
     except UnfedError as error:
         where = document.where(*quoted(str(error)), section="detection")
@@ -110,7 +110,19 @@ def fill_in(rule: SigmaRule, placeholders: Mapping[str, Sequence[str | Placehold
                 for value in item.value
                 for new in (
                     value.replace_placeholders(values)
-                    if isinstance(value, SigmaString) and value.contains_placeholder()
+                    if _can_be_filled(value, placeholders)
                     else [value]
                 )
             ]
+
+
+def _can_be_filled(value: Any, placeholders: Mapping[str, Sequence[str | Placeholder]]) -> bool:
+    """Whether there are placeholders in a value, in an expression such that all have values: what
+    is left in it would be text."""
+    if isinstance(value, SigmaString):
+        return value.contains_placeholder()
+    if not isinstance(value, SigmaRegularExpression) or not value.contains_placeholder():
+        return False
+    names = [part.name for part in value.regexp.s if isinstance(part, Placeholder)]
+    filled = (placeholders.get(name, ()) for name in names)
+    return all(known and all(isinstance(one, str) for one in known) for known in filled)

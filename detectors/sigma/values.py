@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import polars as pl
@@ -51,6 +52,10 @@ _IP: Final = frozenset(name for name, column in BY_NAME.items() if column.es == 
 #: columns whose values the parsers write in lower case
 _LOWER_ALREADY: Final = _IP | {"network.transport", "network.direction", "event.dataset"}
 _FALSE: Final = pl.lit(value=False)
+_WHOLE: Final = re.compile(r"[+-]?[0-9]+")
+_DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+#: of a number that no column holds
+_DIGITS: Final = 40
 
 Match = Callable[[pl.Expr], pl.Expr]
 Test = tuple[str, pl.Expr]  # what is asked, in words, and the expression (null where no value)
@@ -80,6 +85,8 @@ def test(target: Target, value: SigmaType, fields: FieldMap) -> Test:
     if isinstance(value, SigmaCIDRExpression):
         return f"in {value.cidr}", _cidr(target.column, value.network)
     if isinstance(value, SigmaRegularExpression):
+        if target.scale != 1:
+            raise _no_text(target)
         words, match = _regex(value)
         return words, _each(target.column, match)
     if isinstance(value, SigmaNumber):
@@ -97,14 +104,14 @@ def equality(target: Target, value: SigmaType) -> tuple[str, object] | None:
     if target.values is not None:
         return None
     if isinstance(value, SigmaNumber) and not isinstance(value, SigmaTimestampPart):
-        number = value.number * target.scale
-        return (name, int(number)) if dtype == pl.Int64() and number == int(number) else None
+        number = target.own(value.number)
+        return (name, number) if dtype == pl.Int64() and isinstance(number, int) else None
     if not isinstance(value, SigmaString) or isinstance(value, SigmaCasedString):
         return None
     if dtype != pl.String() or not all(isinstance(part, str) for part in value.s):
         return None
     text = "".join(map(str, value.s))
-    return (name, _address(text)) if name in _IP else (_lower_name(name), text.lower())
+    return (name, canonical(text)) if name in _IP else (_lower_name(name), text.lower())
 
 
 def _translated(
@@ -175,7 +182,10 @@ def _string(target: Target, value: SigmaString) -> Test:
         if dtype == pl.Boolean():
             return words, _boolean(name, {"true": True, "false": False}.get(text.lower()))
         if name in _IP:
-            text = _address(text)
+            text = canonical(text)
+            parts = [text]
+    elif target.scale != 1:
+        raise _no_text(target)
     if not cased:
         parts = [part.lower() if isinstance(part, str) else part for part in parts]
     match = _pattern(parts)
@@ -188,15 +198,27 @@ def _string(target: Target, value: SigmaString) -> Test:
 
 
 def _parts(value: SigmaString) -> list[object]:
-    """Texts and wildcards; RuleError for a placeholder that is still one."""
+    """Texts and wildcards; RuleError as `_be_filled` says."""
     parts: list[object] = [part for part in value.s if part != ""]
+    _be_filled(parts)
+    return parts
+
+
+def _be_filled(parts: Iterable[object]) -> None:
+    """RuleError for a placeholder that is still one."""
     for part in parts:
         if isinstance(part, Placeholder):
             raise RuleError(
                 f"the placeholder %{part.name}% has no values",
                 hint="define it in a YAML document `placeholders: {name: [values]}` in the rules",
             )
-    return parts
+
+
+def _no_text(target: Target) -> RuleError:
+    return RuleError(
+        f"{target.column} is kept as a number in another unit and is no text here",
+        hint="compare it by size: gt, gte, lt, lte",
+    )
 
 
 def _words(parts: Sequence[object]) -> str:
@@ -228,16 +250,12 @@ def _pattern(parts: Sequence[object]) -> Match:
 
 
 def _as_number(text: str) -> float | int | None:
-    try:
-        return int(text)
-    except ValueError:
-        try:
-            return float(text)
-        except ValueError:
-            return None
+    if _WHOLE.fullmatch(text):
+        return int(text) if len(text) < _DIGITS else math.inf
+    return float(text) if _DECIMAL.fullmatch(text) else None
 
 
-def _address(text: str) -> str:
+def canonical(text: str) -> str:
     """An address as events have it; other text stays."""
     try:
         address = ipaddress.ip_address(text)
@@ -253,7 +271,8 @@ def _number(target: Target, number: float | None) -> pl.Expr:
         return _FALSE
     dtype = BY_NAME[target.column].dtype
     if dtype == pl.Int64():
-        return pl.col(target.column) == number * target.scale
+        whole = target.own(number)
+        return pl.col(target.column) == whole if isinstance(whole, int) else _FALSE
     if dtype == pl.Boolean():
         return _boolean(target.column, {0: False, 1: True}.get(int(number)))
     return _each(target.column, lambda c: c == str(number))
@@ -277,7 +296,7 @@ def _compare(target: Target, value: SigmaCompareExpression) -> Test:
         words = f"has {name} {sign} {number}"
     elif BY_NAME[target.column].dtype == pl.Int64():
         column, words = pl.col(target.column), f"{sign} {number}"
-        number = number * target.scale
+        number = target.own(number)
     elif BY_NAME[target.column].dtype == pl.String():
         column, words = _text(target.column).cast(pl.Float64, strict=False), f"{sign} {number}"
     else:
@@ -305,19 +324,23 @@ def _part(target: Target, value: SigmaTimestampPart) -> tuple[pl.Expr, str]:
 
 
 def _cidr(name: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> pl.Expr:
+    # Nothing is found in a network of all addresses: it is asked as its halves.
+    parts = network.subnets() if network.prefixlen == 0 else [network]
+    networks = pl.Series([str(part) for part in parts])
     if BY_NAME[name].dtype == STRINGS:
-        return pl.col(name).list.eval(ip.is_in(pl.element(), pl.Series([str(network)]))).list.any()
+        return pl.col(name).list.eval(ip.is_in(pl.element(), networks)).list.any()
     if isinstance(network, ipaddress.IPv4Network) and name in _IP:
         first, last = int(network.network_address), int(network.broadcast_address)
         return pl.col(NUMBER + name).is_between(first, last)
     if name in _IP:
-        inside6: pl.Expr = ip.is_in(pl.col(SIX + name), pl.Series([str(network)]))
+        inside6: pl.Expr = ip.is_in(pl.col(SIX + name), networks)
         return inside6
-    inside: pl.Expr = ip.is_in(_text(name), pl.Series([str(network)]))
+    inside: pl.Expr = ip.is_in(_text(name), networks)
     return inside
 
 
 def _regex(value: SigmaRegularExpression) -> tuple[str, Match]:
+    _be_filled(value.regexp.s)
     flags = "".join(sorted(value.sigma_to_re_flag[flag] for flag in value.flags))
     pattern = value.to_plain()
     pattern = f"(?{flags}){pattern}" if flags else pattern

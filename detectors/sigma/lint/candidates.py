@@ -11,7 +11,7 @@ import polars as pl
 
 from connwatch.schema import DERIVED, STORED
 
-from ..values import helpers
+from ..values import canonical, helpers
 from .columns import BEHIND, LETTERS, bounds, numeric
 from .formula import Comparison, networks, number, texts
 
@@ -29,7 +29,8 @@ def candidates(group: str, named: Iterable[Comparison]) -> pl.DataFrame | None:
     if group in ADDRESSES:
         found = {*_OTHERS}
         for one in named:
-            found.update(t for text in texts(one.value) for t in (text, text.lower()))
+            said = texts(one.value)
+            found.update(t for text in said for t in (text, text.lower(), canonical(text)))
             found.update(edge for network in networks(one.value) for edge in _edges(network))
     else:
         found = {"", _OTHER}

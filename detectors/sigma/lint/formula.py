@@ -268,12 +268,12 @@ def number(comparison: Comparison) -> float | None:
     if isinstance(value, SigmaTimestampPart) or comparison.target is None:
         return None
     if isinstance(value, SigmaNumber):
-        return float(value.number) * comparison.target.scale
+        return float(comparison.target.own(value.number))
     text = plain(value)
     if text is None or BY_NAME[comparison.column].dtype != pl.Int64():
         return None
     try:
-        return float(text) * comparison.target.scale
+        return float(comparison.target.own(float(text)))
     except ValueError:
         return None
 
