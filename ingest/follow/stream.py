@@ -82,8 +82,9 @@ class Stream:
         on: those behind what was just read; what holds nothing up is not looked at again.
         Never raises for what a file holds or for a file that is gone; that is a `Problem`.
         """
-        if self._given_up:
-            return self._end_of(self._given_up.pop())
+        while self._given_up:
+            if (piece := self._given_up.pop()).lost:  # else it has been found again
+                return self._end_of(piece)
         for _ in range(len(self.queue) + len(self.beside) + 8):
             first = self.queue[:1]
             for piece in first if on else (*self.beside, *first):
